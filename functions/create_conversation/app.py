@@ -1,0 +1,57 @@
+"""The Lambda function: what it is made of, and which door an event belongs to. Nothing calls out at start."""
+
+import os
+import random
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+
+from create_conversation.circuit_breaker import CircuitBreaker
+from create_conversation.events import EventDoor
+from create_conversation.flow import Flow
+from create_conversation.http import HttpDoor
+from create_conversation.queue import Queue
+from create_conversation.quota import Quota
+from create_conversation.records import Records
+from create_conversation.retries import RetryDoor
+from create_conversation.secrets import Secret
+from create_conversation.settings import Settings
+from highlevel.client import HighLevel
+
+TOKEN_MAX_AGE_SECONDS = 300.0
+SENDER_SECRETS_MAX_AGE_SECONDS = 60.0
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
+    """Lambda's entry point for HTTP API events (payload format 2.0), SQS batches and EventBridge events."""
+    if "Records" in event:
+        return _retries.handle(event, context)
+    if "requestContext" in event:
+        return _http.handle(event, context)
+    _events.handle(event, context)
+    return None
+
+
+def _aws(session: botocore.session.Session, service: str) -> Any:
+    config = Config(connect_timeout=0.5, read_timeout=1, retries={"total_max_attempts": 2, "mode": "standard"})
+    return session.create_client(service, config=config)
+
+
+def _doors(settings: Settings) -> tuple[HttpDoor, EventDoor, RetryDoor]:
+    session = botocore.session.get_session()
+    secrets_manager = _aws(session, "secretsmanager")
+    token = Secret(secrets_manager, settings.highlevel_token_arn, TOKEN_MAX_AGE_SECONDS)
+    sender_secrets = Secret(secrets_manager, settings.sender_secrets_arn, SENDER_SECRETS_MAX_AGE_SECONDS)
+    records = Records(_aws(session, "dynamodb"), settings.records_table, settings.record_ttl)
+    queue = Queue(_aws(session, "sqs"), settings.retry_queue_url, settings.dead_letter_queue_url)
+    highlevel = HighLevel(settings.highlevel_base_url, settings.highlevel_version)
+    flow = Flow(highlevel, token, records, CircuitBreaker(), Quota())
+    return (
+        HttpDoor(settings, sender_secrets, flow, queue),
+        EventDoor(settings, flow, queue),
+        RetryDoor(settings, flow, queue, random.Random()),  # noqa: S311 jitter, no secret
+    )
+
+
+_http, _events, _retries = _doors(Settings.read(os.environ))

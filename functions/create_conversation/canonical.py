@@ -1,0 +1,82 @@
+"""The log: one canonical line for each submission, and its metrics. Ids yes; e-mails, phones, secrets never."""
+
+import logging
+import traceback
+from dataclasses import dataclass, field
+from time import monotonic
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
+from botocore.exceptions import BotoCoreError, ClientError
+
+from create_conversation.outcome import Outcome
+from create_conversation.senders import Target
+
+# Powertools' key "location" is a place in our code; it would read like HighLevel's.
+_logger = Logger(service="highlevel-conversations", location=None)
+# At DEBUG these two print headers and bodies, tokens included, whatever level the function is set to.
+logging.getLogger("botocore").setLevel(logging.WARNING)
+logging.getLogger("urllib3").setLevel(logging.WARNING)
+
+_cold = True
+
+
+@dataclass(slots=True)
+class Line:
+    """What is known of a submission while it is under way. Times are monotonic seconds."""
+
+    trigger: str
+    request_id: str
+    sender: str | None = None
+    target: Target | None = None
+    attempts: int = 1
+    started: float = field(default_factory=monotonic)
+
+    def write(self, outcome: Outcome, metrics_namespace: str) -> None:
+        """The submission has ended: write its line and its metrics (dimensions outcome and trigger only; a location
+        as a dimension would cost by the location)."""
+        global _cold
+        upstream = outcome.upstream
+        limit = upstream.rate_limit if upstream else None
+        duration = round(1000 * (monotonic() - self.started))
+        _logger.info(
+            "submission",
+            outcome=outcome.name,
+            reason=outcome.reason or None,
+            trigger=self.trigger,
+            sender=self.sender,
+            location_id=self.target.location if self.target else None,
+            contact_id=self.target.contact if self.target else None,
+            conversation_id=outcome.body["conversation"]["id"] if outcome.body else None,
+            upstream_status=upstream.status if upstream else None,
+            upstream_ms=outcome.upstream_ms,
+            upstream_trace_id=upstream.trace_id if upstream else None,
+            attempts=self.attempts,
+            rate_limit_remaining=limit.remaining if limit else None,
+            duration_ms=duration,
+            cold_start=_cold,
+            request_id=self.request_id,
+        )
+        _cold = False
+        metrics = AmazonCloudWatchEMFProvider(namespace=metrics_namespace)
+        metrics.add_dimension("outcome", outcome.name)
+        metrics.add_dimension("trigger", self.trigger)
+        metrics.add_metric("Submissions", MetricUnit.Count, 1)
+        metrics.add_metric("Duration", MetricUnit.Milliseconds, duration)
+        if outcome.upstream_ms is not None:
+            metrics.add_metric("UpstreamDuration", MetricUnit.Milliseconds, outcome.upstream_ms)
+        metrics.flush_metrics()
+
+
+def trouble(part: str, error: ClientError | BotoCoreError) -> None:
+    """An AWS service refused or could not be reached; we go on, or say so to the sender. Logs codes, never messages."""
+    code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else type(error).__name__
+    operation = error.operation_name if isinstance(error, ClientError) else None
+    _logger.warning("aws trouble", extra={"part": part, "code": code, "operation": operation})
+
+
+def failure(error: Exception) -> None:
+    """A mistake of ours: its class and the way to it. Its text is left out, it may hold what must not be logged."""
+    way = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    _logger.error("internal error", extra={"error": type(error).__name__, "way": way})

@@ -1,0 +1,101 @@
+"""What can go wrong with a submission: one tree, and one table of reasons.
+
+SubmissionError
+├── Invalid        the body is not what was promised                            the caller mends it
+├── Unauthorized   no sender that we know                                       the caller mends it
+├── Rejected       HighLevel, or the stack's configuration, says no             a person mends it
+├── Deferred       trouble that time can mend (`retry_after`: seconds)          we try again
+└── NotStored      neither done nor kept (`retry_after`: seconds)               the sender sends it again
+
+Two audiences: `REASONS` and `detail` are what a caller may read; the operator has the same `reason` word in the log,
+with the ids and HighLevel's status and trace id beside it. No text here ever holds a value of a secret or a body.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """How one reason is told to a caller of `POST /conversations`: the HTTP status and the problem's title."""
+
+    status: int
+    title: str
+
+
+REASONS = {
+    # invalid
+    "invalid_encoding": Reason(400, "The body cannot be decoded"),
+    "invalid_json": Reason(400, "The body is not JSON"),
+    "body_too_large": Reason(413, "The body is too large"),
+    "unsupported_media_type": Reason(415, "The body's media type is not supported"),
+    "unreadable": Reason(400, "The kept message cannot be read"),
+    "invalid_body": Reason(422, "The body is not the request that was promised"),
+    "no_location": Reason(422, "No location is named"),
+    "no_contact": Reason(422, "No contact is named"),
+    # unauthorized
+    "unauthorized": Reason(401, "The sender is not known"),
+    # rejected
+    "ids_refused": Reason(422, "HighLevel refuses the location or contact id"),
+    "location_not_allowed": Reason(403, "This sender may not name this location"),
+    "location_refused": Reason(403, "HighLevel's token has no access to this location"),
+    "no_token": Reason(502, "No HighLevel token is set for this location"),
+    "token_malformed": Reason(502, "The HighLevel token is malformed"),
+    "token_kind_refused": Reason(502, "The HighLevel token is of the wrong kind"),
+    "scope_missing": Reason(502, "The HighLevel token lacks a scope"),
+    "version_refused": Reason(502, "HighLevel refuses the API version"),
+    "base_url_refused": Reason(502, "HighLevel's address is not usable"),
+    "upstream_refused": Reason(502, "HighLevel refuses the call"),
+    "expired": Reason(502, "Given up: tried until the age limit"),
+    # deferred
+    "upstream_unreachable": Reason(202, "HighLevel cannot be reached"),
+    "upstream_connection_lost": Reason(202, "The connection to HighLevel was lost"),
+    "upstream_timeout": Reason(202, "HighLevel did not answer in time"),
+    "upstream_error": Reason(202, "HighLevel answered with an error"),
+    "upstream_unexpected": Reason(202, "The answer was not HighLevel's"),
+    "rate_limited": Reason(202, "HighLevel's rate limit is reached"),
+    "quota_exhausted": Reason(202, "HighLevel's rate limit for this location is used up"),
+    "breaker_open": Reason(202, "HighLevel has failed several times in a row"),
+    "location_inactive": Reason(202, "The HighLevel location is not active"),
+    "token_refused": Reason(202, "HighLevel does not accept the token"),
+    "token_unavailable": Reason(202, "The HighLevel token cannot be read now"),
+    "deadline": Reason(202, "There was no time left to ask HighLevel"),
+    "internal_error": Reason(202, "An internal error occurred"),
+    # not stored
+    "sender_secrets_unavailable": Reason(503, "The senders' secrets cannot be read now"),
+    "not_stored": Reason(503, "The submission could not be stored"),
+}
+
+
+class SubmissionError(Exception):
+    """Base class. `reason` is a key of `REASONS`; `detail` may be shown to the caller; `outcome` is the log's word."""
+
+    outcome: str
+
+    def __init__(self, reason: str, detail: str = "", retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail or REASONS[reason].title + "."
+        self.retry_after = retry_after
+
+
+class Invalid(SubmissionError):
+    outcome = "invalid"
+
+
+class Unauthorized(SubmissionError):
+    outcome = "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__("unauthorized", "Send a secret of this sender.")
+
+
+class Rejected(SubmissionError):
+    outcome = "rejected"
+
+
+class Deferred(SubmissionError):
+    outcome = "deferred"
+
+
+class NotStored(SubmissionError):
+    outcome = "not_stored"

@@ -1,0 +1,60 @@
+"""The door of the EventBridge rule: asynchronous, so what raises here is tried again by Lambda, then dead-lettered."""
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from create_conversation.canonical import Line
+from create_conversation.errors import SubmissionError
+from create_conversation.flow import Flow
+from create_conversation.outcome import Outcome
+from create_conversation.queue import Queue
+from create_conversation.senders import target_of
+from create_conversation.settings import Settings
+from create_conversation.submission import Submission
+
+ATTEMPT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class EventDoor:
+    settings: Settings
+    flow: Flow
+    queue: Queue
+
+    def handle(self, event: dict[str, Any], context: Any) -> None:
+        """Take an EventBridge event: done, or kept in one of the queues. Raises NotStored when it could not be kept."""
+        line = Line("event", _request_id(event, context), "event")
+        submission = Submission.from_event(event, line.request_id, time.time())
+        try:
+            line.target = target_of(submission, self.settings.location_id)
+            outcome = self.flow.open(
+                line.target, until=line.started + 2 * ATTEMPT_SECONDS, attempt_seconds=ATTEMPT_SECONDS
+            )
+        except SubmissionError as error:
+            outcome = Outcome.of(error)
+        try:
+            self._keep(submission, line, outcome)
+        except SubmissionError as error:
+            line.write(Outcome.of(error), self.settings.metrics_namespace)
+            raise
+        line.write(outcome, self.settings.metrics_namespace)
+
+    def _keep(self, submission: Submission, line: Line, outcome: Outcome) -> None:
+        if outcome.name == "deferred" and line.target:
+            self.queue.keep(submission, line.target.location, outcome.retry_after)
+        elif outcome.name in ("rejected", "invalid"):
+            self.queue.park(
+                submission.to_message(),
+                reason=outcome.reason,
+                sender=line.sender,
+                location=line.target.location if line.target else None,
+                attempts=line.attempts,
+            )
+
+
+def _request_id(event: dict[str, Any], context: Any) -> str:
+    given = event.get("id")
+    safe = isinstance(given, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,128}", given)
+    return given if isinstance(given, str) and safe else str(context.aws_request_id)

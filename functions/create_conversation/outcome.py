@@ -1,0 +1,31 @@
+"""How a submission ended."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from create_conversation.errors import SubmissionError
+from highlevel.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a submission ended, for the door to answer and for the log.
+
+    `name`: opened, existing, deferred, rejected, invalid, unauthorized, not_stored. `body`: what a caller of
+    `POST /conversations` gets, when the conversation's id is known. `retry_after` in seconds; `spread`: over how many
+    seconds others that wait for the same should spread. `upstream`: HighLevel's answer, if it was asked, after
+    `upstream_ms` milliseconds.
+    """
+
+    name: str
+    reason: str = ""
+    detail: str = ""
+    body: dict[str, Any] | None = None
+    retry_after: float | None = None
+    spread: float = 0.0
+    upstream: Verdict | None = None
+    upstream_ms: int | None = None
+
+    @classmethod
+    def of(cls, error: SubmissionError) -> "Outcome":
+        return cls(error.outcome, error.reason, error.detail, retry_after=error.retry_after)

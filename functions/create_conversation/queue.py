@@ -1,0 +1,87 @@
+"""What is kept: the retry queue for what time mends, the dead-letter queue for what a person mends."""
+
+import contextlib
+import random
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from create_conversation import canonical
+from create_conversation.errors import NotStored
+from create_conversation.submission import Submission
+
+MIN_DELAY_SECONDS = 5
+MAX_DELAY_SECONDS = 900  # of SQS, for DelaySeconds
+BACKOFF_BASE_SECONDS = 5.0
+MAX_WAIT_SECONDS = 3600.0
+
+
+class Queue:
+    """Both SQS queues, by URL. Every method raises NotStored when SQS cannot be reached or refuses."""
+
+    def __init__(self, client: Any, retry_url: str, dead_letter_url: str) -> None:
+        self._client = client
+        self._retry_url = retry_url
+        self._dead_letter_url = dead_letter_url
+
+    def keep(self, submission: Submission, location: str, retry_after: float | None) -> None:
+        """Store a submission for another try. The group makes the standard queue a fair one: a location with a
+        backlog does not stand in front of the others."""
+        delay = min(max(int(retry_after or 0), MIN_DELAY_SECONDS), MAX_DELAY_SECONDS)
+        self._call(
+            "send_message",
+            QueueUrl=self._retry_url,
+            MessageBody=submission.to_message(),
+            MessageGroupId=location,
+            DelaySeconds=delay,
+        )
+
+    def park(self, message: str, **attributes: str | int | None) -> None:
+        """Put a message aside for a person, with why (reason, sender, location, attempts, last_error) as attributes."""
+        self._call(
+            "send_message",
+            QueueUrl=self._dead_letter_url,
+            MessageBody=message,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": str(value)}
+                for name, value in attributes.items()
+                if value not in (None, "")
+            },
+        )
+
+    def postpone(self, receipt_handle: str, seconds: float) -> None:
+        """Let a received message be visible again after that many seconds."""
+        self._call(
+            "change_message_visibility",
+            QueueUrl=self._retry_url,
+            ReceiptHandle=receipt_handle,
+            VisibilityTimeout=max(1, round(seconds)),
+        )
+
+    def postpone_all(self, seconds: dict[str, float]) -> None:
+        """The same for several messages, by receipt handle (10 at most), in one call. Trouble is passed over: the
+        messages then keep the queue's own visibility timeout."""
+        entries = [
+            {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": round(wait)}
+            for number, (handle, wait) in enumerate(seconds.items())
+        ]
+        with contextlib.suppress(NotStored):
+            self._call("change_message_visibility_batch", QueueUrl=self._retry_url, Entries=entries)
+
+    def _call(self, operation: str, **arguments: Any) -> None:
+        try:
+            getattr(self._client, operation)(**arguments)
+        except (ClientError, BotoCoreError) as error:
+            canonical.trouble("queues", error)
+            raise NotStored("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS) from None
+
+
+def backoff(attempt: int, cap: float, retry_after: float | None, spread: float, draw: random.Random) -> float:
+    """Seconds to wait after that many attempts: exponential with full jitter up to `cap`.
+
+    Where HighLevel, or the rest of its window, names a wait, that comes first (up to an hour), and what waits with it
+    spreads over `spread` seconds, wider the longer it waits: a backlog must not return all at once.
+    """
+    if retry_after is None:
+        return max(1.0, draw.uniform(0, min(cap, BACKOFF_BASE_SECONDS * 2 ** min(attempt, 20))))
+    return min(retry_after, MAX_WAIT_SECONDS) + draw.uniform(0, spread * (1 + attempt / 20))

@@ -1,0 +1,77 @@
+"""What this environment knows of each location's rate limit: a location that is out of quota is not called."""
+
+import time
+from dataclasses import dataclass
+
+from highlevel.verdict import Verdict
+
+# HighLevel's documented interval, for a 429 without any header.
+DEFAULT_INTERVAL_SECONDS = 10.0
+# No header tells when the day ends: an empty day is asked again this often.
+DAY_EMPTY_SECONDS = 900.0
+MAX_LOCATIONS = 1000
+
+
+@dataclass(slots=True)
+class _Window:
+    max: int = 0
+    remaining: int | None = None
+    interval: float = DEFAULT_INTERVAL_SECONDS
+    ends_at: float = 0.0
+    blocked_until: float = 0.0
+
+
+class Quota:
+    """Learns from the rate-limit headers of every answer. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._windows: dict[str, _Window] = {}
+
+    def wait(self, location: str, reserve: int = 0) -> float:
+        """Seconds until the location may be called; 0 for now. `reserve`: calls of the window to leave to others."""
+        window = self._windows.get(location)
+        if window is None:
+            return 0.0
+        now = time.monotonic()
+        spent = window.remaining is not None and window.remaining <= reserve
+        return max(0.0, window.blocked_until - now, window.ends_at - now if spent else 0.0)
+
+    def pace(self, location: str) -> float:
+        """Seconds between two calls that use up the announced limit evenly; 0 where none was announced."""
+        window = self._windows.get(location)
+        return window.interval / window.max if window and window.max else 0.0
+
+    def interval(self, location: str) -> float:
+        """Seconds of the location's window."""
+        window = self._windows.get(location)
+        return window.interval if window else DEFAULT_INTERVAL_SECONDS
+
+    def reserve(self, location: str) -> int:
+        """What a background drain leaves of a window, so that neighbours racing for its last calls meet no 429."""
+        window = self._windows.get(location)
+        return max(1, window.max // 50) if window and window.max > 1 else 0
+
+    def learn(self, location: str, verdict: Verdict) -> None:
+        """Take note of an answer. The window's start is not announced: it is taken to be the first answer that shows
+        more calls left than the one before, so an end is never expected too early."""
+        limit, now = verdict.rate_limit, time.monotonic()
+        if limit is None and verdict.status != 429:
+            return
+        window = self._windows.pop(location, None) or _Window()
+        self._windows[location] = window
+        if len(self._windows) > MAX_LOCATIONS:
+            del self._windows[next(iter(self._windows))]
+        if limit is not None:
+            window.interval = (limit.interval_ms or 1000 * DEFAULT_INTERVAL_SECONDS) / 1000
+            window.max = limit.max or 0
+            if limit.remaining is not None:
+                if now >= window.ends_at or window.remaining is None or limit.remaining > window.remaining:
+                    window.ends_at = now + window.interval
+                window.remaining = limit.remaining
+            if limit.daily_remaining == 0:
+                window.blocked_until = now + DAY_EMPTY_SECONDS
+        if verdict.status == 429:
+            until = window.ends_at if window.ends_at > now else now + window.interval
+            window.blocked_until = max(
+                window.blocked_until, until if verdict.retry_after is None else now + verdict.retry_after
+            )

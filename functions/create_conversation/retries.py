@@ -1,0 +1,161 @@
+"""The door of the retry queue: what was kept is tried again, until it is done, or too old, or a person must mend it."""
+
+import random
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import Any
+
+from create_conversation.canonical import Line
+from create_conversation.errors import Invalid, NotStored, SubmissionError
+from create_conversation.flow import Flow
+from create_conversation.outcome import Outcome
+from create_conversation.queue import Queue, backoff
+from create_conversation.senders import target_of
+from create_conversation.settings import Settings
+from create_conversation.submission import Submission
+
+ATTEMPT_SECONDS = 10.0
+# No attempt begins later in a batch: with the last one's time it ends well before the function's timeout, 30 s.
+BATCH_SECONDS = 12.0
+# A process that dies takes its batch along: the messages come back after this, not after the queue's 180 s.
+LEASE_SECONDS = 35.0
+# Nothing is given up untried, however long a consumer that stood still has let it wait.
+MIN_RECEIVES = 2
+# Received more often than this, a message may be what kills the process: it waits until the others are done.
+FRESH_RECEIVES = 2
+# Ends that cost no call to HighLevel and say nothing new: no line in the log for each of a thousand waiting messages.
+_NOT_TRIED = ("quota_exhausted", "breaker_open", "deadline")
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """One received message: what SQS says of it, and what it holds or why that cannot be used (`unusable`)."""
+
+    id: str
+    receipt_handle: str
+    text: str
+    sent_at: float
+    receives: int
+    line: Line
+    unusable: Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryDoor:
+    settings: Settings
+    flow: Flow
+    queue: Queue
+    draw: random.Random
+
+    def handle(self, event: dict[str, Any], _context: Any) -> dict[str, Any]:
+        """Take an SQS batch; give the ids of the messages that stay in the queue. Raises nothing for any of them.
+
+        Locations run side by side, the messages of one location after each other at the pace of its rate limit:
+        neither a slow nor a large location holds up the others.
+        """
+        until = time.monotonic() + BATCH_SECONDS
+        messages = [_read(record, self.settings.location_id) for record in event["Records"]]
+        self._lease(messages)
+        staying: list[str] = []
+        for wave in (
+            [message for message in messages if message.receives <= FRESH_RECEIVES],
+            [message for message in messages if message.receives > FRESH_RECEIVES],
+        ):
+            by_location: defaultdict[str, list[_Message]] = defaultdict(list)
+            for message in wave:
+                by_location[message.line.target.location if message.line.target else ""].append(message)
+            threads = [
+                threading.Thread(target=self._drain, args=(batch, until, staying)) for batch in by_location.values()
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in staying]}
+
+    def _lease(self, messages: list[_Message]) -> None:
+        self.queue.postpone_all(
+            {
+                message.receipt_handle: LEASE_SECONDS
+                + backoff(message.receives, self.settings.backoff_cap, None, 0.0, self.draw)
+                for message in messages
+            }
+        )
+
+    def _drain(self, messages: list[_Message], until: float, staying: list[str]) -> None:
+        """Settle one location's messages in turn; those that stay in the queue are added to `staying`."""
+        not_before = 0.0
+        for message in messages:
+            time.sleep(max(0.0, min(not_before, until) - time.monotonic()))
+            started = time.monotonic()
+            outcome = message.unusable or self._try(message, until)
+            if outcome.upstream and message.line.target:
+                not_before = started + self.flow.quota.pace(message.line.target.location)
+            if not self._is_settled(message, outcome):
+                staying.append(message.id)
+
+    def _try(self, message: _Message, until: float) -> Outcome:
+        target = message.line.target
+        if target is None or time.monotonic() > until:
+            return Outcome("deferred", "deadline", retry_after=1.0, spread=5.0)
+        outcome = self.flow.open(
+            target,
+            until=until + ATTEMPT_SECONDS,
+            attempt_seconds=ATTEMPT_SECONDS,
+            reserve=self.flow.quota.reserve(target.location),
+        )
+        too_old = time.time() - message.sent_at > self.settings.give_up_after
+        if outcome.name == "deferred" and too_old and message.receives >= MIN_RECEIVES:
+            return replace(outcome, name="rejected", reason="expired", detail=outcome.reason)
+        return outcome
+
+    def _is_settled(self, message: _Message, outcome: Outcome) -> bool:
+        """Whether the message may leave the queue: done, or parked. Else it is visible again after its own backoff."""
+        try:
+            if outcome.name == "deferred":
+                self.queue.postpone(message.receipt_handle, self._wait(message, outcome))
+            elif outcome.name in ("rejected", "invalid"):
+                target = message.line.target
+                self.queue.park(
+                    message.text,
+                    reason=outcome.reason,
+                    sender=message.line.sender,
+                    location=target.location if target else None,
+                    attempts=message.receives,
+                    last_error=outcome.detail if outcome.reason == "expired" else None,
+                )
+        except NotStored as error:  # it stays, and comes back when its lease ends
+            outcome = Outcome.of(error)
+        if outcome.reason not in _NOT_TRIED:
+            message.line.write(outcome, self.settings.metrics_namespace)
+        return outcome.name not in ("deferred", "not_stored")
+
+    def _wait(self, message: _Message, outcome: Outcome) -> float:
+        return backoff(message.receives, self.settings.backoff_cap, outcome.retry_after, outcome.spread, self.draw)
+
+
+def _read(record: dict[str, Any], default_location: str | None) -> _Message:
+    attributes = record["attributes"]
+    receives = int(attributes["ApproximateReceiveCount"])
+    line = Line("retry", record["messageId"], attempts=receives)
+    unusable = None
+    try:
+        submission = Submission.from_message(record["body"])
+        line.sender = submission.sender
+        line.request_id = submission.request_id
+        line.target = target_of(submission, default_location)
+    except ValueError:
+        unusable = Outcome.of(Invalid("unreadable"))
+    except SubmissionError as error:
+        unusable = Outcome.of(error)
+    return _Message(
+        record["messageId"],
+        record["receiptHandle"],
+        record["body"],
+        int(attributes["SentTimestamp"]) / 1000,
+        receives,
+        line,
+        unusable,
+    )

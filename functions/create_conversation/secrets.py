@@ -1,0 +1,71 @@
+"""Secrets Manager, read through a cache."""
+
+import time
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from create_conversation import canonical
+
+# How soon a failed or forced read may be followed by another: a thousand refused tokens cause a handful of reads.
+GUARD_SECONDS = 10.0
+
+
+class SecretError(Exception):
+    """The secret has no text to give."""
+
+
+class SecretMissing(SecretError):
+    """Secrets Manager was asked and has no value: only a person mends it."""
+
+
+class SecretUnavailable(SecretError):
+    """Secrets Manager could not be asked, and nothing is cached: time may mend it."""
+
+
+class Secret:
+    """One secret's current text, cached for `max_age` seconds; past that, a stale text serves while reading fails."""
+
+    def __init__(self, client: Any, arn: str, max_age: float) -> None:
+        self._client = client
+        self._arn = arn
+        self._max_age = max_age
+        self._text: str | None = None
+        self._read_at = float("-inf")
+        self._tried_at = float("-inf")
+        self._forced_at = float("-inf")
+
+    def get(self) -> str:
+        """The text. Raises SecretMissing or SecretUnavailable."""
+        now = time.monotonic()
+        if self._text is None or (now - self._read_at > self._max_age and now - self._tried_at > GUARD_SECONDS):
+            self._read(now)
+        if self._text is None:
+            raise SecretUnavailable
+        return self._text
+
+    def newer_than(self, text: str) -> str | None:
+        """A text other than this one, which was just refused: the cached one if it differs already, else what a read
+        finds. Forces at most one read in GUARD_SECONDS; None when there is nothing newer. Raises nothing."""
+        now = time.monotonic()
+        if self._text == text and now - self._forced_at > GUARD_SECONDS:
+            self._forced_at = now
+            try:
+                self._read(now)
+            except SecretError:
+                return None
+        return self._text if self._text != text else None
+
+    def _read(self, now: float) -> None:
+        self._tried_at = now
+        try:
+            self._text = self._client.get_secret_value(SecretId=self._arn).get("SecretString", "")
+            self._read_at = now
+        except ClientError as error:
+            # The secret exists but was never given a value, or it is gone: an answer, not an outage.
+            if error.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
+                self._text = None
+                raise SecretMissing from None
+            canonical.trouble("secrets", error)
+        except BotoCoreError as error:
+            canonical.trouble("secrets", error)  # get() decides: stale, or unavailable

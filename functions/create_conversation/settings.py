@@ -1,0 +1,60 @@
+"""The environment, read once at start."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class SettingsError(Exception):
+    """A variable is missing or unusable; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `template.yaml` tells the function. Durations in seconds."""
+
+    highlevel_base_url: str
+    highlevel_version: str
+    highlevel_token_arn: str
+    sender_secrets_arn: str
+    records_table: str
+    retry_queue_url: str
+    dead_letter_queue_url: str
+    metrics_namespace: str
+    location_id: str | None
+    give_up_after: float
+    backoff_cap: float
+    record_ttl: float
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "Settings":
+        """Raises SettingsError with the name of what is missing or not a number."""
+
+        def text(name: str) -> str:
+            value = environment.get(name, "").strip()
+            if not value:
+                raise SettingsError(f"the environment variable {name} is missing")
+            return value
+
+        def number(name: str) -> float:
+            try:
+                value = float(text(name))
+            except ValueError:
+                value = 0
+            if not 0 < value < 10**9:
+                raise SettingsError(f"the environment variable {name} must be a number above 0")
+            return value
+
+        return cls(
+            highlevel_base_url=text("HIGHLEVEL_BASE_URL"),
+            highlevel_version=text("HIGHLEVEL_VERSION"),
+            highlevel_token_arn=text("HIGHLEVEL_TOKEN_ARN"),
+            sender_secrets_arn=text("SENDER_SECRETS_ARN"),
+            records_table=text("RECORDS_TABLE"),
+            retry_queue_url=text("RETRY_QUEUE_URL"),
+            dead_letter_queue_url=text("DEAD_LETTER_QUEUE_URL"),
+            metrics_namespace=text("METRICS_NAMESPACE"),
+            location_id=environment.get("LOCATION_ID", "").strip() or None,
+            give_up_after=number("GIVE_UP_AFTER_HOURS") * 3600,
+            backoff_cap=number("BACKOFF_CAP_SECONDS"),
+            record_ttl=number("RECORD_TTL_SECONDS"),
+        )

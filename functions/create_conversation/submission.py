@@ -1,0 +1,76 @@
+"""What a door takes in: who sent what, and when. The whole of it travels through the queues."""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any
+
+MAX_BODY_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One submission as it came in, not mapped yet: a redrive maps it anew, after a mended configuration.
+
+    `trigger` is the door it came through, `sender` who proved to have sent it, `body` the raw bytes,
+    `content_type` the declared one, `received_at` seconds since the epoch.
+    """
+
+    trigger: str
+    sender: str
+    request_id: str
+    received_at: float
+    content_type: str
+    body: bytes
+
+    def to_message(self) -> str:
+        """The body of a queue message: ASCII JSON, at most 4/3 of MAX_BODY_BYTES and a little more."""
+        return json.dumps(
+            {
+                "submission": {
+                    "trigger": self.trigger,
+                    "sender": self.sender,
+                    "request_id": self.request_id,
+                    "received_at": self.received_at,
+                    "content_type": self.content_type,
+                    "body": base64.b64encode(self.body).decode("ascii"),
+                }
+            }
+        )
+
+    @classmethod
+    def from_message(cls, text: str) -> "Submission":
+        """Read a queue message: a Submission; an EventBridge event (from the rule's dead-letter queue); or Lambda's
+        record of a failed asynchronous invocation, whose `requestPayload` is that event. Raises ValueError."""
+        try:
+            message = json.loads(text)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        if isinstance(message, dict) and isinstance(message.get("requestPayload"), dict):
+            message = message["requestPayload"]
+        if not isinstance(message, dict):
+            raise ValueError("not an object")
+        if "detail-type" in message:
+            return cls.from_event(message)
+        kept = message.get("submission")
+        if not isinstance(kept, dict):
+            raise ValueError("neither a submission nor an event")
+        texts = [kept.get(name) for name in ("trigger", "sender", "request_id", "content_type", "body")]
+        received_at = kept.get("received_at")
+        if not all(isinstance(text, str) for text in texts) or not isinstance(received_at, int | float):
+            raise ValueError("a member is missing")
+        trigger, sender, request_id, content_type, body = (str(text) for text in texts)
+        try:
+            raw = base64.b64decode(body, validate=True)
+        except binascii.Error:
+            raise ValueError("the body is not base64") from None
+        return cls(trigger, sender, request_id, float(received_at), content_type, raw)
+
+    @classmethod
+    def from_event(cls, event: dict[str, Any], request_id: str = "", received_at: float = 0.0) -> "Submission":
+        """An EventBridge event, kept whole."""
+        request_id = request_id or str(event.get("id", ""))
+        # Not escaped to ASCII: that could make six bytes of one, and a message has an upper limit.
+        body = json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        return cls("event", "event", request_id, received_at, "application/json", body)
