@@ -1,0 +1,276 @@
+"""A HighLevel that runs on this machine and refuses what the real one refuses.
+
+In a test: `with LocalHighLevel(tokens={"pit-…": "*"}) as highlevel: … highlevel.url …`.
+Alone: `HIGHLEVEL_TOKEN=… python -m local.highlevel --port 8000`; `GET /_local` then shows what happened in it.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+import uvicorn
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from local.highlevel_faults import BLOCKED, HTML, Fault, caller_left, drip, end, head, phrase
+from local.highlevel_rules import Call, Limits, Rules
+
+__all__ = ["Call", "Fault", "Limits", "LocalHighLevel"]
+
+JSON = {"content-type": "application/json; charset=utf-8"}
+GARBAGE = b'{"success":true,"conversation":{"id'
+SHOWN = ("at", "method", "path", "query", "location", "contact", "status", "fault")  # no headers: they hold tokens
+
+
+@dataclass(kw_only=True, eq=False)
+class LocalHighLevel(Rules):
+    """`Rules` served on 127.0.0.1 by a thread of this process, for as long as it is used as a context manager.
+
+    `port`: 0 for a free one. `latency`: seconds before every answer; a call is handled when it arrives.
+    `seed`: of the draws for faults with a probability.
+    To be read: `url`, `calls` in order of arrival, `connections` (how many were opened since the start or a reset).
+    `faults`: the first that meets a call wins.
+    """
+
+    latency: float = 0.0
+    port: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.calls: list[Call] = []
+        self.faults: list[Fault] = []
+        self.connections = 0
+        self._random = random.Random(self.seed)
+
+    def __enter__(self) -> Self:
+        listener = socket.create_server(("127.0.0.1", self.port))
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        config = uvicorn.Config(
+            self._app,
+            http=_protocol(self),
+            interface="asgi3",
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=3600,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="highlevel", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+    def reset(self) -> None:
+        """Forget every call, conversation, contact, fault, used quota and restriction; keep tokens and settings."""
+        super().reset()
+        self.calls.clear()
+        self.faults.clear()
+        self.connections = 0
+        self._random = random.Random(self.seed)
+
+    def fail(self, kind: str, **settings: Any) -> Fault:
+        """Add a `Fault` behind those that are there, and return it."""
+        fault = Fault(kind, **settings)
+        self.faults.append(fault)
+        return fault
+
+    def heal(self) -> None:
+        """Take every fault away; a call that hangs goes on hanging."""
+        self.faults.clear()
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        path = scope["path"]
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return
+        if path == "/_local" or path.startswith("/_local/"):
+            await self._local(request.method, path, body)(scope, receive, send)
+            return
+        call = _call(request, body)
+        self.calls.append(call)
+        fault = self._fault(call)
+        kind = call.fault = fault.kind if fault else None
+        seconds = fault.seconds if fault else 0.0
+        transport: asyncio.Transport = scope["state"]["transport"]
+        if kind == "hang":
+            await caller_left(receive)
+            return
+        if kind in ("reset", "close"):
+            await end(transport, receive, reset=kind == "reset")
+            return
+        answer = self._faulty(fault, call) if fault else self.answer(call)
+        delay = self.latency + (seconds if kind == "slow" else 0)
+        if delay and await caller_left(receive, delay):
+            return
+        if kind == "commit_then_drop":
+            await end(transport, receive, reset=True)
+            return
+        if kind == "drip_headers" and not await drip(head(answer), transport, receive, seconds):
+            return
+        # Noted before it is sent: whoever has the answer may read the calls at once.
+        call.status = answer.status_code
+        if kind not in ("drip", "drip_headers"):
+            await answer(scope, receive, send)
+            return
+        if kind == "drip":
+            transport.write(head(answer))
+        if await drip(bytes(answer.body), transport, receive, seconds):
+            await end(transport, receive, reset=False)
+
+    def _fault(self, call: Call) -> Fault | None:
+        for fault in list(self.faults):
+            if fault.meets(call.path, call.location, call.contact) and (
+                fault.probability == 1 or self._random.random() < fault.probability
+            ):
+                if fault.times is not None:
+                    fault.times -= 1
+                return fault
+        return None
+
+    def _faulty(self, fault: Fault, call: Call) -> Response:
+        status = fault.status
+        if status is None:
+            return self.answer(call)
+        headers = fault.headers
+        if fault.kind in ("empty", "garbage") and status < 300:
+            right = self.answer(call)
+            if right.status_code >= 300:
+                return right
+            # What was handled was counted, and says so.
+            headers = {k: v for k, v in right.headers.items() if k.startswith("x-ratelimit")} | headers
+        match fault.kind:
+            case "empty":
+                return Response(None, status, headers)
+            case "html":
+                return Response(HTML if fault.body is None else fault.body, status, BLOCKED | headers)
+            case "garbage":
+                return Response(GARBAGE if fault.body is None else fault.body, status, JSON | headers)
+        if fault.body is not None:
+            return Response(fault.body, status, JSON | headers)
+        refusal = self.refusal(status, fault.message or phrase(status))
+        refusal.headers.update(headers)
+        return refusal
+
+    def _local(self, method: str, path: str, body: bytes) -> Response:
+        """For a person at a terminal: what happened, and what shall fail."""
+        match method, path:
+            case "GET", "/_local":
+                last = [{name: getattr(call, name) for name in SHOWN} for call in self.calls[-50:]]
+                state = {
+                    "conversations": list(self.conversations.values()),
+                    "contacts": list(self.contacts.values()),
+                    "calls": {"count": len(self.calls), "last": last},
+                    "faults": [fault.as_json() for fault in self.faults],
+                    "limits": asdict(self.limits),
+                }
+                return JSONResponse(state)
+            case "POST", "/_local/faults":
+                try:
+                    self.faults += _faults(body)
+                except (ValueError, RecursionError) as error:
+                    return JSONResponse({"error": str(error)}, 422)
+                return JSONResponse([fault.as_json() for fault in self.faults], 201)
+            case "DELETE", "/_local/faults":
+                self.heal()
+                return Response(status_code=204)
+            case "POST", "/_local/reset":
+                self.reset()
+                return Response(status_code=204)
+        return JSONResponse({"error": "GET /_local, POST or DELETE /_local/faults, POST /_local/reset"}, 404)
+
+
+def _protocol(local: LocalHighLevel) -> type[H11Protocol]:
+    class Protocol(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            local.connections += 1
+            # asyncio does it only for sockets made with a protocol number. Without it answers take 40 ms more, as head
+            # and body are two writes.
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # What is in here arrives in the scope of each request; faults need the bare connection.
+            self.app_state = {**self.app_state, "transport": transport}
+
+    return Protocol
+
+
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Otherwise a call that hangs would keep it waiting.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await super().shutdown(sockets)
+
+
+def _call(request: Request, body: bytes) -> Call:
+    headers = dict(request.headers)
+    query = dict(request.query_params)
+    call = Call(time.time(), request.method, request.scope["path"], query, headers, body, request.scope["client"])
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        call.token = token.strip()
+    named: Any = query
+    if body:
+        with contextlib.suppress(ValueError, RecursionError):
+            named = json.loads(body)
+    if isinstance(named, dict):
+        location, contact = named.get("locationId"), named.get("contactId")
+        call.location = location if isinstance(location, str) else None
+        call.contact = contact if isinstance(contact, str) else None
+    return call
+
+
+def _faults(body: bytes) -> list[Fault]:
+    given = json.loads(body)
+    faults = []
+    for each in given if isinstance(given, list) else [given]:
+        if not isinstance(each, dict) or "kind" not in each:
+            raise ValueError("a fault is a JSON object with a kind")
+        if unknown := each.keys() - {member.name for member in fields(Fault)}:
+            raise ValueError(f"a fault has no {', '.join(sorted(unknown))}")
+        if isinstance(each.get("body"), str):
+            each["body"] = each["body"].encode()
+        faults.append(Fault(**each))
+    return faults
+
+
+def main() -> None:
+    """Serve until interrupted. The token comes from the environment: everyone on a machine can read arguments."""
+    parser = argparse.ArgumentParser(prog="python -m local.highlevel", description="a HighLevel that runs here")
+    parser.add_argument("--port", type=int, default=0, help="0: any free one")
+    parser.add_argument("--location", default="*", help="the location of the token in HIGHLEVEL_TOKEN; default: any")
+    options = parser.parse_args()
+    token = os.environ.get("HIGHLEVEL_TOKEN")
+    if not token:
+        parser.error("set HIGHLEVEL_TOKEN to the token that it shall know")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    highlevel = LocalHighLevel(tokens={token: options.location}, port=options.port)
+    with contextlib.suppress(KeyboardInterrupt), highlevel:
+        print(highlevel.url, flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
