@@ -14,7 +14,7 @@ from create_conversation.outcome import Outcome
 from create_conversation.senders import Target
 
 # Powertools' key "location" is a place in our code; it would read like HighLevel's.
-_logger = Logger(service="highlevel-conversations", location=None)
+_logger = Logger(service="highlevel-conversations", location=None, use_rfc3339=True, utc=True)
 # At DEBUG these two print headers and bodies, tokens included, whatever level the function is set to.
 logging.getLogger("botocore").setLevel(logging.WARNING)
 logging.getLogger("urllib3").setLevel(logging.WARNING)

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """How one reason is told to a caller of `POST /conversations`: the HTTP status and the problem's title."""
+    """How one reason is told to a caller of `POST /conversations`: HTTP status, the problem's title, what would help."""
 
     status: int
     title: str
+    advice: str = ""
 
 
 REASONS = {
@@ -35,16 +36,28 @@ REASONS = {
     # unauthorized
     "unauthorized": Reason(401, "The sender is not known"),
     # rejected
-    "ids_refused": Reason(422, "HighLevel refuses the location or contact id"),
-    "location_not_allowed": Reason(403, "This sender may not name this location"),
-    "location_refused": Reason(403, "HighLevel's token has no access to this location"),
-    "no_token": Reason(502, "No HighLevel token is set for this location"),
-    "token_malformed": Reason(502, "The HighLevel token is malformed"),
-    "token_kind_refused": Reason(502, "The HighLevel token is of the wrong kind"),
-    "scope_missing": Reason(502, "The HighLevel token lacks a scope"),
-    "version_refused": Reason(502, "HighLevel refuses the API version"),
-    "base_url_refused": Reason(502, "HighLevel's address is not usable"),
-    "upstream_refused": Reason(502, "HighLevel refuses the call"),
+    "ids_refused": Reason(
+        422,
+        "HighLevel refuses the location or contact id",
+        "Check both ids: HighLevel knows no such contact in this location.",
+    ),
+    "location_not_allowed": Reason(
+        403, "This sender may not name this location", "This stack serves one location only, and it is another."
+    ),
+    "location_refused": Reason(
+        403, "HighLevel's token has no access to this location", "HighLevelToken needs a token of this location."
+    ),
+    "no_token": Reason(502, "No HighLevel token is set for this location", "Store one with make token."),
+    "token_malformed": Reason(502, "The HighLevel token is malformed", "Store it anew with make token."),
+    "token_kind_refused": Reason(
+        502,
+        "The HighLevel token is of the wrong kind",
+        "HighLevelToken holds an agency token; it needs one of the sub-account.",
+    ),
+    "scope_missing": Reason(502, "The HighLevel token lacks a scope", "The token needs the scope conversations.write."),
+    "version_refused": Reason(502, "HighLevel refuses the API version", "Check the parameter HighLevelApiVersion."),
+    "base_url_refused": Reason(502, "HighLevel's address is not usable", "Check the parameter HighLevelBaseUrl."),
+    "upstream_refused": Reason(502, "HighLevel refuses the call", "HighLevel's status and trace id are in the log."),
     "expired": Reason(502, "Given up: tried until the age limit"),
     # deferred
     "upstream_unreachable": Reason(202, "HighLevel cannot be reached"),
@@ -74,7 +87,7 @@ class SubmissionError(Exception):
     def __init__(self, reason: str, detail: str = "", retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.detail = detail or REASONS[reason].title + "."
+        self.detail = detail
         self.retry_after = retry_after
 
 

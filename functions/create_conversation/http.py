@@ -150,7 +150,7 @@ def _answer(outcome: Outcome, request_id: str) -> dict[str, Any]:
         "type": f"urn:highlevel-conversations:{outcome.reason}",
         "title": reason.title,
         "status": reason.status,
-        "detail": outcome.detail,
+        "detail": outcome.detail or reason.advice or f"{reason.title}.",
         "instance": request_id,
     }
     return _reply(reason.status, headers, problem)

@@ -66,7 +66,7 @@ def target_of(submission: Submission, default_location: str | None) -> Target:
     if contact is None:
         raise Invalid("no_contact", "Name the contactId.")
     if default_location not in (None, location):
-        raise Rejected("location_not_allowed", "This stack serves one location only, and it is another.")
+        raise Rejected("location_not_allowed")
     return Target(location, contact)
 
 
