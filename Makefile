@@ -1,22 +1,93 @@
-# Every command of this project. `make help` explains them; CI calls the same ones.
+# Every command of this project; `make help` explains them, CI calls the same ones.
+# Variables: STACK (name of a stack, or local: the one that make serve runs), PARAMETERS ("LocationId=… AlarmEmail=…").
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 
+STACK ?= highlevel-conversations
+PARAMETERS ?=
+
 # Tools live in the clone, one environment each: SAM CLI, the emulator and the Lambda runtime pin different botocores.
-export UV_PROJECT_ENVIRONMENT ?=
 UV := .tools/uv/bin/uv
 UV_VERSION := 0.13.9
+SAM := PATH="$(CURDIR)/.tools/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam
+OPERATE := PYTHONPATH=functions .tools/operate/bin/python -m
 
-.tools/uv/bin/uv:
-	@echo "fetching uv $(UV_VERSION)" >&2
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##### Try it, on this machine alone
+
+.PHONY: run
+run: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## Deploy to a local AWS, send every sample event, show what became of it
+	@exec .tools/local/bin/python -m local.run
+
+.PHONY: serve
+serve: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## The same, and stay; prints a curl line to paste
+	@exec .tools/local/bin/python -m local.serve
+
+##### Deploy and operate
+
+.PHONY: deploy
+deploy: .tools/sam/ready ## Build and deploy to AWS, no questions asked   [STACK=… PARAMETERS="LocationId=…"]
+	@$(SAM) build $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
+	@$(SAM) deploy --stack-name $(STACK) $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
+
+.PHONY: token
+token: .tools/operate/ready ## Store HighLevel's token, typed without echo      [STACK=… LOCATION=…]
+	@$(OPERATE) operate.token $(STACK) $(if $(LOCATION),--location $(LOCATION))
+
+.PHONY: logs
+logs: .tools/operate/ready ## The canonical lines, live                       [STACK=… CONTACT=… REQUEST=… REASON=… SINCE=15m]
+	@$(OPERATE) operate.logs $(STACK) $(if $(CONTACT),--contact $(CONTACT)) $(if $(REQUEST),--request $(REQUEST)) $(if $(REASON),--reason $(REASON)) $(if $(SINCE),--since $(SINCE))
+
+.PHONY: dead-letters
+dead-letters: .tools/operate/ready ## What a person must mend, and why                [STACK=… ID=…]
+	@$(OPERATE) operate.dead_letters $(STACK) $(if $(ID),--id $(ID))
+
+.PHONY: redrive
+redrive: .tools/operate/ready ## Try dead letters again                          [STACK=… REASON=… SENDER=…]
+	@$(OPERATE) operate.redrive $(STACK) $(if $(REASON),--reason $(REASON)) $(if $(SENDER),--sender $(SENDER))
+
+##### Develop
+
+.PHONY: test
+test: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## All tests                                        [TESTS=tests/unit]
+	@.venv/bin/pytest $(TESTS)
+
+.PHONY: check
+check: .venv/ready .tools/sam/ready ## Lint, types, template, locked requirements
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
+	@.venv/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template template.yaml
+	@$(UV) lock --check --quiet
+	@diff <($(EXPORT)) functions/requirements.txt || { echo "functions/requirements.txt is not what uv.lock says: make requirements" >&2; exit 1; }
+
+.PHONY: requirements
+requirements: $(UV) ## Write functions/requirements.txt from uv.lock
+	@$(EXPORT) > functions/requirements.txt
+
+EXPORT = $(UV) export --quiet --frozen --no-default-groups --no-emit-project --no-hashes --no-header --no-annotate
+
+##### Tools
+
+# From `/`, so that a pyenv that lacks the version in .python-version still offers some python3.
+$(UV):
+	@echo "fetching uv" >&2
 	@rm -rf .tools/uv && mkdir -p .tools
-	@python3 -m venv .tools/uv || { echo "python3 cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
-	@.tools/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@cd / && python3 -m venv "$(CURDIR)/.tools/uv" || { echo "python3 cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-# $(call environment,GROUP): an environment that holds that dependency group and nothing else
-environment = @echo "fetching: $(1)" >&2; UV_PROJECT_ENVIRONMENT=.tools/$(1) $(UV) sync --quiet --frozen --only-group $(1) && touch $@
+.tools/%/ready: uv.lock .python-version | $(UV)
+	@echo "fetching the tools of: $*" >&2
+	@VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.tools/$* $(UV) sync --quiet --frozen --only-group $*
+	@touch $@
 
-.tools/%/ready: uv.lock $(UV)
-	$(call environment,$*)
+.venv/ready: uv.lock .python-version | $(UV)
+	@echo "fetching the tools of: dev" >&2
+	@VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --quiet --frozen
+	@touch $@

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """How one reason is told to a caller of `POST /conversations`: HTTP status, the problem's title, what would help."""
+    """How a caller of `POST /conversations` is told one reason: HTTP status, the problem's title, what would help."""
 
     status: int
     title: str

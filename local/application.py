@@ -1,0 +1,95 @@
+"""This application on this machine: its stack on a local AWS, its doors, its log. For run, serve and the tests."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from local.stack import LocalAws, Stack
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the HTTP door answered after so many seconds; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+    seconds: float
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.text)
+
+
+class Application:
+    """The deployed stack with its doors open."""
+
+    def __init__(self, aws: LocalAws, stack: Stack) -> None:
+        self.aws = aws
+        self.stack = stack
+        self.api_secret = str(json.loads(self.secret("SenderSecretsArn"))["api"])
+
+    def secret(self, output: str) -> str:
+        """The text of the secret that this output names."""
+        client = self.aws.client("secretsmanager")
+        return str(client.get_secret_value(SecretId=self.stack.outputs[output])["SecretString"])
+
+    def store_token(self, text: str) -> None:
+        """What `make token` does: put this text into the secret HighLevelToken."""
+        client = self.aws.client("secretsmanager")
+        client.put_secret_value(SecretId=self.stack.outputs["HighLevelTokenArn"], SecretString=text)
+
+    def post(self, body: bytes | Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
+        """`POST /conversations`; by default as JSON, with the generated secret. A header set to "" is left out."""
+        sent = {"authorization": f"Bearer {self.api_secret}", "content-type": "application/json", **(headers or {})}
+        request = urllib.request.Request(
+            self.stack.url("/conversations"),
+            body if isinstance(body, bytes) else json.dumps(body).encode(),
+            {name: value for name, value in sent.items() if value},
+        )
+        started = time.monotonic()
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                status, answered, text = response.status, response.headers, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                status, answered, text = error.code, error.headers, error.read().decode()
+        lower = {name.lower(): value for name, value in answered.items()}
+        return Answer(status, lower, text, time.monotonic() - started)
+
+    def put_event(self, detail: Any, detail_type: str = "ConversationRequested", source: str = "my.crm") -> str:
+        """Put an event on the bus; its id."""
+        entry = {"Source": source, "DetailType": detail_type, "Detail": json.dumps(detail)}
+        answer = self.aws.client("events").put_events(
+            Entries=[{**entry, "EventBusName": self.stack.outputs["EventBus"]}]
+        )
+        return str(answer["Entries"][0]["EventId"])
+
+    def lines(self, since: float = 0, **fields: Any) -> list[dict[str, Any]]:
+        """The canonical lines, from `since` (Unix time) on, whose fields have these values."""
+        return [
+            line
+            for line in self.stack.logs(since)
+            if line.get("message") == "submission" and all(line.get(name) == fields[name] for name in fields)
+        ]
+
+    def wait_for_line(self, within: float = 30.0, **fields: Any) -> dict[str, Any]:
+        """The first canonical line with these values, within so many seconds. Raises TimeoutError."""
+        until = time.monotonic() + within
+        while time.monotonic() < until:
+            if lines := self.lines(**fields):
+                return lines[0]
+            time.sleep(0.1)
+        raise TimeoutError(f"no canonical line with {fields} within {within:.0f} s")
+
+    def count(self, queue: str) -> int:
+        """How many messages the queue (RetryQueue or DeadLetterQueue) holds, in flight and delayed ones included."""
+        names = ["ApproximateNumberOfMessages" + kind for kind in ("", "NotVisible", "Delayed")]
+        attributes = self.aws.client("sqs").get_queue_attributes(
+            QueueUrl=self.stack.outputs[f"{queue}Url"], AttributeNames=names
+        )["Attributes"]
+        return sum(int(attributes.get(name, 0)) for name in names)

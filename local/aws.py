@@ -1,0 +1,407 @@
+"""Run MiniStack, the local AWS, with the corrections this application needs. `local.stack` starts it.
+
+It runs in the emulator's own environment and takes everything from environment variables: MiniStack's own
+(GATEWAY_PORT, BIND_HOST, AUTH, TMPDIR, ...), LOCAL_FUNCTION_PYTHON (the interpreter that runs the functions) and
+LOCAL_FUNCTION_ENDPOINT (where the functions find AWS; by default this emulator). It ends when its standard input does,
+so it cannot outlive the process that started it. It must lead its own process group.
+
+The corrections replace private functions of one version of MiniStack, hence the check of the version.
+"""
+
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+MINISTACK = "1.5.33"
+if (found := importlib.metadata.version("ministack")) != MINISTACK:
+    sys.exit(f"local/aws.py is written for MiniStack {MINISTACK}, found {found}")
+
+from ministack import app  # type: ignore[import-not-found]  # noqa: E402
+from ministack.core import lambda_runtime  # type: ignore[import-not-found]  # noqa: E402
+from ministack.core.arn import parse_arn  # type: ignore[import-not-found]  # noqa: E402
+from ministack.services import (  # type: ignore[import-not-found]  # noqa: E402
+    apigateway,
+    eventbridge,
+    lambda_svc,
+    secretsmanager,
+    sqs,
+)
+from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]  # noqa: E402
+
+type Json = dict[str, Any]
+type Created = tuple[str, Json]  # what CloudFormation gets from a resource: its physical id and its attributes
+
+RESOURCES: Json = provisioners._RESOURCE_HANDLERS
+
+
+# --- The process ------------------------------------------------------------------------------------------------------
+
+
+def end_with_parent() -> None:
+    """Wait for the end of standard input, then end every process of this group and leave no file."""
+    os.read(sys.stdin.fileno(), 1)
+
+    def refuse(_worker: object) -> None:
+        raise RuntimeError("the local AWS is stopping")
+
+    lambda_runtime.Worker._spawn = refuse  # a worker started now would survive its temporary directory
+    for workers in list(lambda_runtime._workers.values()):
+        for worker in list(workers):
+            if worker._proc:
+                worker._proc.kill()
+    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
+    os.killpg(0, signal.SIGKILL)
+
+
+# --- The functions' interpreter and environment -----------------------------------------------------------------------
+
+# What this process was given is not the functions' business. HOME stays: without it botocore would read the user's own.
+NOT_FOR_FUNCTIONS = sorted(set(os.environ) - {"PATH", "HOME", "TMPDIR", "LANG", "TZ"})
+
+# Runs first in every worker. The pid file is for tests that kill a worker.
+PRELUDE = """
+import os, pathlib
+for name in {remove!r}:
+    if not name.startswith("AWS_"):  # MiniStack has already set the function's region and credentials
+        os.environ.pop(name, None)
+os.environ.update({add!r})
+pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))
+"""
+
+
+def interpreter(runtime: str) -> tuple[str, str]:
+    """MiniStack runs every function on its own interpreter, with its own packages: take the named one."""
+    binary = os.environ.get("LOCAL_FUNCTION_PYTHON", "")
+    if not runtime.startswith("python") or not Path(binary).is_file():
+        raise RuntimeError(f"cannot run {runtime}: LOCAL_FUNCTION_PYTHON={binary!r} is not a Python interpreter")
+    environment = {"AWS_EXECUTION_ENV": f"AWS_Lambda_{runtime}", "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand"}
+    if endpoint := os.environ.get("LOCAL_FUNCTION_ENDPOINT"):
+        environment["AWS_ENDPOINT_URL"] = endpoint
+    prelude = PRELUDE.format(remove=NOT_FOR_FUNCTIONS, add=environment)
+    return binary, prelude + lambda_runtime._PYTHON_WORKER_SCRIPT
+
+
+lambda_runtime._detect_runtime_binary = interpreter
+
+
+def text(value: object) -> str:
+    """An environment variable as CloudFormation makes it: `7` and `true` are text."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def with_text_environment(properties: Json) -> Json:
+    variables = (properties.get("Environment") or {}).get("Variables") or {}
+    return {**properties, "Environment": {"Variables": {name: text(value) for name, value in variables.items()}}}
+
+
+def reserve_concurrency(name: str, properties: Json) -> None:
+    reserved = properties.get("ReservedConcurrentExecutions")
+    lambda_svc._functions[name]["concurrency"] = None if reserved is None else int(reserved)
+
+
+def create_function(
+    logical_id: str, properties: Json, stack: str, create: Callable[..., Created] = provisioners._lambda_create
+) -> Created:
+    created = create(logical_id, with_text_environment(properties), stack)
+    reserve_concurrency(created[0], properties)
+    return created
+
+
+def update_function(
+    physical_id: str,
+    old: Json,
+    new: Json,
+    stack: str,
+    logical_id: str | None = None,
+    update: Callable[..., Created] = provisioners._lambda_update,
+) -> Created:
+    updated = update(physical_id, with_text_environment(old), with_text_environment(new), stack, logical_id)
+    reserve_concurrency(updated[0], new)
+    return updated
+
+
+RESOURCES["AWS::Lambda::Function"].update(create=create_function, update=update_function)
+
+
+# --- Invocations ------------------------------------------------------------------------------------------------------
+
+
+def execute(
+    function: Json, event: Json, request_id: str, run: Callable[..., Json] = lambda_svc._execute_function_warm
+) -> Json:
+    """Log why a function could not even start (an import that fails): MiniStack tells only the caller."""
+    result = run(function, event, request_id)
+    if result.get("error") and not result.get("log"):
+        result["log"] = f"[ERROR] {result['body'].get('errorMessage')}"
+    return result
+
+
+lambda_svc._execute_function_warm = execute
+
+
+def http_reply(
+    result: Json, shape: Callable[..., tuple[Json, None]] = lambda_svc.lambda_execute_result_to_api_proxy_response
+) -> tuple[Json, None]:
+    """An HTTP API never tells the caller what went wrong inside a function."""
+    if result.get("error"):
+        body = json.dumps({"message": "Internal Server Error"})
+        return {"statusCode": 500, "headers": {"content-type": "application/json"}, "body": body}, None
+    return shape(result)
+
+
+lambda_svc.lambda_execute_result_to_api_proxy_response = http_reply
+
+
+def send_event_to_function(arn: str, payload: str) -> None:
+    """EventBridge invokes asynchronously: retries, then the failure destination. MiniStack tries once."""
+    function, config, name = lambda_svc._get_func_record_for_ref(arn)
+    if function and config:
+        lambda_svc.invoke_async_with_retry(
+            lambda_svc._execution_record_for_config(function, config), json.loads(payload)
+        )
+    else:
+        eventbridge.logger.error("EventBridge: no function %s", name)
+
+
+eventbridge._dispatch_to_lambda = send_event_to_function
+
+
+def send_failure_record(destination: str, name: str, event: Json, result: Json) -> None:
+    """What Lambda sends to an OnFailure queue. MiniStack's record lacks the time, the version and the request id."""
+    function = lambda_svc._functions[name]
+    rules = (function.get("event_invoke_configs") or {}).get("$LATEST") or {}
+    retries = rules.get("MaximumRetryAttempts")
+    record = {
+        "version": "1.0",
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "requestContext": {
+            "requestId": lambda_svc.new_uuid(),
+            "functionArn": function["config"]["FunctionArn"] + ":$LATEST",
+            "condition": "RetriesExhausted",
+            "approximateInvokeCount": 1 + (2 if retries is None else retries),
+        },
+        "requestPayload": event,
+        "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
+        "responsePayload": result.get("body"),
+    }
+    eventbridge._dispatch_to_sqs(parse_arn(destination), json.dumps(record))
+
+
+lambda_svc._route_async_failure = send_failure_record
+
+
+# --- SQS --------------------------------------------------------------------------------------------------------------
+
+
+def locked(action: Callable[[Json, str], Json]) -> Callable[[Json, str], Json]:
+    """MiniStack deletes by replacing a queue's list, from several threads: a message sent meanwhile would be lost."""
+
+    def run(request: Json, url: str) -> Json:
+        with sqs._queues_lock:
+            return action(request, url)
+
+    return run
+
+
+def send_message(request: Json, url: str, send: Callable[[Json, str], Json] = sqs._act_send_message) -> Json:
+    """Refuse what SQS refuses and MiniStack takes."""
+    group = request.get("MessageGroupId")
+    if group is not None and not re.fullmatch(r"[!-~]{1,128}", group):
+        raise sqs._Err(
+            "InvalidParameterValue", "MessageGroupId can only include alphanumeric and punctuation characters."
+        )
+    size = len(request.get("MessageBody", "").encode())
+    for name, attribute in (request.get("MessageAttributes") or {}).items():
+        value = attribute.get("StringValue") or attribute.get("BinaryValue") or ""
+        if not value:
+            raise sqs._Err(
+                "InvalidParameterValue",
+                f"Message (user) attribute '{name}' must contain a non-empty value of type '{attribute['DataType']}'.",
+            )
+        size += len(name) + len(attribute["DataType"]) + len(value.encode() if isinstance(value, str) else value)
+    if size > 1_048_576:
+        raise sqs._Err("InvalidParameterValue", "Message must be shorter than 1048576 bytes.")
+    return send(request, url)
+
+
+def change_visibility(
+    request: Json, url: str, change: Callable[[Json, str], Json] = sqs._act_change_visibility
+) -> Json:
+    if not 0 <= int(request.get("VisibilityTimeout", 30)) <= 43_200:
+        raise sqs._Err("InvalidParameterValue", "VisibilityTimeout must be between 0 and 43200 seconds.")
+    return change(request, url)
+
+
+sqs._act_send_message = send_message  # also what SendMessageBatch calls
+sqs._HANDLERS.update(SendMessage=send_message, ChangeMessageVisibility=change_visibility)
+for operation, handler in sqs._HANDLERS.items():
+    if operation != "ReceiveMessage":  # the only asynchronous one
+        sqs._HANDLERS[operation] = locked(handler)
+
+
+def failed_messages(answer: object, batch: set[str]) -> set[str]:
+    """The message ids that a handler with ReportBatchItemFailures names.
+
+    As on AWS an answer without failures means that all succeeded, and one that makes no sense that all failed.
+    """
+    try:
+        failures = (answer or {}).get("batchItemFailures") or []  # type: ignore[attr-defined]
+        named = {failure["itemIdentifier"] for failure in failures}
+    except (AttributeError, KeyError, TypeError):
+        return batch
+    return named if named <= batch else batch
+
+
+def run_batch(mapping: Json, function: Json, event: Json, _batch: list[Json], queue_url: str, queue: str) -> None:
+    """Invoke a function for messages of a queue and delete those it has done."""
+    receipts = {record["messageId"]: record["receiptHandle"] for record in event["Records"]}
+    result = lambda_svc._execute_function(function, event)
+    if result.get("error"):
+        failed = set(receipts)
+        lambda_svc.logger.warning("%s failed with a batch from %s: %s", mapping["FunctionName"], queue, result["body"])
+        lambda_svc._esm_backoff_until[mapping["UUID"]] = time.time() + lambda_svc._ESM_BACKOFF_SECONDS
+    elif "ReportBatchItemFailures" in mapping["FunctionResponseTypes"]:
+        failed = failed_messages(result.get("body"), set(receipts))
+    else:
+        failed = set()
+    sqs._delete_messages_for_esm(queue_url, {receipts[message] for message in set(receipts) - failed})
+
+
+lambda_svc._run_sqs_batch = run_batch
+
+
+def create_mapping(
+    logical_id: str, properties: Json, stack: str, create: Callable[..., Created] = provisioners._lambda_esm_create
+) -> Created:
+    """Lambda refuses a queue that shows a message again while the function may still be working on it."""
+    queue = sqs._queue_by_arn(properties["EventSourceArn"])
+    function, _name, _arn, _qualifier = provisioners._lambda_function_for_cfn_ref(properties["FunctionName"])
+    if queue and function:
+        visibility, timeout = int(queue["attributes"]["VisibilityTimeout"]), int(function["config"]["Timeout"])
+        if visibility < timeout:
+            raise ValueError(
+                f"Queue visibility timeout: {visibility} seconds is less than Function timeout: {timeout} seconds"
+            )
+    scaling = properties.get("ScalingConfig")
+    if scaling:  # a parameter's value is text, which MiniStack would compare with numbers
+        properties = {**properties, "ScalingConfig": {"MaximumConcurrency": int(scaling["MaximumConcurrency"])}}
+    return create(logical_id, properties, stack)
+
+
+RESOURCES["AWS::Lambda::EventSourceMapping"]["create"] = create_mapping
+
+
+# --- HTTP API ---------------------------------------------------------------------------------------------------------
+
+
+def import_routes(api_id: str, properties: Json) -> None:
+    """The routes of the OpenAPI document that SAM writes for an HttpApi; MiniStack ignores it."""
+    if "Body" not in properties:
+        return
+    apigateway._routes[api_id], apigateway._integrations[api_id] = {}, {}
+    for path, operations in properties["Body"]["paths"].items():
+        for method, definition in operations.items():
+            integration = definition["x-amazon-apigateway-integration"]
+            _status, _headers, body = apigateway._create_integration(
+                api_id,
+                {
+                    "integrationType": "AWS_PROXY",
+                    "integrationUri": integration["uri"],
+                    "payloadFormatVersion": integration["payloadFormatVersion"],
+                },
+            )
+            target = f"integrations/{json.loads(body)['integrationId']}"
+            verb = "ANY" if method.startswith("x-") else method.upper()
+            key = "$default" if path == "/$default" else f"{verb} {path}"
+            status, _headers, body = apigateway._create_route(api_id, {"routeKey": key, "target": target})
+            if status >= 400:
+                raise ValueError(f"route {key}: {body!r}")
+
+
+def create_api(
+    logical_id: str, properties: Json, stack: str, create: Callable[..., Created] = provisioners._apigw_v2_api_create
+) -> Created:
+    created = create(logical_id, properties, stack)
+    import_routes(created[0], properties)
+    return created
+
+
+def update_api(
+    physical_id: str,
+    old: Json,
+    new: Json,
+    stack: str,
+    logical_id: str | None = None,
+    update: Callable[..., Created] = provisioners._apigw_v2_api_update,
+) -> Created:
+    updated = update(physical_id, old, new, stack, logical_id)
+    import_routes(updated[0], new)
+    return updated
+
+
+RESOURCES["AWS::ApiGatewayV2::Api"].update(create=create_api, update=update_api)
+
+
+# --- Secrets Manager --------------------------------------------------------------------------------------------------
+
+
+def generated_secret(properties: Json) -> str:
+    """A template's secret value; MiniStack's own ignores ExcludePunctuation."""
+    generate = properties.get("GenerateSecretString")
+    if not generate:
+        return str(properties.get("SecretString", ""))
+    _status, _headers, body = secretsmanager._get_random_password(generate)
+    password = json.loads(body)["RandomPassword"]
+    if "SecretStringTemplate" not in generate:
+        return str(password)
+    return json.dumps({**json.loads(generate["SecretStringTemplate"]), generate["GenerateStringKey"]: password})
+
+
+provisioners._sm_secret_string = generated_secret
+
+
+def create_secret(
+    logical_id: str, properties: Json, stack: str, create: Callable[..., Created] = provisioners._sm_secret_create
+) -> Created:
+    """A secret that a template gives no value has none; MiniStack's would be the empty string."""
+    created = create(logical_id, properties, stack)
+    if not {"SecretString", "GenerateSecretString"} & set(properties):
+        secretsmanager._secrets[created[0]]["Versions"].clear()
+    return created
+
+
+RESOURCES["AWS::SecretsManager::Secret"]["create"] = create_secret
+
+
+# --- Recorded, without effect -----------------------------------------------------------------------------------------
+
+
+def put_alarm(name: str, properties: Json, put: Callable[..., Created] = provisioners._cw_metric_alarm_put) -> Created:
+    """Take an alarm over metric math, which MiniStack refuses; it watches nothing."""
+    if "Metrics" not in properties:
+        return put(name, properties)
+    return name, {"Arn": f"arn:aws:cloudwatch:{provisioners.get_region()}:{provisioners.get_account_id()}:alarm:{name}"}
+
+
+provisioners._cw_metric_alarm_put = put_alarm
+
+
+def create_query(_logical_id: str, properties: Json, _stack: str) -> Created:
+    return properties["Name"], {"QueryDefinitionId": properties["Name"]}
+
+
+RESOURCES["AWS::Logs::QueryDefinition"] = {"create": create_query, "delete": lambda _physical_id, _properties: None}
+
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+app.main()

@@ -1,0 +1,207 @@
+"""Trouble with AWS: an HTTP proxy between the functions and the local AWS that hangs, throttles, breaks and counts.
+
+    port = free_port()
+    with FaultProxy(f"http://127.0.0.1:{port}") as proxy, LocalAws(port=port, endpoint_for_functions=proxy.url) as aws:
+        ...
+        proxy.fail("sqs", "throttle", operation="SendMessage", times=2)
+
+It passes requests on unchanged, signature and Host included, so it works under enforced IAM too.
+"""
+
+import http.client
+import http.server
+import json
+import os
+import re
+import socket
+import struct
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+type Mode = Literal["hang", "throttle", "gone", "error"]
+type Hook = Callable[["Request"], object]
+
+# Error codes of the services; any other service throttles with ThrottlingException, as most do.
+THROTTLED = {"dynamodb": "ProvisionedThroughputExceededException", "sqs": "RequestThrottled"}
+SCOPE = re.compile(r"Credential=[^/]+/\d+/[^/]+/(?P<service>[^/]+)/aws4_request")
+FORWARD_SECONDS = 60  # longer than any function runs
+
+
+@dataclass(frozen=True)
+class Request:
+    """A call of a function to AWS. `service` as in a signature (`dynamodb`), `operation` as in the API (`PutItem`)."""
+
+    service: str
+    operation: str
+    body: bytes
+
+    def json(self) -> Any:
+        """The call's arguments."""
+        return json.loads(self.body)
+
+
+@dataclass
+class _Fault:
+    service: str
+    operation: str | None
+    mode: Mode
+    left: float  # how many more times
+    healed: threading.Event = field(default_factory=threading.Event)
+
+
+class FaultProxy:
+    """A proxy on 127.0.0.1 before the AWS at `target_url`; a context manager.
+
+    `url` is where it listens, `calls` counts the requests by (service, operation), those that failed included. An
+    exception in a hook is raised at the end of the `with`.
+    """
+
+    def __init__(self, target_url: str) -> None:
+        target = urlsplit(target_url)
+        self.calls: Counter[tuple[str, str]] = Counter()
+        self._faults: list[_Fault] = []
+        self._hooks: list[tuple[str, str, Hook | None, Hook | None]] = []
+        self._hook_errors: list[Exception] = []
+        self._lock = threading.Lock()
+        self._server = _Server(self, (target.hostname or "", target.port or 80))
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.heal()
+        self._server.shutdown()
+        self._server.server_close()
+        if self._hook_errors and error is None:
+            raise self._hook_errors[0]
+
+    def fail(self, service: str, mode: Mode, *, operation: str | None = None, times: int | None = None) -> None:
+        """From now on, calls of `service` (only `operation`, if named; only the next `times`, if given) fail.
+
+        `hang`: never answered, until `heal`. `throttle`: the service's throttling error. `gone`: the connection is
+        reset. `error`: the service's status 500. In none of them does AWS see the call.
+        """
+        with self._lock:
+            self._faults.append(_Fault(service, operation, mode, float("inf") if times is None else times))
+
+    def on(self, service: str, operation: str, *, before: Hook | None = None, after: Hook | None = None) -> None:
+        """At every such call run `before` ahead of AWS and `after` when AWS has answered but the function waits still.
+
+        A hook that kills the function's process thus hits an exact seam of its work.
+        """
+        with self._lock:
+            self._hooks.append((service, operation, before, after))
+
+    def heal(self) -> None:
+        """End every failure and drop every hook; what hangs is let go without an answer."""
+        with self._lock:
+            for fault in self._faults:
+                fault.healed.set()
+            self._faults.clear()
+            self._hooks.clear()
+
+    def _arrive(self, request: Request) -> tuple[_Fault | None, list[Hook], list[Hook]]:
+        with self._lock:
+            self.calls[request.service, request.operation] += 1
+            hooks = [hook for hook in self._hooks if hook[:2] == (request.service, request.operation)]
+            chosen = None
+            for fault in self._faults:
+                if fault.left > 0 and fault.service == request.service and fault.operation in {None, request.operation}:
+                    fault.left -= 1
+                    chosen = fault
+                    break
+        return chosen, [hook[2] for hook in hooks if hook[2]], [hook[3] for hook in hooks if hook[3]]
+
+    def _run(self, hooks: list[Hook], request: Request) -> None:
+        for hook in hooks:
+            try:
+                hook(request)
+            except Exception as error:  # noqa: BLE001 - it is raised where the test sees it
+                self._hook_errors.append(error)
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, proxy: FaultProxy, target: tuple[str, int]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.proxy = proxy
+        self.target = target
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Stay silent: a function that is killed breaks its connections."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """One connection of a function."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def do_POST(self) -> None:
+        """Every protocol of AWS that the functions speak is a POST."""
+        proxy = self.server.proxy
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        scope = SCOPE.search(self.headers.get("authorization", ""))
+        operation = self.headers.get("x-amz-target", "").rpartition(".")[2]
+        request = Request(scope["service"] if scope else "", operation, body)
+        fault, before, after = proxy._arrive(request)
+        if fault:
+            self.misbehave(fault)
+            return
+        proxy._run(before, request)
+        upstream = http.client.HTTPConnection(*self.server.target, timeout=FORWARD_SECONDS)
+        try:
+            upstream.request("POST", self.path, body, dict(self.headers))
+            response = upstream.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException):
+            self.reset()
+            return
+        finally:
+            upstream.close()
+        proxy._run(after, request)
+        self.answer(response.status, dict(response.getheaders()), content)
+
+    def misbehave(self, fault: _Fault) -> None:
+        match fault.mode:
+            case "hang":
+                fault.healed.wait()
+                self.reset()
+            case "gone":
+                self.reset()
+            case "throttle":
+                self.answer_error(HTTPStatus.BAD_REQUEST, THROTTLED.get(fault.service, "ThrottlingException"))
+            case "error":
+                self.answer_error(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerError")
+
+    def answer_error(self, status: int, code: str) -> None:
+        headers = {"content-type": "application/x-amz-json-1.0", "x-amzn-query-error": f"{code};Sender"}
+        self.answer(status, headers, json.dumps({"__type": code, "message": "made by the fault proxy"}).encode())
+
+    def answer(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in {"content-length", "connection", "transfer-encoding", "keep-alive"}:
+                self.send_header(name, value)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def reset(self) -> None:
+        """End the connection with a TCP reset."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self.connection.detach())

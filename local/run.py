@@ -1,0 +1,194 @@
+"""`make run`: deploy to a local AWS, send every sample event through its real door, show what became of each.
+
+Exits 0 only if each ended as expected. Leaves no process, port or temporary file.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from local.application import Answer, Application
+from local.highlevel import LocalHighLevel
+from local.stack import ROOT, LocalAws, LocalAwsError, build, deploy, exit_on_sigterm
+
+LOCATION = "ve9EPM428h8vShlRW1KT"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A file of `events/` and how it must end: the door's answer (events get none), then the outcomes logged."""
+
+    file: str
+    about: str
+    status: int | None
+    outcomes: tuple[str, ...]
+    highlevel_is_down: bool = False
+
+
+SAMPLES = (
+    Sample("http_conversation", "a contact's first submission", 201, ("opened",)),
+    Sample("http_conversation", "the same again: on record, no call", 200, ("existing",)),
+    Sample("http_conversation_latin1_base64", "declared charset, base64 from the gateway", 201, ("opened",)),
+    Sample("http_deferred", "HighLevel fails: kept, opened by itself", 202, ("deferred", "opened"), True),
+    Sample("http_other_location", "a location that the token does not know", 403, ("rejected",)),
+    Sample("http_without_contact", "no contact id", 422, ("invalid",)),
+    Sample("http_not_json", "half a body", 400, ("invalid",)),
+    Sample("http_urlencoded", "a form's body where JSON was promised", 415, ("invalid",)),
+    Sample("http_wrong_secret", "a secret that is none", 401, ("unauthorized",)),
+    Sample("http_without_secret", "no secret at all", 401, ("unauthorized",)),
+    Sample("event_conversation_requested", "an event of the bus", None, ("opened",)),
+    Sample("event_without_contact", "an event without contact: a dead letter", None, ("invalid",)),
+)
+
+
+def main() -> int:
+    """Run it all; the exit code."""
+    exit_on_sigterm()
+    show = Screen()
+    try:
+        return _run(show)
+    except (LocalAwsError, TimeoutError) as error:
+        show.line(f"\n{error}")
+        return 1
+    except KeyboardInterrupt:
+        show.line("\nstopped")
+        return 130
+
+
+def _run(show: "Screen") -> int:
+    token = f"pit-{uuid.uuid4()}"
+    with contextlib.ExitStack() as running:
+        with show.step("start a HighLevel and an AWS on 127.0.0.1"):
+            highlevel = running.enter_context(LocalHighLevel(tokens={token: LOCATION}, search_lag=1.0))
+            aws = running.enter_context(LocalAws(enforce_iam=True))
+        with show.step("sam build"):
+            built = build()
+        with show.step("sam deploy"):
+            application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url}, built=built))
+        application.store_token(token)
+        show.heading()
+        failed = 0
+        for sample in SAMPLES:
+            answer, lines = _send(sample, application, highlevel)
+            ended = (answer.status if answer else None, tuple(line["outcome"] for line in lines))
+            as_expected = ended == (sample.status, sample.outcomes)
+            failed += not as_expected
+            show.sample(sample, answer, lines, as_expected=as_expected)
+        kept = application.count("DeadLetterQueue")
+        show.line(
+            f"\n  {len(highlevel.conversations)} conversations in HighLevel, {kept} message in the dead-letter queue."
+        )
+        with show.step("stop everything"):
+            running.close()
+    if failed:
+        show.line(f"\n  {failed} of {len(SAMPLES)} did not end as expected.")
+        return 1
+    show.line(f"\n  All {len(SAMPLES)} ended as expected. Next: make serve, and paste its curl line.")
+    return 0
+
+
+def _send(
+    sample: Sample, application: Application, highlevel: LocalHighLevel
+) -> tuple[Answer | None, list[dict[str, Any]]]:
+    """Send one sample through its door; the answer, and its canonical lines once they are as many as expected."""
+    event = json.loads((ROOT / "events" / f"{sample.file}.json").read_text())
+    if sample.highlevel_is_down:
+        highlevel.fail("status", status=503, times=1)
+    answer = None
+    if "requestContext" in event:
+        body = event["body"].encode()
+        headers = {"content-type": event["headers"]["content-type"]}
+        given = event["headers"].get("authorization", "")
+        headers["authorization"] = f"Bearer {application.api_secret}" if "<" in given else given
+        answer = application.post(base64.b64decode(body) if event["isBase64Encoded"] else body, headers)
+        request_id = answer.headers["x-request-id"]
+    else:
+        request_id = application.put_event(event["detail"], event["detail-type"], event["source"])
+    until = time.monotonic() + 40
+    while len(lines := application.lines(request_id=request_id)) < len(sample.outcomes) and time.monotonic() < until:
+        time.sleep(0.1)
+    return answer, lines
+
+
+class Screen:
+    """What the person sees: progress and a table on a terminal, the same in plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        self._colour = self._terminal and "NO_COLOR" not in os.environ
+
+    def line(self, text: str) -> None:
+        print(text, flush=True)
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Show that something is under way, for how long, and then how long it took."""
+        started = time.monotonic()
+        done = threading.Event()
+
+        def tick() -> None:
+            while not done.wait(0.1):
+                print(f"\r  {name} … {time.monotonic() - started:.1f} s ", end="", flush=True)
+
+        ticking = threading.Thread(target=tick, daemon=True)
+        if self._terminal:
+            ticking.start()
+        try:
+            yield
+        except BaseException:
+            done.set()
+            self.line(f"{'\r' if self._terminal else ''}  {name} … failed" + " " * 10)
+            raise
+        done.set()
+        if self._terminal:
+            ticking.join()
+        self.line(f"{'\r' if self._terminal else ''}  {name} … {time.monotonic() - started:.1f} s ")
+
+    def heading(self) -> None:
+        self.line("")
+        self.line(self._bold(f"     {'sample':<33}{'what it is':<43}{'answer':<8}{'outcome'}"))
+
+    def sample(self, sample: Sample, answer: Answer | None, lines: list[dict[str, Any]], *, as_expected: bool) -> None:
+        mark = self._paint("✓", "32") if as_expected else self._paint("✗", "31")
+        outcomes = " → ".join(_outcome(line) for line in lines) or "nothing logged"
+        status = str(answer.status) if answer else "-"
+        self.line(f"  {mark}  {sample.file:<33}{sample.about:<43}{status:<8}{outcomes}")
+        if not as_expected:
+            self.line(self._paint(f"     expected: {sample.status or '-'} {' → '.join(sample.outcomes)}", "31"))
+        if answer:
+            self.line(self._dim(self._cut(f"        answer  {answer.text}")))
+        for line in lines:
+            told = {name: value for name, value in line.items() if name not in ("level", "message", "service")}
+            self.line(self._dim(self._cut(f"        log     {json.dumps(told)}")))
+
+    def _cut(self, text: str) -> str:
+        """To the width of the terminal; elsewhere whole."""
+        width = shutil.get_terminal_size().columns
+        return text if not self._terminal or len(text) <= width else text[: width - 1] + "…"
+
+    def _bold(self, text: str) -> str:
+        return self._paint(text, "1")
+
+    def _dim(self, text: str) -> str:
+        return self._paint(text, "2")
+
+    def _paint(self, text: str, code: str) -> str:
+        return f"\033[{code}m{text}\033[0m" if self._colour else text
+
+
+def _outcome(line: dict[str, Any]) -> str:
+    reason = line.get("reason")
+    return f"{line['outcome']} ({reason})" if reason and reason != line["outcome"] else str(line["outcome"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

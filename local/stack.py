@@ -1,0 +1,351 @@
+"""The local AWS as a child of this process, and this application deployed into it by the real SAM CLI.
+
+    with LocalAws() as aws:
+        stack = deploy(aws)
+        ...stack.url("/conversations")...
+
+Nothing outlives the `with`: not on an exception or Ctrl-C, nor when this process is killed outright, as the emulator
+ends with its standard input. A command calls `exit_on_sigterm()` first, so that SIGTERM unwinds it like an exception.
+"""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import botocore.config
+import botocore.session
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".tools"
+BUILDS = ROOT / ".aws-sam" / "local"
+REGION = "us-east-1"
+BUCKET = "local-deployments"
+ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+START_SECONDS = 30.0
+
+
+class LocalAwsError(RuntimeError):
+    """The local AWS, a build or a deployment failed; the message says why, with the tool's own output."""
+
+
+def exit_on_sigterm() -> None:
+    """Make SIGTERM raise SystemExit(143), so that every `with` ends in order."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what is set for AWS tools (profiles, credentials, endpoints, regions)."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+
+
+class LocalAws:
+    """A fresh, empty AWS on 127.0.0.1; a context manager.
+
+    `enforce_iam`: check every call of a function against its role. `endpoint_for_functions`: the URL where functions
+    find AWS, if not here (a FaultProxy's). `port`: 0 picks one. `endpoint` is the URL, known before the start; `env` is
+    what an AWS client or CLI needs to work with this AWS and no other, over `clean_environment()`.
+    """
+
+    def __init__(self, *, enforce_iam: bool = False, endpoint_for_functions: str | None = None, port: int = 0) -> None:
+        self.port = port or free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.env = {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+        self._enforce_iam = enforce_iam
+        self._endpoint_for_functions = endpoint_for_functions or self.endpoint
+        self._clients: dict[str, Any] = {}
+        self._directory = Path()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Start it (0.5 s). Raises LocalAwsError if it does not come up."""
+        python = _tool("emulator", "python")
+        self._directory = Path(tempfile.mkdtemp(prefix="local-aws-")).resolve()
+        environment = {
+            "PATH": os.defpath,
+            "HOME": str(self._directory),
+            "TMPDIR": str(self._directory),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "GATEWAY_PORT": str(self.port),
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "127.0.0.1",
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "LOG_LEVEL": "WARNING",
+            "AUTH": str(self._enforce_iam).lower(),
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "LOCAL_FUNCTION_PYTHON": str(_tool("runtime", "python")),
+            "LOCAL_FUNCTION_ENDPOINT": self._endpoint_for_functions,
+        }
+        try:
+            with (self._directory / "emulator.log").open("wb") as log:
+                self._process = subprocess.Popen(
+                    [python, "-I", "-u", ROOT / "local" / "aws.py"],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    cwd=self._directory,
+                    start_new_session=True,  # so that Ctrl-C does not end it before us
+                )
+            self._wait_until_ready(self._process)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it with its workers and remove its files. May be called twice."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+        process, self._process = self._process, None
+        if process:
+            if process.stdin:
+                process.stdin.close()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def client(self, service: str) -> Any:
+        """A boto3-like client of this AWS (the root user), one per service; it ignores the user's AWS settings."""
+        if service not in self._clients:
+            variables = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
+            self._clients[service] = botocore.session.Session(session_vars=variables).create_client(
+                service,
+                region_name=REGION,
+                endpoint_url=self.endpoint,
+                aws_access_key_id="test",
+                aws_secret_access_key="test",
+                config=botocore.config.Config(connect_timeout=2, read_timeout=30, proxies={}, max_pool_connections=50),
+            )
+        return self._clients[service]
+
+    def kill_workers(self) -> int:
+        """Kill (SIGKILL) every process that runs a function now or is kept warm for one; returns how many.
+
+        A call in flight ends as a crash of the function does; the next one starts a new process.
+        """
+        killed = 0
+        for file in self._directory.glob("ministack-lambda-*/pid"):
+            with contextlib.suppress(OSError, ValueError):
+                pid = int(file.read_text())
+                # A file may be left by a worker that has ended: end only what belongs to the emulator's group.
+                if self._process and os.getpgid(pid) == self._process.pid:
+                    os.kill(pid, signal.SIGKILL)
+                    killed += 1
+        return killed
+
+    def log(self) -> str:
+        """The emulator's own log, for a failure that the functions' logs do not explain."""
+        return (self._directory / "emulator.log").read_text(errors="replace")
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise LocalAwsError(f"the local AWS did not start:\n{self.log()}")
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+            try:
+                connection.request("GET", "/_ministack/health")
+                if connection.getresponse().status == 200:
+                    return
+            except OSError:
+                time.sleep(0.05)
+            finally:
+                connection.close()
+        raise LocalAwsError(f"the local AWS was not ready within {START_SECONDS:.0f} s:\n{self.log()}")
+
+
+def build(template: Path = ROOT / "template.yaml") -> Path:
+    """`sam build` for this machine's architecture; returns the built template.
+
+    Looks at the template and the `functions` folder beside it: the same content is built once. Kept apart from
+    `.aws-sam/build`, so that the user's own build, perhaps for another architecture, stays what it was. Raises
+    LocalAwsError.
+    """
+    digest = hashlib.sha256(ARCHITECTURE.encode())
+    for source in [template, *sorted((template.parent / "functions").rglob("*"))]:
+        if source.is_file() and "__pycache__" not in source.parts:
+            digest.update(f"\n{source.relative_to(template.parent)}\n".encode())
+            digest.update(hashlib.sha256(source.read_bytes()).digest())
+    built = BUILDS / digest.hexdigest()[:16]
+    if not built.exists():
+        BUILDS.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=BUILDS))
+        try:
+            arguments: list[str | Path] = ["build", "--template-file", template, "--build-dir", unfinished / "build"]
+            arguments += ["--parameter-overrides", _shorthand("Architecture", ARCHITECTURE)]
+            _sam(arguments, environment=clean_environment(), directory=unfinished)  # pip needs the user's environment
+            with contextlib.suppress(OSError):  # another process was faster
+                unfinished.rename(built)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        yesterday = time.time() - 86_400
+        for old in BUILDS.iterdir():
+            if old.stat().st_mtime < yesterday:
+                shutil.rmtree(old, ignore_errors=True)
+    return built / "build" / "template.yaml"
+
+
+class Stack:
+    """A deployed stack: its `name`, its `outputs` and what one asks of it."""
+
+    def __init__(self, aws: LocalAws, name: str) -> None:
+        self.name = name
+        self._aws = aws
+        formation = aws.client("cloudformation")
+        described = formation.describe_stacks(StackName=name)["Stacks"][0]
+        self.outputs: dict[str, str] = {
+            output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])
+        }
+        self._resources = formation.describe_stack_resources(StackName=name)["StackResources"]
+
+    def resource(self, logical_id: str) -> str:
+        """The physical id of a resource. Raises KeyError."""
+        for resource in self._resources:
+            if resource["LogicalResourceId"] == logical_id:
+                return str(resource["PhysicalResourceId"])
+        raise KeyError(logical_id)
+
+    def url(self, path: str = "") -> str:
+        """The URL of a path of the stack's HTTP API, such as `/conversations`."""
+        (api,) = self._physical_ids("AWS::ApiGatewayV2::Api")
+        return f"{self._aws.endpoint}/_aws/execute-api/{api}/$default{path}"
+
+    def log_lines(self, since: float = 0) -> list[str]:
+        """Every line its functions logged, in order, from `since` (Unix time, seconds) on.
+
+        An invocation's lines appear together when it ends, at that time.
+        """
+        functions, logs = self._aws.client("lambda"), self._aws.client("logs")
+        groups = {
+            functions.get_function_configuration(FunctionName=name)["LoggingConfig"]["LogGroup"]
+            for name in self._physical_ids("AWS::Lambda::Function")
+        }
+        events: list[tuple[int, str]] = []
+        for group in sorted(groups):
+            with contextlib.suppress(logs.exceptions.ResourceNotFoundException):  # nothing logged yet
+                for page in logs.get_paginator("filter_log_events").paginate(
+                    logGroupName=group, startTime=int(since * 1000)
+                ):
+                    events += [(event["timestamp"], event["message"]) for event in page["events"]]
+        return [message for _time, message in sorted(events, key=lambda event: event[0])]
+
+    def logs(self, since: float = 0) -> list[dict[str, Any]]:
+        """The JSON objects among `log_lines`."""
+        return [json.loads(line) for line in self.log_lines(since) if line.startswith("{")]
+
+    def _physical_ids(self, kind: str) -> list[str]:
+        return [resource["PhysicalResourceId"] for resource in self._resources if resource["ResourceType"] == kind]
+
+
+def deploy(
+    aws: LocalAws,
+    parameters: Mapping[str, str] | None = None,
+    *,
+    name: str = "highlevel-conversations",
+    built: Path | None = None,
+) -> Stack:
+    """`sam deploy` of a built template (by default `build()`); deploying again updates the stack.
+
+    `parameters` are the template's; Architecture is set to this machine's. Raises LocalAwsError with the reasons of
+    what failed.
+    """
+    overrides = {"Architecture": ARCHITECTURE, **(parameters or {})}
+    built = built or build()
+    aws.client("s3").create_bucket(Bucket=BUCKET)  # `--resolve-s3` would deploy a stack for it, which takes 3 s
+    arguments: list[str | Path] = ["deploy", "--template-file", built, "--stack-name", name]
+    arguments += ["--s3-bucket", BUCKET]
+    arguments += ["--region", REGION, "--capabilities", "CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "--no-progressbar"]
+    arguments += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-disable-rollback"]
+    arguments += ["--parameter-overrides", *(_shorthand(name, value) for name, value in overrides.items())]
+    with tempfile.TemporaryDirectory(prefix="local-aws-") as home:
+        environment = {"PATH": os.defpath, "HOME": home, "LANG": "C.UTF-8", "SAM_CLI_POLL_DELAY": "0.2", **aws.env}
+        try:
+            _sam(arguments, environment=environment, directory=Path(home))
+        except LocalAwsError as error:
+            raise LocalAwsError(f"{error}\n{_failures(aws, name)}") from None
+    return Stack(aws, name)
+
+
+def _shorthand(name: str, value: str) -> str:
+    escaped = value.replace('"', '\\"')
+    return f'{name}="{escaped}"'
+
+
+def _failures(aws: LocalAws, name: str) -> str:
+    formation = aws.client("cloudformation")
+    with contextlib.suppress(formation.exceptions.ClientError):
+        return "\n".join(
+            f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason')}"
+            for event in formation.describe_stack_events(StackName=name)["StackEvents"]
+            if event["ResourceStatus"].endswith("FAILED")
+        )
+    return ""
+
+
+def _sam(arguments: list[str | Path], *, environment: Mapping[str, str], directory: Path) -> None:
+    sam = _tool("sam", "sam")
+    path = f"{sam.parent}{os.pathsep}{environment['PATH']}"  # `sam build` looks for python3.13 and its pip there
+    # SAM CLI's own settings: kept out of the user's home, and no look at PyPI for a newer version after each command.
+    (directory / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}))
+    finished = subprocess.run(
+        [sam, *arguments],
+        env={**environment, "PATH": path, "SAM_CLI_TELEMETRY": "0", "__SAM_CLI_APP_DIR": str(directory)},
+        cwd=directory,  # not the repository, whose samconfig.toml is for AWS
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if finished.returncode:
+        raise LocalAwsError(f"sam {arguments[0]} failed:\n{finished.stdout}")
+
+
+def _tool(environment: str, name: str) -> Path:
+    tool = TOOLS / environment / "bin" / name
+    if not tool.exists():
+        raise LocalAwsError(f"{tool.relative_to(ROOT)} is missing: run this through make, which fetches it")
+    return tool
