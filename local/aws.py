@@ -3,7 +3,8 @@
 It runs in the emulator's own environment and takes everything from environment variables: MiniStack's own
 (GATEWAY_PORT, BIND_HOST, AUTH, TMPDIR, ...), LOCAL_FUNCTION_PYTHON (the interpreter that runs the functions) and
 LOCAL_FUNCTION_ENDPOINT (where the functions find AWS; by default this emulator). It ends when its standard input does,
-so it cannot outlive the process that started it. It must lead its own process group.
+so it cannot outlive the process that started it, and then removes TMPDIR and kills its process group: both must be its
+own.
 
 The corrections replace private functions of one version of MiniStack, hence the check of the version.
 """
@@ -25,6 +26,8 @@ from typing import Any
 MINISTACK = "1.5.33"
 if (found := importlib.metadata.version("ministack")) != MINISTACK:
     sys.exit(f"local/aws.py is written for MiniStack {MINISTACK}, found {found}")
+if not Path(os.environ.get("TMPDIR", "")).name.startswith("local-aws-") or os.getpgrp() != os.getpid():
+    sys.exit("local/aws.py removes its TMPDIR and kills its process group: let local/stack.py start it")
 
 from ministack import app  # type: ignore[import-not-found]  # noqa: E402
 from ministack.core import lambda_runtime  # type: ignore[import-not-found]  # noqa: E402

@@ -101,7 +101,7 @@ class Rules:
         self.inactive_locations: set[str] = set()
         self.conversations: dict[tuple[str, str], dict[str, Any]] = {}
         self.contacts: dict[str, dict[str, Any]] = {}
-        self._searchable: dict[tuple[str, str], float] = {}
+        self._opened_at: dict[tuple[str, str], float] = {}
         self._quotas: dict[str, _Quota] = {}
         self._refusals = 0
         self._routes = {
@@ -117,7 +117,7 @@ class Rules:
 
     def reset(self) -> None:
         """Forget every conversation, contact, used quota and restriction; keep the tokens and the settings."""
-        for held in (self.conversations, self.contacts, self._searchable, self._quotas):
+        for held in (self.conversations, self.contacts, self._opened_at, self._quotas):
             held.clear()
         for restriction in (self.scopes, self.agency_tokens, self.inactive_locations):
             restriction.clear()
@@ -226,15 +226,15 @@ class Rules:
             "assignedTo": None,
         }
         self.conversations[key] = conversation
-        self._searchable[key] = time.monotonic() + self.search_lag
+        self._opened_at[key] = time.monotonic()
         return _json(201, {"success": True, "conversation": conversation})
 
     def _search(self, members: dict[str, Any]) -> Response:
         location, contact = members["locationId"], members.get("contactId")
         # With a contact there is one at most: no walk through thousands.
         keys = [(location, contact)] if contact else [key for key in list(self.conversations) if key[0] == location]
-        now = time.monotonic()
-        found = [self.conversations[k] for k in keys if k in self.conversations and self._searchable.get(k, 0) <= now]
+        seen = time.monotonic() - self.search_lag
+        found = [self.conversations[k] for k in keys if k in self.conversations and self._opened_at.get(k, 0) <= seen]
         return _json(200, {"conversations": found[:20], "total": len(found)})
 
     def _upsert(self, members: dict[str, Any]) -> Response:

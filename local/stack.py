@@ -181,11 +181,16 @@ class LocalAws:
         return (self._directory / "emulator.log").read_text(errors="replace")
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        # Its own file, written once the port was found free: another emulator on our port is not mistaken for ours.
+        started = self._directory / f"ministack-{self.port}.pid"
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise LocalAwsError(f"the local AWS did not start:\n{self.log()}")
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+            if not started.exists():
+                time.sleep(0.05)
+                continue
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
             try:
                 connection.request("GET", "/_ministack/health")
                 if connection.getresponse().status == 200:
@@ -274,7 +279,11 @@ class Stack:
 
     def logs(self, since: float = 0) -> list[dict[str, Any]]:
         """The JSON objects among `log_lines`."""
-        return [json.loads(line) for line in self.log_lines(since) if line.startswith("{")]
+        objects = []
+        for line in self.log_lines(since):
+            with contextlib.suppress(json.JSONDecodeError):
+                objects.append(json.loads(line))
+        return [found for found in objects if isinstance(found, dict)]
 
     def _physical_ids(self, kind: str) -> list[str]:
         return [resource["PhysicalResourceId"] for resource in self._resources if resource["ResourceType"] == kind]

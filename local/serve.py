@@ -1,0 +1,125 @@
+"""`make serve`: the application on this machine, until Ctrl-C, with a curl line to paste.
+
+HIGHLEVEL_BASE_URL points it at another HighLevel, the real one for instance; its token is then read from
+HIGHLEVEL_TOKEN, else asked for without echo. While it runs, `.tools/serve.json` tells the commands of `operate/`
+where it is (STACK=local), and `.tools/serve.curl` tells curl (`curl --config`), the secret included.
+"""
+
+import contextlib
+import getpass
+import json
+import os
+import shlex
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from local.application import Application
+from local.highlevel import LocalHighLevel
+from local.run import LOCATION, Screen
+from local.stack import REGION, TOOLS, LocalAws, LocalAwsError, build, deploy, exit_on_sigterm
+
+CONTACT = "ocQHyuzHvysMo5N5VsXc"
+WHERE = TOOLS / "serve.json"
+CURL = TOOLS / "serve.curl"
+
+
+def main() -> int:
+    """Serve until interrupted; the exit code."""
+    exit_on_sigterm()
+    show = Screen()
+    try:
+        return _serve(show)
+    except LocalAwsError as error:
+        show.line(f"\n{error}")
+        return 1
+    except KeyboardInterrupt:
+        show.line("\nstopped")
+        return 0
+
+
+def _serve(show: Screen) -> int:
+    other = os.environ.get("HIGHLEVEL_BASE_URL", "").strip()
+    token = _token_of_another_highlevel() if other else f"pit-{uuid.uuid4()}"
+    if not token:
+        show.line("No token: set HIGHLEVEL_TOKEN, or type it when asked.")
+        return 1
+    with contextlib.ExitStack() as running:
+        with show.step("start an AWS on 127.0.0.1"):
+            url = other or running.enter_context(LocalHighLevel(tokens={token: "*"}, search_lag=1.0)).url
+            aws = running.enter_context(LocalAws(enforce_iam=True))
+        with show.step("sam build"):
+            built = build()
+        with show.step("sam deploy"):
+            application = Application(aws, deploy(aws, {"HighLevelBaseUrl": url}, built=built))
+        application.store_token(token)
+        running.enter_context(_announced(application))
+        _greet(show, application, url, local=not other)
+        _follow(show, application)
+    return 0
+
+
+def _token_of_another_highlevel() -> str:
+    if token := os.environ.get("HIGHLEVEL_TOKEN", "").strip():
+        return token
+    with contextlib.suppress(EOFError):
+        return getpass.getpass("HighLevel token (not shown): ").strip()
+    return ""
+
+
+@contextlib.contextmanager
+def _announced(application: Application) -> Iterator[None]:
+    where = {
+        "endpoint": application.aws.endpoint,
+        "region": REGION,
+        "stack": application.stack.name,
+        "conversations_url": application.stack.url("/conversations"),
+    }
+    curl = [
+        f'url = "{where["conversations_url"]}"',
+        f'header = "Authorization: Bearer {application.api_secret}"',
+        'header = "Content-Type: application/json"',
+    ]
+    try:
+        WHERE.write_text(json.dumps(where))
+        CURL.touch(mode=0o600)
+        CURL.write_text("\n".join(curl) + "\n")
+        yield
+    finally:
+        WHERE.unlink(missing_ok=True)
+        CURL.unlink(missing_ok=True)
+
+
+def _greet(show: Screen, application: Application, highlevel: str, *, local: bool) -> None:
+    ids = {"locationId": LOCATION, "contactId": CONTACT} if local else {"locationId": "…", "contactId": "…"}
+    show.line(f"\nHighLevel is at {highlevel}" + (" (GET /_local shows what is in it)." if local else "."))
+    show.line("Paste this" + (":\n" if local else ", with the ids of a location and a contact of yours:\n"))
+    show.line(
+        f"curl -i {shlex.quote(application.stack.url('/conversations'))} \\\n"
+        f"  -H 'Authorization: Bearer {application.api_secret}' \\\n"
+        f"  -H 'Content-Type: application/json' -d '{json.dumps(ids)}'\n"
+    )
+    show.line("In another terminal: make token, make logs, make dead-letters, make redrive, each with STACK=local.")
+    show.line("Ctrl-C stops everything. What happens:\n")
+
+
+def _follow(show: Screen, application: Application) -> None:
+    """Show every log line of ours as it comes; never returns."""
+    seen: set[str] = set()
+    while True:
+        since = time.time() - 60
+        fresh: list[dict[str, Any]] = []
+        for text in application.stack.log_lines(since):
+            if text.startswith("{") and text not in seen:
+                seen.add(text)
+                fresh.append(json.loads(text))
+        for line in fresh:
+            if "_aws" not in line:
+                show.line(json.dumps({name: line[name] for name in line if name not in ("service", "location")}))
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,394 @@
+"""The local AWS behaves as AWS does where this application relies on it, and leaves nothing behind.
+
+One small stack of its own, its functions behind the fault proxy and under enforced roles.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import local.stack
+from local.fault_proxy import FaultProxy
+from local.stack import ROOT, LocalAws, LocalAwsError, Stack, build, deploy, free_port
+
+TEMPLATE = Path(__file__).parent / "data" / "template.yaml"
+
+
+class Probe:
+    """The deployed stack and what a test does with it."""
+
+    def __init__(self, aws: LocalAws, proxy: FaultProxy, stack: Stack) -> None:
+        self.aws, self.proxy, self.stack = aws, proxy, stack
+        self.sqs = aws.client("sqs")
+        self.queue, self.dead_letters = stack.resource("Queue"), stack.resource("DeadLetters")
+
+    def post(self, command: dict[str, Any], path: str = "/things/9") -> tuple[int, Any]:
+        """Let the function do something through the HTTP API; returns the status and the answer's JSON."""
+        request = urllib.request.Request(
+            self.stack.url(path), json.dumps(command).encode(), {"content-type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def send(self, command: dict[str, Any], **arguments: Any) -> None:
+        self.sqs.send_message(QueueUrl=self.queue, MessageBody=json.dumps(command), **arguments)
+
+    def waiting(self) -> int:
+        """How many messages the queue holds, visible or not."""
+        attributes = self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["All"])["Attributes"]
+        return sum(int(attributes[f"ApproximateNumberOfMessages{state}"]) for state in ("", "NotVisible", "Delayed"))
+
+    def records(self, since: float) -> list[dict[str, Any]]:
+        """The messages that the function has seen."""
+        return [record for line in self.stack.logs(since) for record in line["event"].get("Records", [])]
+
+    def dead_letter(self) -> dict[str, Any]:
+        """Wait for a dead letter and take it."""
+
+        def take() -> Any:
+            found = self.sqs.receive_message(QueueUrl=self.dead_letters, WaitTimeSeconds=1).get("Messages")
+            return found and found[0]
+
+        message: dict[str, Any] = eventually(take)
+        self.sqs.delete_message(QueueUrl=self.dead_letters, ReceiptHandle=message["ReceiptHandle"])
+        return message
+
+
+def eventually(find: Callable[[], Any], seconds: float = 15) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := find():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s")
+
+
+@pytest.fixture(scope="module")
+def probe() -> Iterator[Probe]:
+    port = free_port()
+    with (
+        FaultProxy(f"http://127.0.0.1:{port}") as proxy,
+        LocalAws(port=port, enforce_iam=True, endpoint_for_functions=proxy.url) as aws,
+    ):
+        yield Probe(aws, proxy, deploy(aws, {"Greeting": 'a "b" c=d'}, name="probe", built=build(TEMPLATE)))
+
+
+@pytest.fixture(autouse=True)
+def healed(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "probe" in request.fixturenames:
+        probe = request.getfixturevalue("probe")
+        probe.proxy.heal()
+        probe.sqs.purge_queue(QueueUrl=probe.queue)
+
+
+def test_gives_a_function_its_own_environment_and_nothing_of_this_machine(probe: Probe) -> None:
+    _status, environment = probe.post({"do": "environment"})
+    assert (environment["GREETING"], environment["NUMBER"], environment["SWITCH"]) == ('a "b" c=d', "7", "true")
+    assert environment["AWS_ENDPOINT_URL"] == probe.proxy.url
+    assert environment["AWS_EXECUTION_ENV"] == "AWS_Lambda_python3.13"
+    assert environment["HOME"] != os.environ.get("HOME")
+    assert not {"PYTEST_CURRENT_TEST", "GATEWAY_PORT", "LOCAL_FUNCTION_PYTHON", "AUTH"} & set(environment)
+
+
+def test_runs_a_function_with_the_packages_that_lambda_offers(probe: Probe) -> None:
+    assert probe.post({"do": "find", "module": "boto3"}) == (200, True)
+    assert probe.post({"do": "find", "module": "ministack"}) == (200, False)
+    assert probe.post({"do": "find", "module": "pytest"}) == (200, False)
+
+
+def test_tells_a_function_its_request_and_its_time(probe: Probe) -> None:
+    _status, context = probe.post({"do": "context"})
+    assert 4000 < context["remaining"] <= 5000
+    assert context["request_id"] in "\n".join(probe.stack.log_lines())
+
+
+def test_routes_as_the_template_says(probe: Probe) -> None:
+    _status, event = probe.post({"do": "event"})
+    assert event["routeKey"] == "POST /things/{id}"
+    assert event["pathParameters"] == {"id": "9"}
+    assert probe.post({}, "/other")[0] == 404
+    assert probe.post({}, "/less")[0] == 404  # another method
+
+
+def test_hides_an_exception_from_the_caller_and_logs_it(probe: Probe) -> None:
+    since = time.time()
+    assert probe.post({"do": "raise"}) == (500, {"message": "Internal Server Error"})
+    assert "nobody's business" in "\n".join(probe.stack.log_lines(since))
+
+
+def test_logs_why_a_function_cannot_start(probe: Probe) -> None:
+    functions, name = probe.aws.client("lambda"), probe.stack.resource("Function")
+    since = time.time()
+    functions.update_function_configuration(FunctionName=name, Handler="missing.handler")
+    try:
+        assert probe.post({})[0] == 500
+    finally:
+        functions.update_function_configuration(FunctionName=name, Handler="app.handler")
+    assert any(line.startswith("[ERROR]") and "missing" in line for line in probe.stack.log_lines(since))
+
+
+def test_enforces_the_role_also_through_the_proxy(probe: Probe) -> None:
+    call = {"do": "call", "service": "secretsmanager", "operation": "get_secret_value"}
+    since = time.time()
+    assert probe.post({**call, "arguments": {"SecretId": probe.stack.resource("Secret")}})[0] == 500
+    assert "AccessDenied" in "\n".join(probe.stack.log_lines(since))
+    put = {"TableName": probe.stack.resource("Table"), "Item": {"id": {"S": "1"}}}
+    assert probe.post({"do": "call", "service": "dynamodb", "operation": "put_item", "arguments": put})[0] == 200
+    assert probe.proxy.calls["dynamodb", "PutItem"] == 1
+
+
+def test_a_worker_can_be_killed_at_a_seam(probe: Probe) -> None:
+    killed: list[int] = []
+    probe.proxy.on("sqs", "SendMessage", after=lambda _request: killed.append(probe.aws.kill_workers()))
+    since = time.time()
+    send = {"QueueUrl": probe.queue, "MessageBody": '{"seam": true}'}
+    assert probe.post({"do": "call", "service": "sqs", "operation": "send_message", "arguments": send})[0] == 500
+    assert killed[0] >= 1
+    eventually(lambda: any(record["body"] == '{"seam": true}' for record in probe.records(since)))
+    assert probe.post({})[0] == 200
+
+
+def test_retries_an_event_and_then_keeps_it_with_its_reason(probe: Probe) -> None:
+    since = time.time()
+    probe.aws.client("events").put_events(
+        Entries=[{"Source": "test", "DetailType": "Probe", "Detail": json.dumps({"do": "raise"})}]
+    )
+    record = json.loads(probe.dead_letter()["Body"])
+    assert record["requestPayload"]["detail"] == {"do": "raise"}
+    assert record["requestContext"]["condition"] == "RetriesExhausted"
+    assert record["requestContext"]["approximateInvokeCount"] == 2
+    assert record["requestContext"]["functionArn"].endswith(":$LATEST")
+    assert "nobody's business" in record["responsePayload"]["errorMessage"]
+    assert {"version", "timestamp"} <= set(record)
+    assert len(probe.stack.logs(since)) == 2
+
+
+def test_a_message_arrives_with_the_attributes_of_sqs(probe: Probe) -> None:
+    since = time.time()
+    probe.send({}, MessageGroupId="location-1", MessageAttributes={"a": {"DataType": "String", "StringValue": "b"}})
+    (record,) = eventually(lambda: probe.records(since))
+    assert record["attributes"]["ApproximateReceiveCount"] == "1"
+    assert record["attributes"]["MessageGroupId"] == "location-1"
+    assert abs(int(record["attributes"]["SentTimestamp"]) / 1000 - since) < 5
+    assert record["messageAttributes"]["a"]["stringValue"] == "b"
+    eventually(lambda: probe.waiting() == 0)
+
+
+def test_a_failed_message_comes_again_when_the_function_said_so(probe: Probe) -> None:
+    since = time.time()
+    probe.send({"visibility": 1})
+    probe.send({})
+    eventually(lambda: len(probe.records(since)) >= 4)
+    counts = [record["attributes"]["ApproximateReceiveCount"] for record in probe.records(since)]
+    assert sorted(counts) == ["1", "1", "2", "3"]
+    assert json.loads(probe.dead_letter()["Body"]) == {"visibility": 1}  # maxReceiveCount 3
+    assert 2 < time.time() - since < 8
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        (None, 0),
+        ({}, 0),
+        ({"batchItemFailures": None}, 0),
+        ({"batchItemFailures": [{"itemIdentifier": ""}]}, 1),
+        ({"batchItemFailures": [{"itemIdentifier": None}]}, 1),
+        ({"batchItemFailures": [{"itemIdentifier": "nobody"}]}, 1),
+        ({"batchItemFailures": [{"id": "x"}]}, 1),
+        ("text", 1),
+    ],
+)
+def test_an_answer_without_sense_fails_the_whole_batch(probe: Probe, answer: Any, kept: int) -> None:
+    since = time.time()
+    probe.send({"answer": answer})
+    eventually(lambda: probe.records(since))
+    if kept:
+        time.sleep(0.2)
+        assert probe.waiting() == 1
+    else:
+        eventually(lambda: probe.waiting() == 0)
+
+
+def test_a_message_that_the_function_deleted_itself_is_gone(probe: Probe) -> None:
+    since = time.time()
+    probe.send({"delete": True})
+    probe.send({})
+    eventually(lambda: probe.waiting() == 0)
+    eventually(lambda: len(probe.records(since)) == 2)
+
+
+def test_no_message_is_lost_under_load(probe: Probe) -> None:
+    since = time.time()
+    for start in range(0, 300, 10):
+        entries = [{"Id": str(n), "MessageBody": json.dumps({"number": n})} for n in range(start, start + 10)]
+        assert not probe.sqs.send_message_batch(QueueUrl=probe.queue, Entries=entries).get("Failed")
+    eventually(lambda: probe.waiting() == 0)
+    assert {json.loads(record["body"])["number"] for record in probe.records(since)} == set(range(300))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"MessageGroupId": "with space"},
+        {"MessageGroupId": "x" * 129},
+        {"MessageAttributes": {"empty": {"DataType": "String", "StringValue": ""}}},
+        {"MessageAttributes": {"big": {"DataType": "String", "StringValue": "x" * 1_048_576}}},
+    ],
+)
+def test_sqs_refuses_what_aws_refuses(probe: Probe, arguments: dict[str, Any]) -> None:
+    with pytest.raises(probe.sqs.exceptions.ClientError, match="InvalidParameterValue"):
+        probe.send({}, **arguments)
+
+
+def test_sqs_refuses_a_visibility_over_12_hours(probe: Probe) -> None:
+    with pytest.raises(probe.sqs.exceptions.ClientError, match="InvalidParameterValue"):
+        probe.sqs.change_message_visibility(QueueUrl=probe.queue, ReceiptHandle="any", VisibilityTimeout=43_201)
+
+
+def test_reserves_concurrency(probe: Probe) -> None:
+    function = probe.aws.client("lambda").get_function_concurrency(FunctionName=probe.stack.resource("Function"))
+    assert function["ReservedConcurrentExecutions"] == 20
+
+
+def test_generates_a_secret_as_the_template_asks(probe: Probe) -> None:
+    secret = probe.aws.client("secretsmanager").get_secret_value(SecretId=probe.stack.resource("Secret"))
+    value = json.loads(secret["SecretString"])["api"]
+    assert len(value) == 200
+    assert value.isalnum()
+
+
+def test_an_update_changes_routes_and_keeps_the_secrets(probe: Probe, tmp_path: Path) -> None:
+    secrets, empty = probe.aws.client("secretsmanager"), probe.stack.resource("EmptySecret")
+    with pytest.raises(secrets.exceptions.ResourceNotFoundException, match="staging label: AWSCURRENT"):
+        secrets.get_secret_value(SecretId=empty)
+    secrets.put_secret_value(SecretId=empty, SecretString="token")
+    generated = secrets.get_secret_value(SecretId=probe.stack.resource("Secret"))["SecretString"]
+    api = probe.stack.url()
+
+    built = build(TEMPLATE)
+    changed = tmp_path / "template.yaml"
+    changed.write_text(built.read_text().replace("/less", "/more").replace("CodeUri: ", f"CodeUri: {built.parent}/", 1))
+    stack = deploy(probe.aws, {"Greeting": "changed"}, name="probe", built=changed)
+
+    assert stack.url() == api
+    with urllib.request.urlopen(stack.url("/more")) as response:
+        assert response.status == 200
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(stack.url("/less"))
+    caught.value.close()
+    assert caught.value.code == 404
+    assert probe.post({"do": "environment"})[1]["GREETING"] == "changed"
+    assert secrets.get_secret_value(SecretId=empty)["SecretString"] == "token"
+    assert secrets.get_secret_value(SecretId=probe.stack.resource("Secret"))["SecretString"] == generated
+
+
+def test_says_why_a_deployment_failed(probe: Probe) -> None:
+    with pytest.raises(LocalAwsError, match="FunctionMessages: Queue visibility timeout: 2 seconds is less than"):
+        deploy(probe.aws, {"QueueVisibility": "2"}, name="refused", built=build(TEMPLATE))
+
+
+def test_builds_the_same_content_once(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local.stack, "_sam", None)
+    assert build(TEMPLATE).is_file()
+
+
+def test_says_what_a_build_lacks(tmp_path: Path) -> None:
+    (tmp_path / "template.yaml").write_text("Resources: {")
+    with pytest.raises(LocalAwsError, match="Failed to parse template"):
+        build(tmp_path / "template.yaml")
+    assert not list(local.stack.BUILDS.glob("unfinished-*"))
+
+
+def test_says_why_it_does_not_start() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(LocalAwsError, match="already in use"),
+        LocalAws(port=taken.getsockname()[1]),
+    ):
+        pass
+
+
+# A parent that is ended in every way. It prints what must not outlive it.
+PARENT = """
+import time
+from local.stack import LocalAws, exit_on_sigterm
+exit_on_sigterm()
+with LocalAws() as aws:
+    print(aws.port, aws._process.pid, aws._directory, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_leaves_nothing_behind_however_its_parent_ends(number: signal.Signals, status: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as parent:
+        assert parent.stdout
+        port, pid, directory = parent.stdout.readline().split()
+        os.killpg(parent.pid, number)  # as Ctrl-C in a terminal does: the whole foreground group
+        assert parent.wait(10) == status
+    eventually(lambda: not Path(directory).exists())
+    eventually(lambda: not alive(int(pid)))
+    eventually(lambda: not listening(int(port)))
+
+
+def test_leaves_nothing_behind_after_an_exception_and_ends_its_workers() -> None:
+    def fail() -> None:
+        with started:
+            started.client("lambda").list_functions()
+            raise ZeroDivisionError
+
+    started = LocalAws()
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not started._directory.exists()
+    assert not listening(started.port)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_listens_on_loopback_only(probe: Probe) -> None:
+    connections = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    connections += [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
+    port = f":{probe.aws.port:04X}"
+    assert {local for _, local, _, state, *_ in connections if state == "0A" and local.endswith(port)} == {
+        f"0100007F{port}"
+    }
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended but that nobody has reaped yet does not."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat")
+        return not (state.exists() and ") Z " in state.read_text())
+    return False
