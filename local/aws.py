@@ -30,7 +30,7 @@ if not Path(os.environ.get("TMPDIR", "")).name.startswith("local-aws-") or os.ge
     sys.exit("local/aws.py removes its TMPDIR and kills its process group: let local/stack.py start it")
 
 from ministack import app  # type: ignore[import-not-found]  # noqa: E402
-from ministack.core import lambda_runtime  # type: ignore[import-not-found]  # noqa: E402
+from ministack.core import iam_actions, lambda_runtime  # type: ignore[import-not-found]  # noqa: E402
 from ministack.core.arn import parse_arn  # type: ignore[import-not-found]  # noqa: E402
 from ministack.services import (  # type: ignore[import-not-found]  # noqa: E402
     apigateway,
@@ -252,6 +252,17 @@ for operation, handler in sqs._HANDLERS.items():
         sqs._HANDLERS[operation] = locked(handler)
 
 
+def iam_action(
+    service: str, *arguments: Any, extract: Callable[..., str | None] = iam_actions.extract_iam_action
+) -> str | None:
+    """IAM knows no SendMessageBatch and the like: the permission for the single action allows them."""
+    action = extract(service, *arguments)
+    return action.removesuffix("Batch") if action and service == "sqs" else action
+
+
+iam_actions.extract_iam_action = iam_action
+
+
 def failed_messages(answer: object, batch: set[str]) -> set[str]:
     """The message ids that a handler with ReportBatchItemFailures names.
 
@@ -281,6 +292,19 @@ def run_batch(mapping: Json, function: Json, event: Json, _batch: list[Json], qu
 
 
 lambda_svc._run_sqs_batch = run_batch
+
+
+class PromptWake:
+    """The poller looks once a second for messages that have become visible; on AWS a waiting one gets them at once."""
+
+    def __init__(self, event: threading.Event) -> None:
+        self.set, self.clear, self._wait = event.set, event.clear, event.wait
+
+    def wait(self, _seconds: float) -> bool:
+        return self._wait(0.1)
+
+
+lambda_svc._esm_wake = PromptWake(lambda_svc._esm_wake)
 
 
 def create_mapping(

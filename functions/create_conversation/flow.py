@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from create_conversation import canonical
-from create_conversation.circuit_breaker import CircuitBreaker
+from create_conversation.circuit_breaker import OPEN_SECONDS, CircuitBreaker
 from create_conversation.errors import Deferred, Rejected, SubmissionError
 from create_conversation.outcome import Outcome
 from create_conversation.quota import Quota
@@ -32,22 +32,38 @@ class Flow:
         self.quota = quota
 
     def open(
-        self, target: Target, *, until: float, attempt_seconds: float, need_id: bool = False, reserve: int = 0
+        self,
+        target: Target,
+        *,
+        until: float,
+        attempt_seconds: float,
+        need_id: bool = False,
+        in_background: bool = False,
     ) -> Outcome:
         """Open the conversation of that contact: opened, existing, deferred or rejected; raises nothing.
 
         `until` (monotonic seconds) bounds the whole, `attempt_seconds` each call to HighLevel. `need_id`: look for the
-        id of a conversation that exists already. `reserve`: how many calls of the location's window to leave to others.
+        id of a conversation that exists already. `in_background`: nobody waits, so leave the window's last calls.
         """
         try:
-            return self._open(target, until, attempt_seconds, need_id, reserve)
+            return self._open(target, until, attempt_seconds, need_id, in_background)
         except SubmissionError as error:
             return Outcome.of(error)
         except Exception as error:  # noqa: BLE001 a mistake of ours must not lose a submission
             canonical.failure(error)
             return Outcome.of(Deferred("internal_error"))
 
-    def _open(self, target: Target, until: float, attempt_seconds: float, need_id: bool, reserve: int) -> Outcome:
+    def must_wait(self, location: str, *, in_background: bool) -> Outcome | None:
+        """Why, and how long, HighLevel is not to be called for this location; None if it may be."""
+        if wait := self._breaker.wait():
+            return Outcome("deferred", "breaker_open", retry_after=wait, spread=OPEN_SECONDS)
+        if wait := self.quota.wait(location, in_background=in_background):
+            return Outcome("deferred", "quota_exhausted", retry_after=wait, spread=self.quota.interval(location))
+        return None
+
+    def _open(
+        self, target: Target, until: float, attempt_seconds: float, need_id: bool, in_background: bool
+    ) -> Outcome:
         record = self._records.find(target.location, target.contact)
         if record and (record.conversation_id or not need_id):
             return Outcome("existing", body=_body(target, record.conversation_id))
@@ -55,10 +71,10 @@ class Flow:
         if record:
             return Outcome("existing", body=self._look_up(target, _token(secret, target), until))
 
-        outcome = self._create(target, _token(secret, target), until, attempt_seconds, reserve)
+        outcome = self._create(target, _token(secret, target), until, attempt_seconds, in_background)
         if outcome.upstream and outcome.upstream.token_suspect and (newer := self._token.newer_than(secret)):
             secret = newer
-            outcome = self._create(target, _token(secret, target), until, attempt_seconds, reserve)
+            outcome = self._create(target, _token(secret, target), until, attempt_seconds, in_background)
 
         if outcome.name in ("opened", "existing"):
             self._records.remember(target.location, target.contact, _id(outcome.body))
@@ -75,12 +91,9 @@ class Flow:
         except SecretUnavailable:
             raise Deferred("token_unavailable") from None
 
-    def _create(self, target: Target, token: str, until: float, attempt_seconds: float, reserve: int) -> Outcome:
-        if wait := self._breaker.wait():
-            raise Deferred("breaker_open", retry_after=wait)
-        if wait := self.quota.wait(target.location, reserve):
-            interval = self.quota.interval(target.location)
-            return Outcome("deferred", "quota_exhausted", retry_after=wait, spread=interval)
+    def _create(self, target: Target, token: str, until: float, attempt_seconds: float, in_background: bool) -> Outcome:
+        if outcome := self.must_wait(target.location, in_background=in_background):
+            return outcome
         started = time.monotonic()
         within = min(attempt_seconds, until - started)
         if within < MIN_CALL_SECONDS:
@@ -105,7 +118,7 @@ class Flow:
         if record and record.conversation_id:
             return _body(target, record.conversation_id)
         within = until - time.monotonic()
-        if within < MIN_CALL_SECONDS or self._breaker.wait() or self.quota.wait(target.location):
+        if within < MIN_CALL_SECONDS or self.must_wait(target.location, in_background=False):
             return None
         found = self._highlevel.find_conversation(token, target.location, target.contact, within=within)
         if found is None:

@@ -14,6 +14,7 @@ MIN_DELAY_SECONDS = 5
 MAX_DELAY_SECONDS = 900  # of SQS, for DelaySeconds
 BACKOFF_BASE_SECONDS = 5.0
 MAX_WAIT_SECONDS = 3600.0
+SPREAD = 0.3
 
 
 class Queue:
@@ -80,8 +81,9 @@ def backoff(attempt: int, cap: float, retry_after: float | None, spread: float, 
     """Seconds to wait after that many attempts: exponential with full jitter up to `cap`.
 
     Where HighLevel, or the rest of its window, names a wait, that comes first (up to an hour), and what waits with it
-    spreads over `spread` seconds, wider the longer it waits: a backlog must not return all at once.
+    spreads over a part of `spread` seconds (one window), so that a backlog neither returns at once nor leaves the next
+    window unused. After a hundred windows it spreads wider: a message is received a thousand times at most.
     """
     if retry_after is None:
         return max(1.0, draw.uniform(0, min(cap, BACKOFF_BASE_SECONDS * 2 ** min(attempt, 20))))
-    return min(retry_after, MAX_WAIT_SECONDS) + draw.uniform(0, spread * (1 + attempt / 20))
+    return min(retry_after, MAX_WAIT_SECONDS) + draw.uniform(0, SPREAD * spread * max(1.0, attempt / 100))

@@ -10,6 +10,8 @@ DEFAULT_INTERVAL_SECONDS = 10.0
 # No header tells when the day ends: an empty day is asked again this often.
 DAY_EMPTY_SECONDS = 900.0
 MAX_LOCATIONS = 1000
+# Five environments (RetryConcurrency) that each know only their own last answer overshoot by four calls at most.
+RESERVE = 0.04
 
 
 @dataclass(slots=True)
@@ -27,12 +29,17 @@ class Quota:
     def __init__(self) -> None:
         self._windows: dict[str, _Window] = {}
 
-    def wait(self, location: str, reserve: int = 0) -> float:
-        """Seconds until the location may be called; 0 for now. `reserve`: calls of the window to leave to others."""
+    def wait(self, location: str, *, in_background: bool = False) -> float:
+        """Seconds until the location may be called; 0 for now.
+
+        In the background the last RESERVE of a window is left to callers who wait, and neighbours racing for the last
+        calls meet no 429.
+        """
         window = self._windows.get(location)
         if window is None:
             return 0.0
         now = time.monotonic()
+        reserve = max(1, round(window.max * RESERVE)) if in_background and window.max > 1 else 0
         spent = window.remaining is not None and window.remaining <= reserve
         return max(0.0, window.blocked_until - now, window.ends_at - now if spent else 0.0)
 
@@ -45,11 +52,6 @@ class Quota:
         """Seconds of the location's window."""
         window = self._windows.get(location)
         return window.interval if window else DEFAULT_INTERVAL_SECONDS
-
-    def reserve(self, location: str) -> int:
-        """What a background drain leaves of a window, so that neighbours racing for its last calls meet no 429."""
-        window = self._windows.get(location)
-        return max(1, window.max // 50) if window and window.max > 1 else 0
 
     def learn(self, location: str, verdict: Verdict) -> None:
         """Take note of an answer. The window's start is not announced: it is taken to be the first answer that shows

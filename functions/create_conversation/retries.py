@@ -25,6 +25,7 @@ LEASE_SECONDS = 35.0
 MIN_RECEIVES = 2
 # Received more often than this, a message may be what kills the process: it waits until the others are done.
 FRESH_RECEIVES = 2
+_NOT_ANSWERED = Outcome("deferred")
 # Ends that cost no call to HighLevel and say nothing new: no line in the log for each of a thousand waiting messages.
 _NOT_TRIED = ("quota_exhausted", "breaker_open", "deadline")
 
@@ -57,11 +58,11 @@ class RetryDoor:
         """
         until = time.monotonic() + BATCH_SECONDS
         messages = [_read(record, self.settings.location_id) for record in event["Records"]]
-        self._lease(messages)
-        staying: list[str] = []
+        staying = self._lease(messages)
+        to_try = [message for message in messages if message.id not in staying]
         for wave in (
-            [message for message in messages if message.receives <= FRESH_RECEIVES],
-            [message for message in messages if message.receives > FRESH_RECEIVES],
+            [message for message in to_try if message.receives <= FRESH_RECEIVES],
+            [message for message in to_try if message.receives > FRESH_RECEIVES],
         ):
             by_location: defaultdict[str, list[_Message]] = defaultdict(list)
             for message in wave:
@@ -75,16 +76,24 @@ class RetryDoor:
                 thread.join()
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in staying]}
 
-    def _lease(self, messages: list[_Message]) -> None:
-        self.queue.postpone_all(
-            {
-                message.receipt_handle: LEASE_SECONDS
-                + backoff(message.receives, self.settings.backoff_cap, None, 0.0, self.draw)
-                for message in messages
-            }
-        )
+    def _lease(self, messages: list[_Message]) -> set[str]:
+        """Say in one call when each message is visible again: the lease of those that are now tried, or the end of
+        the wait of those whose location must not be called. Gives the ids of the latter."""
+        resting: set[str] = set()
+        visible_in: dict[str, float] = {}
+        for message in messages:
+            outcome = None
+            if message.line.target and not self._is_too_old(message):
+                outcome = self.flow.must_wait(message.line.target.location, in_background=True)
+            if outcome:
+                resting.add(message.id)
+                visible_in[message.receipt_handle] = self._wait(message, outcome)
+            else:
+                visible_in[message.receipt_handle] = LEASE_SECONDS + self._wait(message, _NOT_ANSWERED)
+        self.queue.postpone_all(visible_in)
+        return resting
 
-    def _drain(self, messages: list[_Message], until: float, staying: list[str]) -> None:
+    def _drain(self, messages: list[_Message], until: float, staying: set[str]) -> None:
         """Settle one location's messages in turn; those that stay in the queue are added to `staying`."""
         not_before = 0.0
         for message in messages:
@@ -94,7 +103,7 @@ class RetryDoor:
             if outcome.upstream and message.line.target:
                 not_before = started + self.flow.quota.pace(message.line.target.location)
             if not self._is_settled(message, outcome):
-                staying.append(message.id)
+                staying.add(message.id)
 
     def _try(self, message: _Message, until: float) -> Outcome:
         target = message.line.target
@@ -104,12 +113,14 @@ class RetryDoor:
             target,
             until=until + ATTEMPT_SECONDS,
             attempt_seconds=ATTEMPT_SECONDS,
-            reserve=self.flow.quota.reserve(target.location),
+            in_background=True,
         )
-        too_old = time.time() - message.sent_at > self.settings.give_up_after
-        if outcome.name == "deferred" and too_old and message.receives >= MIN_RECEIVES:
+        if outcome.name == "deferred" and self._is_too_old(message):
             return replace(outcome, name="rejected", reason="expired", detail=outcome.reason)
         return outcome
+
+    def _is_too_old(self, message: _Message) -> bool:
+        return time.time() - message.sent_at > self.settings.give_up_after and message.receives >= MIN_RECEIVES
 
     def _is_settled(self, message: _Message, outcome: Outcome) -> bool:
         """Whether the message may leave the queue: done, or parked. Else it is visible again after its own backoff."""
