@@ -37,7 +37,7 @@ deploy: .tools/sam/ready ## Build and deploy to AWS, no questions asked   [STACK
 
 .PHONY: token
 token: .tools/operate/ready ## Store HighLevel's token, typed without echo      [STACK=… LOCATION=…]
-	@$(OPERATE) operate.token $(STACK) $(if $(LOCATION),--location $(LOCATION))
+	@$(OPERATE) operate.token $(STACK) $(if $(LOCATION),--location '$(LOCATION)')
 
 .PHONY: logs
 logs: .tools/operate/ready ## The canonical lines, live                       [STACK=… CONTACT=… REQUEST=… REASON=… SINCE=15m]
@@ -48,8 +48,8 @@ dead-letters: .tools/operate/ready ## What a person must mend, and why          
 	@$(OPERATE) operate.dead_letters $(STACK) $(if $(ID),--id $(ID))
 
 .PHONY: redrive
-redrive: .tools/operate/ready ## Try dead letters again                          [STACK=… REASON=… SENDER=…]
-	@$(OPERATE) operate.redrive $(STACK) $(if $(REASON),--reason $(REASON)) $(if $(SENDER),--sender $(SENDER))
+redrive: .tools/operate/ready ## Try dead letters again                          [STACK=… REASON=… SENDER=… YES=1]
+	@$(OPERATE) operate.redrive $(STACK) $(if $(REASON),--reason $(REASON)) $(if $(SENDER),--sender $(SENDER)) $(if $(YES),--yes)
 
 ##### Develop
 

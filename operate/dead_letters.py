@@ -1,0 +1,147 @@
+"""Show what lies in the dead-letter queue: `python -m operate.dead_letters [STACK] [--id ID] [--json]`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+from operate.parked import HIDDEN_SECONDS, DeadLetter, Sweep
+from operate.stack import Stack, StackError, parser, printable, run
+
+_COLUMNS: tuple[str, ...] = ("WHEN (UTC)", "SENDER", "LOCATION", "REASON", "ATTEMPTS", "ID")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table, or one message. Nothing is consumed. Returns 0; raises StackError if no message has that id."""
+    options = _options(arguments)
+    stack = Stack.connect(options.stack)
+    queue_url = stack.output("DeadLetterQueueUrl")
+    elsewhere = _hidden(stack, queue_url)
+    # Bodies may be large, and there may be many: only what was asked for is kept whole.
+    summaries: list[dict[str, Any]] = []
+    found: list[DeadLetter] = []
+
+    def take(batch: list[DeadLetter]) -> list[str]:
+        if options.id:
+            found.extend(letter for letter in batch if letter.id.startswith(options.id))
+        else:
+            summaries.extend(_summary(letter) for letter in batch)
+        return []
+
+    with Sweep(stack.sqs, queue_url) as sweep:
+        sweep.run(take)
+    summaries.sort(key=lambda summary: str(summary["when"]))
+    if options.id:
+        _show(_only(found, options.id), as_json=options.json)
+    elif options.json:
+        for summary in summaries:
+            print(json.dumps(summary))
+    else:
+        _table(summaries)
+    if elsewhere:
+        print(
+            f"about {elsewhere} more are hidden just now, by another reader or one that was cut off: "
+            f"visible again within {HIDDEN_SECONDS // 60} minutes",
+            file=sys.stderr,
+        )
+    if sweep.unreleased:
+        print(
+            f"{sweep.unreleased} stay hidden for {HIDDEN_SECONDS // 60} minutes: SQS cannot be reached", file=sys.stderr
+        )
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> Any:
+    options = parser("Show what lies in the dead-letter queue, newest last. Nothing is consumed.")
+    options.add_argument(
+        "--id",
+        metavar="ID",
+        help="show this message (the beginning of its id is enough) with its body: that can hold personal data",
+    )
+    options.add_argument("--json", action="store_true", help="one JSON object a line")
+    return options.parse_args(arguments)
+
+
+def _hidden(stack: Stack, queue_url: str) -> int:
+    answer = stack.sqs.get_queue_attributes(
+        QueueUrl=queue_url, AttributeNames=["ApproximateNumberOfMessagesNotVisible"]
+    )
+    return int(answer["Attributes"]["ApproximateNumberOfMessagesNotVisible"])
+
+
+def _only(letters: list[DeadLetter], prefix: str) -> DeadLetter:
+    if not letters:
+        raise StackError(f"no message in the dead-letter queue has the id {prefix}")
+    if len(letters) > 1:
+        raise StackError(f"{len(letters)} messages have an id that begins with {prefix}: give more of it")
+    return letters[0]
+
+
+def _summary(letter: DeadLetter) -> dict[str, Any]:
+    submission = letter.submission
+    return {
+        "id": letter.id,
+        "when": letter.sent_at.isoformat(timespec="milliseconds"),
+        "reason": letter.reason,
+        "sender": letter.sender,
+        "location": letter.location,
+        "attempts": letter.attempts,
+        "last_error": letter.last_error,
+        "trigger": submission.trigger if submission else None,
+        "request_id": submission.request_id if submission else None,
+    }
+
+
+def _show(letter: DeadLetter, *, as_json: bool) -> None:
+    submission = letter.submission
+    shown = _summary(letter)
+    body = letter.body
+    if submission:
+        shown |= {"received_at": _time(submission.received_at), "content_type": submission.content_type}
+        body = submission.body.decode("utf-8", "replace")
+    if as_json:
+        print(json.dumps({**shown, "attributes": letter.attributes, "body": body}))
+        return
+    known = {name: value for name, value in shown.items() if value is not None}
+    others = {name: value for name, value in letter.attributes.items() if name not in shown}
+    for name, value in {**known, **others}.items():
+        print(f"{name:14}{printable(str(value))}")
+    print(f"\n{printable(body)}")
+
+
+def _time(seconds: float) -> str | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds") if seconds else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _table(summaries: list[dict[str, Any]]) -> None:
+    if summaries:
+        length = _unambiguous([summary["id"] for summary in summaries])
+        rows = [_COLUMNS]
+        for summary in summaries:
+            when = summary["when"][:19].replace("T", " ")
+            others = (summary[name] for name in ("sender", "location", "reason", "attempts"))
+            cells = ("-" if value is None else printable(str(value)) for value in others)
+            rows.append((when, *cells, summary["id"][:length]))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+        for row in rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(f"{len(summaries)} dead letter{'' if len(summaries) == 1 else 's'}")
+
+
+def _unambiguous(ids: list[str]) -> int:
+    """How many characters of these ids tell them apart, 8 at least."""
+    ids = sorted(ids)
+    length = 8
+    for one, next_one in pairwise(ids):
+        while length < len(one) and one[:length] == next_one[:length]:
+            length += 1
+    return length
+
+
+if __name__ == "__main__":
+    run(main)

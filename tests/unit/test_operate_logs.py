@@ -1,0 +1,153 @@
+"""Each line once, late ones too, one aligned row for each submission."""
+
+import argparse
+import json
+import time
+from typing import Any
+
+import pytest
+
+from operate import logs
+from operate.logs import Lines
+
+NOW = 1_700_000_000_000
+
+
+def event(message: object, at: int = NOW, name: str = "e") -> Any:
+    return {"eventId": name, "timestamp": at, "message": message if isinstance(message, str) else json.dumps(message)}
+
+
+def submission(**members: object) -> dict[str, object]:
+    return {"level": "INFO", "message": "submission", "outcome": "opened", "trigger": "http", **members}
+
+
+def shown(message: object, **wanted: str) -> str | None:
+    return logs._line(event(message), wanted, dict(logs._COLUMNS))
+
+
+def test_a_submission_is_a_row_under_its_headings() -> None:
+    widths = dict(logs._COLUMNS)
+    line = submission(reason="rate_limited", sender="api", location_id="l" * 24, upstream_status=429, request_id="r1")
+    header = logs._row("time", {name: name for name in logs._COLUMNS}, widths)
+    row = logs._line(event(line), {}, widths)
+    assert row is not None
+    assert row.split() == f"2023-11-14T22:13:20Z opened rate_limited http api {'l' * 24} - - 429 - - - r1".split()
+    assert row.index("rate_limited") == header.index("reason")
+    # A column has grown; what follows is aligned with it.
+    assert (logs._line(event(submission(contact_id="c")), {}, widths) or "").index(" c ") == row.index(" -  ")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"_aws": {}, "Submissions": 1},
+        {"level": "INFO", "message": "other"},
+        "START RequestId: 1",
+        "REPORT RequestId: 1 Duration: 2 ms",
+        "[1]",
+        "{",
+        "[" * 200_000,
+    ],
+)
+def test_what_is_not_for_the_operator(message: object) -> None:
+    assert shown(message) is None
+
+
+def test_warnings_and_errors_of_ours() -> None:
+    warning = {"level": "WARNING", "message": "aws trouble", "timestamp": "x", "service": "s", "part": "queues"}
+    expected = '2023-11-14T22:13:20Z  WARNING aws trouble part=queues way=["a:1"]'
+    assert shown({**warning, "way": ["a:1"], "operation": None}) == expected
+    assert shown(warning, reason="rate_limited") is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[ERROR] Runtime.ImportModuleError: Unable to import module\nTraceback",
+        "2023-11-14T22:13:20Z 1 Task timed out after 30.03 seconds\n",
+        "RequestId: 1 Error: Runtime exited with error: signal: killed",
+        "REPORT RequestId: 1 Duration: 2 ms Status: timeout",
+    ],
+)
+def test_what_the_runtime_says_of_a_function_that_fails(message: str) -> None:
+    line = shown(message)
+    assert line is not None
+    assert "\n" not in line
+    assert shown(message, contact_id="c") is None
+
+
+def test_filters() -> None:
+    line = submission(contact_id="c1", request_id="r1", reason="no_token")
+    assert shown(line, contact_id="c1", request_id="r1", reason="no_token")
+    assert not shown(line, contact_id="c2")
+    assert not shown(line, contact_id="c1", reason="expired")
+
+
+def test_a_line_cannot_steer_the_terminal() -> None:
+    assert "\x1b" not in (shown(submission(reason="\x1b[2J")) or "")
+    assert "\x1b" not in (shown("[ERROR] \x1b[2J") or "")
+
+
+class Group:
+    """CloudWatch Logs with one group, two events a page."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.asked: list[dict[str, Any]] = []
+
+    def get_paginator(self, _name: str) -> "Group":
+        return self
+
+    def paginate(self, **asked: Any) -> Any:
+        self.asked.append(asked)
+        found = [event for event in self.events if event["timestamp"] >= asked["startTime"]]
+        for start in range(0, len(found), 2):
+            yield {"events": found[start : start + 2]}
+        yield {"events": []}
+
+
+def test_each_line_once_and_late_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = NOW / 1000
+    monkeypatch.setattr(time, "time", lambda: now)
+    group: Any = Group()
+    lines = Lines(group, "group", now - 900, {})
+
+    def new() -> list[str]:
+        return [event["eventId"] for event in lines.new()]
+
+    group.events = [event("", NOW - 800_000, "a"), event("", NOW - 5_000, "c"), event("", NOW - 6_000, "b")]
+    assert new() == ["a", "c", "b"]
+    now += 2
+    group.events.append(event("", NOW - 55_000, "late"))
+    assert new() == ["late"]
+    now += 2
+    assert new() == []
+    now += 300
+    assert new() == []
+    assert lines._seen == {}
+    assert group.asked[-2]["startTime"] > group.asked[0]["startTime"]
+
+
+def test_lines_without_an_id_of_their_own() -> None:
+    group: Any = Group()
+    lines = Lines(group, "group", 0, {})
+    group.events = [event("one", name=""), event("two", name=""), event("one", NOW + 1, "")]
+    assert [event["message"] for event in lines.new()] == ["one", "two", "one"]
+    assert list(lines.new()) == []
+
+
+def test_cloudwatch_may_leave_out_what_is_not_asked_for() -> None:
+    group: Any = Group()
+    list(Lines(group, "group", 0, {"contact_id": "c", "reason": 'x"'}).new())
+    assert group.asked[0]["filterPattern"] == r'{ ($.contact_id = "c") && ($.reason = "x\"") }'
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("15m", 900), ("6h", 21_600), ("2d", 172_800)])
+def test_durations(text: str, seconds: float) -> None:
+    assert logs._duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "15", "m", "-1m", "1w", "1.5h", "9999999s"])
+def test_no_durations(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a duration"):
+        logs._duration(text)

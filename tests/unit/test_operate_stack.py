@@ -1,0 +1,164 @@
+"""What an operator reads when the stack cannot be reached."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from botocore import exceptions
+from botocore.client import BaseClient
+from botocore.exceptions import BotoCoreError, ClientError
+
+from operate import stack as stack_module
+from operate.stack import Stack, StackError, explain, printable
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings of the machine that runs the tests, and no call to any AWS."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(stack_module, "SERVE_FILE", tmp_path / "serve.json")
+
+
+def refusal(code: str, message: str = "", operation: str = "DescribeStacks") -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": message}}, operation)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StackError("as it is"), "as it is"),
+        (exceptions.NoCredentialsError(), "no AWS credentials found"),
+        (exceptions.PartialCredentialsError(provider="env", cred_var="x"), "no AWS credentials found"),
+        (exceptions.CredentialRetrievalError(provider="process", error_msg="x"), "cannot be read"),
+        (exceptions.ProfileNotFound(profile="nobody"), "(nobody) could not be found: correct AWS_PROFILE"),
+        (exceptions.UnauthorizedSSOTokenError(), "aws sso login"),
+        (exceptions.TokenRetrievalError(provider="sso", error_msg="x"), "aws sso login"),
+        (exceptions.LoginRefreshRequired(), "aws login"),
+        (exceptions.NoRegionError(), "AWS_REGION"),
+        (exceptions.EndpointConnectionError(endpoint_url="https://sqs"), "AWS cannot be reached"),
+        (exceptions.ConnectTimeoutError(endpoint_url="https://sqs"), "AWS cannot be reached"),
+        (exceptions.ReadTimeoutError(endpoint_url="https://sqs"), "AWS cannot be reached"),
+        (refusal("ExpiredToken"), "have expired"),
+        (refusal("ExpiredTokenException"), "have expired"),
+        (refusal("InvalidClientTokenId"), "does not know these credentials"),
+        (
+            refusal("AccessDenied", "User: arn:x is not authorized to perform: sqs:ReceiveMessage on resource: y"),
+            "may not sqs:ReceiveMessage",
+        ),
+        (refusal("AccessDeniedException", "no", "GetSecretValue"), "may not GetSecretValue"),
+        (refusal("Throttling", "Rate\nexceeded"), "AWS refuses DescribeStacks: Throttling: Rate exceeded"),
+    ],
+)
+def test_what_goes_wrong_is_told_in_one_line(error: StackError | ClientError | BotoCoreError, said: str) -> None:
+    told = explain(error)
+    assert said in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refusal("ValidationException", "Value 's3cret' is too long", "PutSecretValue"),
+        exceptions.ParamValidationError(report="Invalid type for SecretString, value: s3cret"),
+        exceptions.ProxyConnectionError(proxy_url="http://user:s3cret@proxy"),
+    ],
+)
+def test_an_error_that_quotes_a_secret_is_not_repeated(error: ClientError | BotoCoreError) -> None:
+    assert "s3cret" not in explain(error)
+
+
+def test_text_of_others_cannot_steer_the_terminal() -> None:
+    assert printable("a\x1b[2Jb\r\u202ec\tä\n") == "a\\x1b[2Jb\\x0d\\x202ec\tä\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"AWS_REGION": "eu-central-1"}, "no AWS credentials found"),
+        ({"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}, "no AWS region is set"),
+        ({"AWS_PROFILE": "nobody", "AWS_REGION": "eu-central-1"}, "correct AWS_PROFILE"),
+    ],
+)
+def test_no_traceback_from_a_command(environment: dict[str, str], said: str) -> None:
+    variables = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "PATH"))}
+    finished = subprocess.run(
+        [sys.executable, "-m", "operate.dead_letters"],
+        cwd=ROOT,
+        env={**variables, "PYTHONPATH": "functions:.", "AWS_DEFAULT_REGION": "", **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (1, "", 1)
+    assert said in finished.stderr
+
+
+def described(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    answer = {"Stacks": [{"StackStatus": status, "Outputs": [{"OutputKey": "LogGroupName", "OutputValue": "logs"}]}]}
+    monkeypatch.setattr(BaseClient, "_make_api_call", lambda *_: answer)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("CREATE_IN_PROGRESS", "not complete yet"),
+        ("REVIEW_IN_PROGRESS", "not complete yet"),
+        ("ROLLBACK_COMPLETE", "not deployed"),
+        ("DELETE_IN_PROGRESS", "not deployed"),
+        ("CREATE_FAILED", "not deployed"),
+    ],
+)
+def test_a_stack_that_is_not_there_yet_or_any_more(monkeypatch: pytest.MonkeyPatch, status: str, said: str) -> None:
+    described(monkeypatch, status)
+    with pytest.raises(StackError, match=said):
+        Stack.connect("mine")
+
+
+@pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE"])
+def test_a_stack_that_works(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+    described(monkeypatch, status)
+    stack = Stack.connect("mine")
+    assert stack.output("LogGroupName") == "logs"
+    with pytest.raises(StackError, match="no output RetryQueueUrl"):
+        stack.output("RetryQueueUrl")
+
+
+def test_no_stack_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    described(monkeypatch, "CREATE_COMPLETE")
+    missing = refusal("ValidationError", "Stack with id mine does not exist")
+    with patch.object(BaseClient, "_make_api_call", side_effect=missing), pytest.raises(StackError) as raised:
+        Stack.connect("mine")
+    assert str(raised.value) == "there is no stack mine in eu-central-1: another region, account or name?"
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        None,
+        "",
+        "[]",
+        '{"endpoint": "http://127.0.0.1:1"}',
+        json.dumps({"endpoint": "http://127.0.0.1:1", "stack": "s", "region": "us-east-1", "conversations_url": "u"}),
+    ],
+    ids=["no file", "empty", "no object", "incomplete", "left by a serve that was killed"],
+)
+def test_serve_is_not_running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kept: str | None) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    if kept is not None:
+        (tmp_path / "serve.json").write_text(kept)
+    with pytest.raises(StackError, match="make serve"):
+        Stack.connect("local")
