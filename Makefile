@@ -48,8 +48,8 @@ dead-letters: .tools/operate/ready ## What a person must mend, and why          
 	@$(OPERATE) operate.dead_letters $(STACK) $(if $(ID),--id $(ID))
 
 .PHONY: redrive
-redrive: .tools/operate/ready ## Try dead letters again                          [STACK=… REASON=… SENDER=… YES=1]
-	@$(OPERATE) operate.redrive $(STACK) $(if $(REASON),--reason $(REASON)) $(if $(SENDER),--sender $(SENDER)) $(if $(YES),--yes)
+redrive: .tools/operate/ready ## Try dead letters again                          [STACK=… REASON=… SENDER=…]
+	@$(OPERATE) operate.redrive $(STACK) $(if $(REASON),--reason $(REASON)) $(if $(SENDER),--sender $(SENDER))
 
 ##### Develop
 

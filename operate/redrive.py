@@ -1,4 +1,4 @@
-"""Try dead letters again: `python -m operate.redrive [STACK] [--reason R] [--sender S] [--yes]`."""
+"""Try dead letters again: `python -m operate.redrive [STACK] [--reason R] [--sender S]`."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from operate.parked import HIDDEN_SECONDS, DeadLetter, Sweep
-from operate.stack import Stack, StackError, parser, run
+from operate.stack import Stack, parser, run
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
@@ -27,7 +27,7 @@ _GROUP = re.compile(r"[!-~]{1,128}")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Send the dead letters that match to the retry queue, then delete them. Returns 0 if all are done (also if there
-    were none), 1 if some failed or the operator said no.
+    were none), 1 if some failed.
 
     Killed at any point, nothing is lost: what was sent and not deleted is tried twice, which ends in the same
     conversation.
@@ -35,9 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     stack = Stack.connect(options.stack)
     which = " and ".join(f"{name} {value}" for name, value in _filters(options).items())
-    if not options.yes and not _confirmed(stack, which):
-        print("nothing was done", file=sys.stderr)
-        return 1
 
     about, now = _look(stack)
     redrive = _Redrive(stack, parked_until=now, reason=options.reason, sender=options.sender)
@@ -66,7 +63,6 @@ def _options(arguments: Sequence[str] | None) -> Any:
     )
     options.add_argument("--reason", metavar="WORD", help="only what was parked for this reason")
     options.add_argument("--sender", metavar="NAME", help="only what this sender sent")
-    options.add_argument("--yes", action="store_true", help="do not ask")
     return options.parse_args(arguments)
 
 
@@ -82,15 +78,6 @@ def _look(stack: Stack) -> tuple[int, datetime]:
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     now = parsedate_to_datetime(date) + timedelta(seconds=1) if date else datetime.now(UTC)
     return int(answer["Attributes"]["ApproximateNumberOfMessages"]), now
-
-
-def _confirmed(stack: Stack, which: str) -> bool:
-    if not sys.stdin.isatty():
-        raise StackError("nobody to ask: say --yes")
-    only = f", those with {which}" if which else ""
-    about, _ = _look(stack)
-    answer = input(f"Try about {about} dead letters of {stack.name} again{only}? [y/N] ")
-    return answer.strip().lower() in ("y", "yes")
 
 
 @dataclass

@@ -182,7 +182,7 @@ def move_by_sqs(stack: Stack, body: str, group: str) -> None:
 def test_an_empty_queue(run: Run) -> None:
     assert run(dead_letters.main) == (0, "0 dead letters\n", "")
     assert run(dead_letters.main, "--json") == (0, "", "")
-    assert run(redrive.main, "--yes") == (0, "nothing to redrive\n", "")
+    assert run(redrive.main) == (0, "nothing to redrive\n", "")
 
 
 def test_the_table_shows_every_kind_and_consumes_none(stack: Stack, run: Run) -> None:
@@ -271,27 +271,27 @@ def test_what_matches_goes_to_the_retry_queue(stack: Stack, run: Run) -> None:
     park(stack, body_of("b"), reason="no_token", sender="form", location="loc1")
     park(stack, body_of("c"), reason="expired", sender="api", location="loc1")
     park(stack, "not a submission")
-    assert run(redrive.main, "--yes", "--reason", "nothing_like_it") == (
+    assert run(redrive.main, "--reason", "nothing_like_it") == (
         0,
         "nothing to redrive with reason nothing_like_it, 4 others stay\n",
         "",
     )
     assert visible(stack) == 4
-    code, printed, _ = run(redrive.main, "--yes", "--reason", "no_token", "--sender", "api")
+    code, printed, _ = run(redrive.main, "--reason", "no_token", "--sender", "api")
     assert (code, printed) == (0, "1 redriven, 3 others stay\n")
     (message,) = received(stack, 1)
     assert json.loads(message["Body"])["submission"]["request_id"] == "req-a"
     assert message["Attributes"]["MessageGroupId"] == "loc1"
     assert "MessageAttributes" not in message
     assert (visible(stack), stored(stack)) == (3, 3)
-    assert run(redrive.main, "--yes")[:2] == (0, "3 redriven\n")
+    assert run(redrive.main)[:2] == (0, "3 redriven\n")
     assert stored(stack) == 0
 
 
 def test_the_body_stays_as_it_is_and_the_group_is_kept(stack: Stack, run: Run) -> None:
     body = body_of("moved")
     move_by_sqs(stack, body, "loc7")
-    assert run(redrive.main, "--yes", "--reason", "receives")[:2] == (0, "1 redriven\n")
+    assert run(redrive.main, "--reason", "receives")[:2] == (0, "1 redriven\n")
     (message,) = received(stack, 1)
     assert (message["Body"], message["Attributes"]["MessageGroupId"]) == (body, "loc7")
 
@@ -300,7 +300,7 @@ def test_large_bodies(stack: Stack, run: Run) -> None:
     body = Submission("http", "api", "r", 1.0, "application/json", b"x" * 256 * 1024).to_message()
     for _ in range(7):
         park(stack, body, reason="no_token")
-    assert run(redrive.main, "--yes")[:2] == (0, "7 redriven\n")
+    assert run(redrive.main)[:2] == (0, "7 redriven\n")
     assert stored(stack, "RetryQueueUrl") == 7
 
 
@@ -308,7 +308,7 @@ def test_thousands(stack: Stack, run: Run) -> None:
     contacts = {f"c{number}" for number in range(3000)}
     park(stack, *map(body_of, sorted(contacts)), reason="no_token", location="loc")
     started = time.monotonic()
-    assert run(redrive.main, "--yes")[:2] == (0, "3000 redriven\n")
+    assert run(redrive.main)[:2] == (0, "3000 redriven\n")
     assert time.monotonic() - started < 30
     assert stored(stack) == 0
     assert len(received(stack, 3000)) == 3000
@@ -341,7 +341,7 @@ def test_what_is_parked_again_is_not_redriven_in_circles(
     thread = threading.Thread(target=park_again)
     thread.start()
     try:
-        code, printed, _ = run(redrive.main, "--yes")
+        code, printed, _ = run(redrive.main)
         time.sleep(DELAY_SECONDS + 1)
     finally:
         stop.set()
@@ -369,7 +369,7 @@ def everywhere(aws: LocalAws, stack: Stack) -> dict[str, int]:
 def test_a_redrive_that_is_cut_off_loses_nothing(aws: LocalAws, stack: Stack, number: signal.Signals) -> None:
     names = {f"req-c{number}" for number in range(2000)}
     park(stack, *(body_of(name.removeprefix("req-")) for name in names), reason="no_token", location="loc")
-    process = start("redrive", "--yes")
+    process = start("redrive")
     while stored(stack, "RetryQueueUrl") < 100:
         assert process.poll() is None
     process.send_signal(number)
@@ -394,10 +394,10 @@ def test_the_network_is_lost_between_send_and_delete(
     with monkeypatch.context() as patch:
         patch.setattr(redrive._Redrive, "_delete", lost)
         with pytest.raises(EndpointConnectionError):
-            run(redrive.main, "--yes")
+            run(redrive.main)
     assert visible(stack) == 2
     assert everywhere(aws, stack) == {"req-a": 2, "req-b": 2}
-    assert run(redrive.main, "--yes")[:2] == (0, "2 redriven\n")
+    assert run(redrive.main)[:2] == (0, "2 redriven\n")
     assert everywhere(aws, stack) == {"req-a": 2, "req-b": 2}
 
 
@@ -405,32 +405,9 @@ def test_some_cannot_be_sent(stack: Stack, run: Run, monkeypatch: pytest.MonkeyP
     send = redrive._Redrive._send
     park(stack, body_of("a"), body_of("b"), body_of("c"), reason="no_token", location="loc")
     monkeypatch.setattr(redrive._Redrive, "_send", lambda self, batch: send(self, batch)[1:])
-    code, printed, _ = run(redrive.main, "--yes")
+    code, printed, _ = run(redrive.main)
     assert (code, printed) == (1, "2 redriven, 1 failed and stay\n")
     assert visible(stack) == 1
-
-
-def test_it_asks_first(stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    park(stack, body_of("a"), reason="no_token")
-    with pytest.raises(StackError, match="say --yes"):
-        run(redrive.main)
-    asked: list[str] = []
-    monkeypatch.setattr("sys.stdin", Terminal())
-
-    def no(question: str) -> str:
-        asked.append(question)
-        return "n"
-
-    monkeypatch.setattr("builtins.input", no)
-    assert run(redrive.main, "--reason", "no_token") == (1, "", "nothing was done\n")
-    assert asked == ["Try about 1 dead letters of mine again, those with reason no_token? [y/N] "]
-    monkeypatch.setattr("builtins.input", lambda _: "y")
-    assert run(redrive.main)[:2] == (0, "1 redriven\n")
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 # --- token ------------------------------------------------------------------------------------------------------------
