@@ -16,6 +16,7 @@ from create_conversation.quota import Quota
 from create_conversation.records import Records
 from create_conversation.retries import RetryDoor
 from create_conversation.secrets import Secret
+from create_conversation.senders import load
 from create_conversation.settings import Settings
 from highlevel.client import HighLevel
 
@@ -39,6 +40,7 @@ def _aws(session: botocore.session.Session, service: str) -> Any:
 
 
 def _doors(settings: Settings) -> tuple[HttpDoor, EventDoor, RetryDoor]:
+    senders = load()
     session = botocore.session.get_session()
     secrets_manager = _aws(session, "secretsmanager")
     token = Secret(secrets_manager, settings.highlevel_token_arn, TOKEN_MAX_AGE_SECONDS)
@@ -48,9 +50,9 @@ def _doors(settings: Settings) -> tuple[HttpDoor, EventDoor, RetryDoor]:
     highlevel = HighLevel(settings.highlevel_base_url, settings.highlevel_version)
     flow = Flow(highlevel, token, records, CircuitBreaker(), Quota())
     return (
-        HttpDoor(settings, sender_secrets, flow, queue),
-        EventDoor(settings, flow, queue),
-        RetryDoor(settings, flow, queue, random.Random()),  # noqa: S311 jitter, no secret
+        HttpDoor(settings, senders, sender_secrets, flow, queue),
+        EventDoor(settings, senders, flow, queue),
+        RetryDoor(settings, senders, flow, queue, random.Random()),  # noqa: S311 jitter, no secret
     )
 
 

@@ -10,8 +10,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
 from botocore.exceptions import BotoCoreError, ClientError
 
+from create_conversation.mapping import Target
 from create_conversation.outcome import Outcome
-from create_conversation.senders import Target
 
 # Powertools' key "location" is a place in our code; it would read like HighLevel's.
 _logger = Logger(service="highlevel-conversations", location=None, use_rfc3339=True, utc=True)
@@ -47,7 +47,7 @@ class Line:
             trigger=self.trigger,
             sender=self.sender,
             location_id=self.target.location if self.target else None,
-            contact_id=self.target.contact if self.target else None,
+            contact_id=outcome.contact or (self.target.contact if self.target else None),
             conversation_id=outcome.body["conversation"]["id"] if outcome.body else None,
             upstream_status=upstream.status if upstream else None,
             upstream_ms=outcome.upstream_ms,

@@ -2,6 +2,7 @@
 
 SubmissionError
 ├── Invalid        the body is not what was promised                            the caller mends it
+├── Ignored        another kind of event than the sender's `when` asks for      nothing to mend
 ├── Unauthorized   no sender that we know                                       the caller mends it
 ├── Rejected       HighLevel, or the stack's configuration, says no             a person mends it
 ├── Deferred       trouble that time can mend (`retry_after`: seconds)          we try again
@@ -29,10 +30,13 @@ REASONS = {
     "invalid_json": Reason(400, "The body is not JSON"),
     "body_too_large": Reason(413, "The body is too large"),
     "unsupported_media_type": Reason(415, "The body's media type is not supported"),
+    "invalid_form": Reason(400, "The body is not a form"),
     "unreadable": Reason(400, "The kept message cannot be read"),
     "invalid_body": Reason(422, "The body is not the request that was promised"),
     "no_location": Reason(422, "No location is named"),
     "no_contact": Reason(422, "No contact is named"),
+    # ignored
+    "other_event": Reason(200, "Not an event that opens a conversation"),
     # unauthorized
     "unauthorized": Reason(401, "The sender is not known"),
     # rejected
@@ -41,6 +45,8 @@ REASONS = {
         "HighLevel refuses the location or contact id",
         "Check both ids: HighLevel knows no such contact in this location.",
     ),
+    "contact_refused": Reason(422, "HighLevel refuses the e-mail address or phone number"),
+    "unknown_sender": Reason(502, "The sender has no entry any more"),
     "location_not_allowed": Reason(
         403, "This sender may not name this location", "This stack serves one location only, and it is another."
     ),
@@ -93,6 +99,10 @@ class SubmissionError(Exception):
 
 class Invalid(SubmissionError):
     outcome = "invalid"
+
+
+class Ignored(SubmissionError):
+    outcome = "ignored"
 
 
 class Unauthorized(SubmissionError):

@@ -2,15 +2,17 @@
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from create_conversation.canonical import Line
 from create_conversation.errors import SubmissionError
-from create_conversation.flow import Flow
+from create_conversation.flow import Effort, Flow
+from create_conversation.mapping import target_of
 from create_conversation.outcome import Outcome
 from create_conversation.queue import Queue
-from create_conversation.senders import target_of
+from create_conversation.senders import Sender, of_event
 from create_conversation.settings import Settings
 from create_conversation.submission import Submission
 
@@ -20,18 +22,18 @@ ATTEMPT_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class EventDoor:
     settings: Settings
+    senders: Mapping[str, Sender]
     flow: Flow
     queue: Queue
 
     def handle(self, event: dict[str, Any], context: Any) -> None:
         """Take an EventBridge event: done, or kept in one of the queues. Raises NotStored when it could not be kept."""
-        line = Line("event", _request_id(event, context), "event")
+        sender = of_event(self.senders, event.get("source"), event.get("detail-type"))
+        line = Line("event", _request_id(event, context), sender.name)
         submission = Submission.from_event(event, line.request_id, time.time())
         try:
-            line.target = target_of(submission, self.settings.location_id)
-            outcome = self.flow.open(
-                line.target, until=line.started + 2 * ATTEMPT_SECONDS, attempt_seconds=ATTEMPT_SECONDS
-            )
+            line.target = target_of(submission, self.senders, self.settings.location_id)
+            outcome = self.flow.open(line.target, Effort(line.started + 2 * ATTEMPT_SECONDS, ATTEMPT_SECONDS))
         except SubmissionError as error:
             outcome = Outcome.of(error)
         try:

@@ -1,22 +1,37 @@
 """The one way of every submission: recorded? → token → HighLevel → record. Knows no door."""
 
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from create_conversation import canonical
 from create_conversation.circuit_breaker import OPEN_SECONDS, CircuitBreaker
 from create_conversation.errors import Deferred, Rejected, SubmissionError
+from create_conversation.mapping import Target
 from create_conversation.outcome import Outcome
 from create_conversation.quota import Quota
-from create_conversation.records import Records
+from create_conversation.records import Records, contact_key, delivery_key
 from create_conversation.secrets import Secret, SecretMissing, SecretUnavailable
-from create_conversation.senders import Target
 from highlevel.client import HighLevel
 from highlevel.tokens import TokenError, read_tokens
+from highlevel.verdict import Verdict
 
 # Less than this is not worth a call to HighLevel.
 MIN_CALL_SECONDS = 0.1
+
+
+type Call = Callable[[str, float], Verdict]  # with a token, within so many seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long a try may take: `until` (monotonic seconds) bounds the whole, `attempt_seconds` each call to HighLevel.
+    `in_background`: nobody waits, so leave the window's last calls, and write no names into the contact anew."""
+
+    until: float
+    attempt_seconds: float
+    in_background: bool = False
 
 
 class Flow:
@@ -31,22 +46,15 @@ class Flow:
         self._breaker = breaker
         self.quota = quota
 
-    def open(
-        self,
-        target: Target,
-        *,
-        until: float,
-        attempt_seconds: float,
-        need_id: bool = False,
-        in_background: bool = False,
-    ) -> Outcome:
-        """Open the conversation of that contact: opened, existing, deferred or rejected; raises nothing.
+    def open(self, target: Target, effort: Effort, *, need_id: bool = False) -> Outcome:
+        """Open the conversation of that contact or person: opened, existing, deferred or rejected; raises nothing.
 
-        `until` (monotonic seconds) bounds the whole, `attempt_seconds` each call to HighLevel. `need_id`: look for the
-        id of a conversation that exists already. `in_background`: nobody waits, so leave the window's last calls.
+        `need_id`: look for the id of a conversation that exists already.
         """
         try:
-            return self._open(target, until, attempt_seconds, need_id, in_background)
+            if target.contact is None:
+                return self._open_for_person(target, effort)
+            return self._open(target, effort, need_id)
         except SubmissionError as error:
             return Outcome.of(error)
         except Exception as error:  # noqa: BLE001 a mistake of ours must not lose a submission
@@ -61,44 +69,61 @@ class Flow:
             return Outcome("deferred", "quota_exhausted", retry_after=wait, spread=self.quota.interval(location))
         return None
 
-    def _open(
-        self, target: Target, until: float, attempt_seconds: float, need_id: bool, in_background: bool
-    ) -> Outcome:
-        record = self._records.find(target.location, target.contact)
-        if record and (record.conversation_id or not need_id):
-            return Outcome("existing", body=_body(target, record.conversation_id))
-        secret = self._secret()
-        if record:
-            return Outcome("existing", body=self._look_up(target, _token(secret, target), until))
-
-        outcome = self._create(target, _token(secret, target), until, attempt_seconds, in_background)
-        if outcome.upstream and outcome.upstream.token_suspect and (newer := self._token.newer_than(secret)):
-            secret = newer
-            outcome = self._create(target, _token(secret, target), until, attempt_seconds, in_background)
-
+    def _open_for_person(self, target: Target, effort: Effort) -> Outcome:
+        key = delivery_key(target.delivery)
+        if record := self._records.find(key):
+            known = replace(target, contact=record.contact)
+            return Outcome("existing", body=_body(known, record.conversation_id), contact=record.contact)
+        details = _details(target, with_names=not effort.in_background)
+        outcome = self._ask(
+            target,
+            effort,
+            lambda token, within: self._highlevel.upsert_contact(token, target.location, details, within=within),
+        )
+        if outcome.name != "found" or not outcome.upstream:
+            return outcome
+        contact = outcome.upstream.contact
+        outcome = replace(self._open(replace(target, contact=contact), effort, need_id=False), contact=contact)
         if outcome.name in ("opened", "existing"):
-            self._records.remember(target.location, target.contact, _id(outcome.body))
-            if need_id and outcome.body is None:
-                found = self._look_up(target, _token(secret, target), until)
-                return replace(outcome, body=found)
+            self._records.remember(key, _id(outcome.body), contact)
         return outcome
 
-    def _secret(self) -> str:
-        try:
-            return self._token.get()
-        except SecretMissing:
-            raise Rejected("no_token", "The secret HighLevelToken has no value yet: run make token.") from None
-        except SecretUnavailable:
-            raise Deferred("token_unavailable") from None
+    def _open(self, target: Target, effort: Effort, need_id: bool) -> Outcome:
+        contact = str(target.contact)
+        key = contact_key(target.location, contact)
+        record = self._records.find(key)
+        if record and (record.conversation_id or not need_id):
+            return Outcome("existing", body=_body(target, record.conversation_id))
+        if record:
+            return Outcome("existing", body=self._look_up(target, effort))
+        outcome = self._ask(
+            target,
+            effort,
+            lambda token, within: self._highlevel.create_conversation(token, target.location, contact, within=within),
+        )
+        if outcome.name in ("opened", "existing"):
+            self._records.remember(key, _id(outcome.body))
+            if need_id and outcome.body is None:
+                return replace(outcome, body=self._look_up(target, effort))
+        return outcome
 
-    def _create(self, target: Target, token: str, until: float, attempt_seconds: float, in_background: bool) -> Outcome:
-        if outcome := self.must_wait(target.location, in_background=in_background):
+    def _ask(self, target: Target, effort: Effort, call: Call) -> Outcome:
+        """Call HighLevel with the location's token; once more with a newer one, if it refuses this one."""
+        secret = self._secret()
+        outcome = self._ask_once(target, effort, call, secret)
+        if outcome.upstream and outcome.upstream.token_suspect and (newer := self._token.newer_than(secret)):
+            outcome = self._ask_once(target, effort, call, newer)
+        return outcome
+
+    def _ask_once(self, target: Target, effort: Effort, call: Call, secret: str) -> Outcome:
+        token = _token(secret, target)
+        if outcome := self.must_wait(target.location, in_background=effort.in_background):
             return outcome
         started = time.monotonic()
-        within = min(attempt_seconds, until - started)
+        within = min(effort.attempt_seconds, effort.until - started)
         if within < MIN_CALL_SECONDS:
             raise Deferred("deadline")
-        verdict = self._highlevel.create_conversation(token, target.location, target.contact, within=within)
+        verdict = call(token, within)
         self.quota.learn(target.location, verdict)
         self._breaker.record(failed=verdict.outcome == "deferred" and (verdict.status or 500) >= 500)
         limited = verdict.status == 429
@@ -112,19 +137,36 @@ class Flow:
             upstream_ms=round(1000 * (time.monotonic() - started)),
         )
 
-    def _look_up(self, target: Target, token: str, until: float) -> dict[str, Any] | None:
-        """HighLevel's "already exists" names no id. Whoever opened it may have it on record by now; else its search."""
-        record = self._records.find(target.location, target.contact, consistent=True)
+    def _look_up(self, target: Target, effort: Effort) -> dict[str, Any] | None:
+        """HighLevel's "already exists" names no id. Whoever opened it may have it on record by now; else its search.
+
+        Trouble in looking never changes the outcome: None, then.
+        """
+        contact = str(target.contact)
+        key = contact_key(target.location, contact)
+        record = self._records.find(key, consistent=True)
         if record and record.conversation_id:
             return _body(target, record.conversation_id)
-        within = until - time.monotonic()
+        within = effort.until - time.monotonic()
         if within < MIN_CALL_SECONDS or self.must_wait(target.location, in_background=False):
             return None
-        found = self._highlevel.find_conversation(token, target.location, target.contact, within=within)
+        try:
+            token = _token(self._secret(), target)
+        except SubmissionError:
+            return None
+        found = self._highlevel.find_conversation(token, target.location, contact, within=within)
         if found is None:
             return None
-        self._records.remember(target.location, target.contact, found["id"])
+        self._records.remember(key, found["id"])
         return _body(target, found["id"])
+
+    def _secret(self) -> str:
+        try:
+            return self._token.get()
+        except SecretMissing:
+            raise Rejected("no_token", "The secret HighLevelToken has no value yet: run make token.") from None
+        except SecretUnavailable:
+            raise Deferred("token_unavailable") from None
 
 
 def _token(secret: str, target: Target) -> str:
@@ -132,6 +174,16 @@ def _token(secret: str, target: Target) -> str:
         return read_tokens(secret).of(target.location)
     except TokenError as error:
         raise Rejected(error.reason, f"HighLevelToken: {error}.") from None
+
+
+def _details(target: Target, *, with_names: bool) -> dict[str, str]:
+    person = target.person
+    if person is None:
+        return {}
+    details = {"email": person.email, "phone": person.phone}
+    if with_names:
+        details |= {"firstName": person.first_name, "lastName": person.last_name}
+    return {name: value for name, value in details.items() if value}
 
 
 def _body(target: Target, conversation_id: str | None) -> dict[str, Any] | None:

@@ -1,35 +1,31 @@
-"""The door `POST /conversations`: API Gateway's HTTP API, payload format 2.0."""
+"""The HTTP doors: `POST /conversations`, whose caller gets the conversation, and `POST /webhooks/{sender}`, whose
+sender only wants to know that it need not send again."""
 
-import base64
-import binascii
 import json
-import re
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from create_conversation import gateway
 from create_conversation.canonical import Line
-from create_conversation.errors import (
-    REASONS,
-    Deferred,
-    Invalid,
-    NotStored,
-    SubmissionError,
-    Unauthorized,
-)
-from create_conversation.flow import Flow
+from create_conversation.errors import Deferred, Invalid, NotStored, SubmissionError, Unauthorized
+from create_conversation.flow import Effort, Flow
+from create_conversation.gateway import STORE_SECONDS, problem, reply, whole_seconds
+from create_conversation.mapping import Target, payload_of, target_of, without_secrets
 from create_conversation.outcome import Outcome
+from create_conversation.proof import Request, delivery_id, is_proved, secrets_of
 from create_conversation.queue import MIN_DELAY_SECONDS, Queue
 from create_conversation.secrets import Secret, SecretMissing, SecretUnavailable
-from create_conversation.senders import Target, bearer_is_known, secrets_of, target_of
+from create_conversation.senders import Sender
 from create_conversation.settings import Settings
-from create_conversation.submission import MAX_BODY_BYTES, Submission
+from create_conversation.submission import Submission
 from highlevel.client import bounded
 
-ANSWER_SECONDS = 4.0  # after API Gateway took the request; senders wait 5
-STORE_SECONDS = 1.0  # of these, reserved to store what HighLevel could not take in time
 HIGHLEVEL_SECONDS = 2.5
-SENDER = "api"
+API = "api"
+# Of the outcomes of several submissions in one webhook, the answer tells the gravest.
+GRAVEST_FIRST = ("rejected", "invalid", "deferred", "opened", "existing", "ignored")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,128 +33,156 @@ class HttpDoor:
     """Answers each request, within 5 seconds in any case, and raises nothing."""
 
     settings: Settings
+    senders: Mapping[str, Sender]
     sender_secrets: Secret
     flow: Flow
     queue: Queue
 
     def handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """Take an API Gateway event; give API Gateway's answer (status, headers, body)."""
-        gateway = _object(event.get("requestContext"))
-        line = Line("http", _request_id(gateway, context), SENDER)
-        answer_by = line.started + _seconds_left(gateway)
+        request_id = gateway.request_id(event, context)
+        if event.get("routeKey") == "POST /webhooks/{sender}":
+            return self._webhook(event, Line("webhook", request_id))
+        return self._conversation(event, Line("http", request_id, API))
+
+    # --- POST /conversations ------------------------------------------------------------------------------------------
+
+    def _conversation(self, event: dict[str, Any], line: Line) -> dict[str, Any]:
+        answer_by = line.started + gateway.seconds_left(event)
         try:
-            outcome = self._accept(event, line, answer_by)
+            outcome = self._open_for_caller(event, line, answer_by)
         except SubmissionError as error:
             outcome = Outcome.of(error)
         line.write(outcome, self.settings.metrics_namespace)
-        return _answer(outcome, line.request_id)
+        return _answer_caller(outcome, line.request_id)
 
-    def _accept(self, event: dict[str, Any], line: Line, answer_by: float) -> Outcome:
-        headers = {str(name).lower(): str(value) for name, value in _object(event.get("headers")).items()}
-        self._authorize(headers.get("authorization"))
-        content_type = headers.get("content-type", "")
-        if headers.get("content-encoding", "identity").lower() != "identity":
-            raise Invalid("unsupported_media_type", "Send the body without Content-Encoding.")
-        submission = Submission("http", SENDER, line.request_id, time.time(), content_type, _body(event))
-        line.target = target_of(submission, self.settings.location_id)
-
-        outcome = self._open(line.target, answer_by - STORE_SECONDS)
+    def _open_for_caller(self, event: dict[str, Any], line: Line, answer_by: float) -> Outcome:
+        request, sender = self._proved(event, API)
+        submission = _submission("http", sender, request, line.request_id)
+        line.target = target_of(submission, self.senders, self.settings.location_id)
+        outcome = self._open(line.target, answer_by, need_id=True)
         if outcome.name == "deferred":
-            self._keep(submission, line.target, outcome.retry_after, answer_by)
+            self._keep(submission, line.target, outcome, answer_by)
         return outcome
 
-    def _authorize(self, authorization: str | None) -> None:
+    # --- POST /webhooks/{sender} --------------------------------------------------------------------------------------
+
+    def _webhook(self, event: dict[str, Any], line: Line) -> dict[str, Any]:
+        answer_by = line.started + gateway.seconds_left(event)
+        try:
+            request, sender = self._proved(event, gateway.path_parameter(event, "sender"))
+            line.sender = sender.name
+            submissions = _submissions(_submission("webhook", sender, request, line.request_id))
+        except SubmissionError as error:
+            return self._refuse_webhook(error, line)
+        outcomes: list[str] = []
+        for submission in submissions:
+            each = replace(line)
+            try:
+                outcome = self._settle(submission, each, answer_by)
+            except NotStored as error:
+                return self._refuse_webhook(error, each)
+            each.write(outcome, self.settings.metrics_namespace)
+            outcomes.append(outcome.name)
+        told = min(outcomes, key=GRAVEST_FIRST.index, default="ignored")
+        return reply(200, line.request_id, {"outcome": told, "requestId": line.request_id})
+
+    def _refuse_webhook(self, error: SubmissionError, line: Line) -> dict[str, Any]:
+        """Not done and not kept. A sender that takes a 5xx for final repeats after a 429."""
+        line.write(Outcome.of(error), self.settings.metrics_namespace)
+        return problem(Outcome.of(error), line.request_id, 429 if isinstance(error, NotStored) else None)
+
+    def _settle(self, submission: Submission, line: Line, answer_by: float) -> Outcome:
+        """See one submission of a webhook done or kept. Raises NotStored."""
+        try:
+            line.target = target_of(submission, self.senders, self.settings.location_id)
+            outcome = self._open(line.target, answer_by)
+        except SubmissionError as error:
+            outcome = Outcome.of(error)
+        if outcome.name == "deferred" and line.target:
+            self._keep(submission, line.target, outcome, answer_by)
+        elif outcome.name in ("rejected", "invalid"):
+            self._store(
+                lambda: self.queue.park(
+                    submission.to_message(),
+                    reason=outcome.reason,
+                    sender=line.sender,
+                    location=line.target.location if line.target else None,
+                    attempts=line.attempts,
+                ),
+                answer_by,
+            )
+        return outcome
+
+    # --- both ---------------------------------------------------------------------------------------------------------
+
+    def _proved(self, event: dict[str, Any], name: str) -> tuple[Request, Sender]:
+        """The request and the sender whom it comes from. Raises Unauthorized, the same for an unknown sender, none or a
+        wrong secret and a malformed header; NotStored when the secrets cannot be read now."""
+        request = gateway.request(event)
+        sender = self.senders.get(name)
+        if sender is None:
+            raise Unauthorized
         try:
             text = self.sender_secrets.get()
-            if bearer_is_known(authorization, secrets_of(text, SENDER)):
-                return
-            # The caller may be ahead of us: its secret was rotated a moment ago.
-            newer = authorization and self.sender_secrets.newer_than(text)
+            if is_proved(sender, request, secrets_of(text, name), time.time()):
+                return request, sender
+            # The sender may be ahead of us: its secret was rotated a moment ago.
+            newer = self.sender_secrets.newer_than(text)
         except SecretMissing:
             raise Unauthorized from None
         except SecretUnavailable:
             raise NotStored("sender_secrets_unavailable", "Send it again.", MIN_DELAY_SECONDS) from None
-        if not newer or not bearer_is_known(authorization, secrets_of(newer, SENDER)):
+        if newer is None or not is_proved(sender, request, secrets_of(newer, name), time.time()):
             raise Unauthorized
+        return request, sender
 
-    def _open(self, target: Target, until: float) -> Outcome:
+    def _open(self, target: Target, answer_by: float, *, need_id: bool = False) -> Outcome:
+        until = answer_by - STORE_SECONDS
+        effort = Effort(until, HIGHLEVEL_SECONDS)
         try:
-            return bounded(
-                lambda: self.flow.open(target, until=until, attempt_seconds=HIGHLEVEL_SECONDS, need_id=True),
-                until - time.monotonic(),
-            )
+            return bounded(lambda: self.flow.open(target, effort, need_id=need_id), until - time.monotonic())
         except TimeoutError:
             return Outcome.of(Deferred("deadline"))
 
-    def _keep(self, submission: Submission, target: Target, retry_after: float | None, answer_by: float) -> None:
-        # A second of its own even when the rest is used up: the caller waits 5 seconds, not 4.
-        left = max(answer_by - time.monotonic(), STORE_SECONDS)
+    def _keep(self, submission: Submission, target: Target, outcome: Outcome, answer_by: float) -> None:
+        self._store(lambda: self.queue.keep(submission, target.location, outcome.retry_after), answer_by)
+
+    def _store(self, store: Callable[[], None], answer_by: float) -> None:
+        # Most of its second even when the rest is used up: the sender waits 5 seconds, not 4.
         try:
-            bounded(lambda: self.queue.keep(submission, target.location, retry_after), left)
+            bounded(store, max(answer_by - time.monotonic(), 0.8 * STORE_SECONDS))
         except TimeoutError:
             raise NotStored("not_stored", "Send it again.", MIN_DELAY_SECONDS) from None
 
 
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _submission(trigger: str, sender: Sender, request: Request, request_id: str) -> Submission:
+    content_type = request.headers.get("content-type", "")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Invalid("unsupported_media_type", "Send the body without Content-Encoding.")
+    body = without_secrets(sender, request.body, content_type)
+    return Submission(
+        trigger, sender.name, request_id, time.time(), content_type, body, delivery_id(sender, request) or ""
+    )
 
 
-def _request_id(gateway: dict[str, Any], context: Any) -> str:
-    given = gateway.get("requestId")
-    safe = isinstance(given, str) and re.fullmatch(r"[A-Za-z0-9_=+/-]{1,128}", given)
-    return given if isinstance(given, str) and safe else str(context.aws_request_id)
+def _submissions(submission: Submission) -> list[Submission]:
+    """One for each element of an array, else the one. Raises Invalid for a body that cannot be read."""
+    payload = payload_of(submission)
+    if not isinstance(payload, list):
+        return [submission]
+    return [
+        replace(submission, body=json.dumps(each).encode(), content_type="application/json", delivery_id="")
+        for each in payload
+    ]
 
 
-def _seconds_left(gateway: dict[str, Any]) -> float:
-    """Seconds until the answer must leave. A cold start has used some; a clock that differs by more is not believed."""
-    taken_ms = gateway.get("timeEpoch")
-    if not isinstance(taken_ms, int | float):
-        return ANSWER_SECONDS
-    return min(max(taken_ms / 1000 + ANSWER_SECONDS - time.time(), STORE_SECONDS), ANSWER_SECONDS)
-
-
-def _body(event: dict[str, Any]) -> bytes:
-    body = event.get("body")
-    if not isinstance(body, str):
-        return b""
-    if len(body) > 2 * MAX_BODY_BYTES:  # more than base64 adds: do not decode megabytes to say no
-        raise Invalid("body_too_large", f"A body may have {MAX_BODY_BYTES} bytes.")
-    if event.get("isBase64Encoded") is not True:
-        return body.encode("utf-8", "surrogatepass")
-    try:
-        return base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError):
-        raise Invalid("invalid_encoding", "The gateway's base64 cannot be decoded.") from None
-
-
-def _answer(outcome: Outcome, request_id: str) -> dict[str, Any]:
-    headers = {"x-request-id": request_id, "content-type": "application/json", "cache-control": "no-store"}
-    if outcome.name in ("opened", "existing") and outcome.body is not None:
-        return _reply(201 if outcome.name == "opened" else 200, headers, outcome.body)
-    if outcome.name in ("opened", "existing", "deferred"):
-        headers["retry-after"] = _whole_seconds(outcome.retry_after)
-        status = "deferred" if outcome.name == "deferred" else "existing"
-        return _reply(202, headers, {"status": status, "requestId": request_id})
-
-    reason = REASONS[outcome.reason]
-    headers["content-type"] = "application/problem+json"
-    if reason.status == 401:
-        headers["www-authenticate"] = "Bearer"
-    if reason.status == 503:
-        headers["retry-after"] = _whole_seconds(outcome.retry_after)
-    problem = {
-        "type": f"urn:highlevel-conversations:{outcome.reason}",
-        "title": reason.title,
-        "status": reason.status,
-        "detail": outcome.detail or reason.advice or f"{reason.title}.",
-        "instance": request_id,
-    }
-    return _reply(reason.status, headers, problem)
-
-
-def _whole_seconds(retry_after: float | None) -> str:
-    return str(max(MIN_DELAY_SECONDS, round(retry_after or 0)))
-
-
-def _reply(status: int, headers: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
-    return {"statusCode": status, "headers": headers, "body": json.dumps(body), "isBase64Encoded": False}
+def _answer_caller(outcome: Outcome, request_id: str) -> dict[str, Any]:
+    if outcome.name not in ("opened", "existing", "deferred"):
+        return problem(outcome, request_id)
+    if outcome.name != "deferred" and outcome.body is not None:
+        return reply(201 if outcome.name == "opened" else 200, request_id, outcome.body)
+    # Nothing to show yet. An `existing` one is not queued: HighLevel has it, its search lags.
+    status = "deferred" if outcome.name == "deferred" else "existing"
+    body = {"status": status, "requestId": request_id}
+    return reply(202, request_id, body, retry_after=whole_seconds(outcome.retry_after))

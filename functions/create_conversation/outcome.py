@@ -11,10 +11,10 @@ from highlevel.verdict import Verdict
 class Outcome:
     """How a submission ended, for the door to answer and for the log.
 
-    `name`: opened, existing, deferred, rejected, invalid, unauthorized, not_stored. `body`: what a caller of
+    `name`: opened, existing, ignored, deferred, rejected, invalid, unauthorized, not_stored. `body`: what a caller of
     `POST /conversations` gets, when the conversation's id is known. `retry_after` in seconds; `spread`: over how many
     seconds others that wait for the same should spread. `upstream`: HighLevel's answer, if it was asked, after
-    `upstream_ms` milliseconds.
+    `upstream_ms` milliseconds. `contact`: the contact's id, where it had to be looked up.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Outcome:
     spread: float = 0.0
     upstream: Verdict | None = None
     upstream_ms: int | None = None
+    contact: str | None = None
 
     @classmethod
     def of(cls, error: SubmissionError) -> "Outcome":

@@ -14,13 +14,15 @@ SKIP_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """HighLevel has a conversation for this contact; its id, where an answer has told it."""
+    """HighLevel has a conversation for this contact; the ids, where an answer has told them."""
 
     conversation_id: str | None
+    contact: str | None = None
 
 
 class Records:
-    """`contact#<location>#<contact>` → conversation, for `ttl` seconds. No method raises for trouble with DynamoDB."""
+    """What is remembered for `ttl` seconds, by key; see `contact_key` and `delivery_key`. No method raises for trouble
+    with DynamoDB."""
 
     def __init__(self, client: Any, table: str, ttl: float) -> None:
         self._client = client
@@ -28,29 +30,30 @@ class Records:
         self._ttl = ttl
         self._skip_until = 0.0
 
-    def find(self, location: str, contact: str, *, consistent: bool = False) -> Record | None:
-        """The record of that contact, or None. The time to live is checked here: DynamoDB deletes late."""
+    def find(self, key: str, *, consistent: bool = False) -> Record | None:
+        """The record of that key, or None. The time to live is checked here: DynamoDB deletes late."""
         answer = self._call(
             "get_item",
-            Key=_key(location, contact),
+            Key={"pk": {"S": key}},
             ConsistentRead=consistent,
-            ProjectionExpression="conversation_id, expires_at",
+            ProjectionExpression="conversation_id, contact_id, expires_at",
         )
         item = (answer or {}).get("Item") or {}
         if float(item.get("expires_at", {}).get("N", 0)) <= time.time():
             return None
-        return Record(item.get("conversation_id", {}).get("S"))
+        return Record(item.get("conversation_id", {}).get("S"), item.get("contact_id", {}).get("S"))
 
-    def remember(self, location: str, contact: str, conversation_id: str | None) -> None:
+    def remember(self, key: str, conversation_id: str | None, contact: str | None = None) -> None:
         """Write down that HighLevel has this conversation. Without an id, one already on record stays."""
         values = {":expires_at": {"N": str(int(time.time() + self._ttl))}}
         update = "SET expires_at = :expires_at"
         if conversation_id is not None:
             values[":id"] = {"S": conversation_id}
             update += ", conversation_id = :id"
-        self._call(
-            "update_item", Key=_key(location, contact), UpdateExpression=update, ExpressionAttributeValues=values
-        )
+        if contact is not None:
+            values[":contact"] = {"S": contact}
+            update += ", contact_id = :contact"
+        self._call("update_item", Key={"pk": {"S": key}}, UpdateExpression=update, ExpressionAttributeValues=values)
 
     def _call(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
         if time.monotonic() < self._skip_until:
@@ -64,5 +67,11 @@ class Records:
         return answer
 
 
-def _key(location: str, contact: str) -> dict[str, Any]:
-    return {"pk": {"S": f"contact#{location}#{contact}"}}
+def contact_key(location: str, contact: str) -> str:
+    """A contact's conversation: a repeat costs one read and no call."""
+    return f"contact#{location}#{contact}"
+
+
+def delivery_key(delivery: str) -> str:
+    """A delivery that had to look its contact up: repeated or replayed, it does not overwrite the contact."""
+    return f"delivery#{delivery}"

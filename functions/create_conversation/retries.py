@@ -4,15 +4,17 @@ import random
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from create_conversation.canonical import Line
 from create_conversation.errors import Invalid, NotStored, SubmissionError
-from create_conversation.flow import Flow
+from create_conversation.flow import Effort, Flow
+from create_conversation.mapping import target_of
 from create_conversation.outcome import Outcome
 from create_conversation.queue import Queue, backoff
-from create_conversation.senders import target_of
+from create_conversation.senders import Sender
 from create_conversation.settings import Settings
 from create_conversation.submission import Submission
 
@@ -46,6 +48,7 @@ class _Message:
 @dataclass(frozen=True, slots=True)
 class RetryDoor:
     settings: Settings
+    senders: Mapping[str, Sender]
     flow: Flow
     queue: Queue
     draw: random.Random
@@ -57,7 +60,7 @@ class RetryDoor:
         neither a slow nor a large location holds up the others.
         """
         until = time.monotonic() + BATCH_SECONDS
-        messages = [_read(record, self.settings.location_id) for record in event["Records"]]
+        messages = [self._read(record) for record in event["Records"]]
         staying = self._lease(messages)
         to_try = [message for message in messages if message.id not in staying]
         for wave in (
@@ -75,6 +78,30 @@ class RetryDoor:
             for thread in threads:
                 thread.join()
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in staying]}
+
+    def _read(self, record: dict[str, Any]) -> _Message:
+        attributes = record["attributes"]
+        receives = int(attributes["ApproximateReceiveCount"])
+        line = Line("retry", record["messageId"], attempts=receives)
+        unusable = None
+        try:
+            submission = Submission.from_message(record["body"])
+            line.sender = submission.sender
+            line.request_id = submission.request_id
+            line.target = target_of(submission, self.senders, self.settings.location_id)
+        except ValueError:
+            unusable = Outcome.of(Invalid("unreadable"))
+        except SubmissionError as error:
+            unusable = Outcome.of(error)
+        return _Message(
+            record["messageId"],
+            record["receiptHandle"],
+            record["body"],
+            int(attributes["SentTimestamp"]) / 1000,
+            receives,
+            line,
+            unusable,
+        )
 
     def _lease(self, messages: list[_Message]) -> set[str]:
         """Say in one call when each message is visible again: the lease of those that are now tried, or the end of
@@ -109,12 +136,7 @@ class RetryDoor:
         target = message.line.target
         if target is None or time.monotonic() > until:
             return Outcome("deferred", "deadline", retry_after=1.0, spread=5.0)
-        outcome = self.flow.open(
-            target,
-            until=until + ATTEMPT_SECONDS,
-            attempt_seconds=ATTEMPT_SECONDS,
-            in_background=True,
-        )
+        outcome = self.flow.open(target, Effort(until + ATTEMPT_SECONDS, ATTEMPT_SECONDS, in_background=True))
         if outcome.name == "deferred" and self._is_too_old(message):
             return replace(outcome, name="rejected", reason="expired", detail=outcome.reason)
         return outcome
@@ -145,28 +167,3 @@ class RetryDoor:
 
     def _wait(self, message: _Message, outcome: Outcome) -> float:
         return backoff(message.receives, self.settings.backoff_cap, outcome.retry_after, outcome.spread, self.draw)
-
-
-def _read(record: dict[str, Any], default_location: str | None) -> _Message:
-    attributes = record["attributes"]
-    receives = int(attributes["ApproximateReceiveCount"])
-    line = Line("retry", record["messageId"], attempts=receives)
-    unusable = None
-    try:
-        submission = Submission.from_message(record["body"])
-        line.sender = submission.sender
-        line.request_id = submission.request_id
-        line.target = target_of(submission, default_location)
-    except ValueError:
-        unusable = Outcome.of(Invalid("unreadable"))
-    except SubmissionError as error:
-        unusable = Outcome.of(error)
-    return _Message(
-        record["messageId"],
-        record["receiptHandle"],
-        record["body"],
-        int(attributes["SentTimestamp"]) / 1000,
-        receives,
-        line,
-        unusable,
-    )

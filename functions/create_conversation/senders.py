@@ -1,110 +1,177 @@
-"""How a sender proves itself, and where its submission names the location and the contact."""
+"""The senders: how each proves itself, and where its payload names whom. Read from presets.toml and senders.toml."""
 
-import codecs
-import hmac
-import json
+import difflib
 import re
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from email.message import Message
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from create_conversation.errors import Invalid, Rejected
-from create_conversation.submission import MAX_BODY_BYTES, Submission
+import jmespath
+from jmespath.exceptions import JMESPathError
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# Text codecs of Python that are no character sets of the web, or cost more than linear time.
-_NO_CHARSETS = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf-7", "undefined", "mbcs", "oem"}
+FUNCTIONS = Path(__file__).resolve().parent.parent
+FIELDS = ("location_id", "contact_id", "email", "phone", "first_name", "last_name")
+
+_COMMON = {"scheme", "when", "locations", *FIELDS}
+_SIGNED = {"sig_header", "sig_format", "sig_label", "prefix", "signed", "key_format", "ts", "ts_unit", "tolerance_s"}
+# What an entry of each scheme may hold; the values of the keys that take one of a few.
+_KEYS = {
+    "token": _COMMON | {"where", "id"},
+    "mac": _COMMON | _SIGNED | {"encoding", "id"},
+    "pubkey": _COMMON | _SIGNED | {"public_keys", "requires", "app_id", "id"},
+    "event": _COMMON | {"source", "detail_type"},
+}
+_NEEDED: dict[str, set[str]] = {
+    "token": {"where"},
+    "mac": {"sig_header", "signed"},
+    "pubkey": {"sig_header", "signed", "key_format"},
+    "event": set(),
+}
+_ONE_OF = {
+    "scheme": ("token", "mac", "pubkey", "event"),
+    "sig_format": ("plain", "kv", "space-list"),
+    "encoding": ("hex", "base64"),
+    "ts_unit": ("s", "ms", "iso8601"),
+}
+_KEY_FORMATS = {"mac": ("utf8", "whsec_base64"), "pubkey": ("spki_base64", "whpk_base64")}
+_PLACE = re.compile(r"bearer|basic|header:[a-z0-9-]+|query:[^\s:]+|body:[^\s:]+")
+_LISTS = {"where", "locations", "public_keys", "requires"}
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+class SendersError(Exception):
+    """A mistake in one of the files; the text names file, entry, key and what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """Whose conversation a submission asks for: HighLevel's ids."""
+class Sender:
+    """One entry, complete and checked. docs/senders.md explains the keys; an absent text is empty."""
 
-    location: str
-    contact: str
+    name: str
+    scheme: str
+    where: tuple[str, ...] = ()
+    sig_header: str = ""
+    sig_format: str = "plain"
+    sig_label: str = ""
+    prefix: str = ""
+    encoding: str = "base64"
+    signed: str = "{body}"
+    key_format: str = "utf8"
+    ts: str = ""
+    ts_unit: str = "s"
+    tolerance_s: int = 300
+    id: str = ""
+    public_keys: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    app_id: str = ""
+    source: str = ""
+    detail_type: str = ""
+    locations: tuple[str, ...] = ()
+    paths: dict[str, Any] = field(default_factory=dict)  # compiled JMESPath by field, `when` and `id` among them
 
 
-def secrets_of(text: str, sender: str) -> tuple[str, ...]:
-    """A sender's secrets in the text of `SenderSecrets`: `{"<sender>": "secret"}` or `{"<sender>": ["new", "old"]}`.
+def load(folder: Path = FUNCTIONS) -> dict[str, Sender]:
+    """All senders by name: the presets, changed and completed by the user's file. Raises SendersError."""
+    presets, own = _read(folder / "presets.toml"), _read(folder / "senders.toml")
+    senders = {name: _sender("presets.toml", name, entry) for name, entry in presets.items()}
+    for name, entry in own.items():
+        senders[name] = _sender("senders.toml", name, presets.get(name, {}) | entry)
+    return senders
 
-    Of any other shape, or empty: none, and nobody gets in.
-    """
+
+def of_event(senders: Mapping[str, Sender], source: object, detail_type: object) -> Sender:
+    """The entry that maps an event: one that names its source and detail-type, else one of them, else `event`."""
+    fitting = [
+        sender
+        for sender in senders.values()
+        if sender.scheme == "event" and sender.source in ("", source) and sender.detail_type in ("", detail_type)
+    ]
+    return max(fitting, key=lambda sender: (bool(sender.source), bool(sender.detail_type)))
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        entry = json.loads(text)[sender]
-    except (ValueError, RecursionError, KeyError, TypeError, IndexError):
-        return ()
-    candidates = entry if isinstance(entry, list) else [entry]
-    return tuple(secret for secret in candidates if isinstance(secret, str) and secret)
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SendersError(f"{path.name}: {error}") from None
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            raise SendersError(f"{path.name}: {name}: put every key below the [name] of a sender")
+    return entries
 
 
-def bearer_is_known(authorization: str | None, secrets: tuple[str, ...]) -> bool:
-    """Whether the `Authorization` header carries one of the secrets as its Bearer token. False for any other header,
-    for none, and when there is no secret; compares in constant time; raises nothing."""
-    scheme, _, token = (authorization or "").partition(" ")
-    given = token.strip(" ").encode("utf-8", "surrogatepass")
-    # Every secret is compared, so the time does not tell which one matched.
-    matches = [hmac.compare_digest(given, secret.encode("utf-8", "surrogatepass")) for secret in secrets]
-    return scheme.lower() == "bearer" and any(matches)
+def _sender(file: str, name: str, entry: dict[str, Any]) -> Sender:
+    def wrong(key: str, right: str) -> SendersError:
+        return SendersError(f"{file}: [{name}] {key}: {right}")
+
+    if not _NAME.fullmatch(name):
+        raise SendersError(f"{file}: [{name}]: a name has lower-case letters, digits and -, 63 at most")
+    scheme = entry.get("scheme")
+    if scheme not in _ONE_OF["scheme"]:
+        raise wrong("scheme", f"must be one of {', '.join(_ONE_OF['scheme'])}")
+    for key, value in entry.items():
+        if key not in _KEYS[scheme]:
+            close = difflib.get_close_matches(key, _KEYS[scheme], 1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(_KEYS[scheme]))}"
+            raise wrong(key, f"is not a key of scheme {scheme}; {hint}")
+        _check_value(key, value, scheme, wrong)
+    for key in sorted(_NEEDED[scheme] - entry.keys()):
+        raise wrong(key, f"is missing; scheme {scheme} needs it")
+    for part, key in (("{ts}", "ts"), ("{id}", "id")):
+        if part in entry.get("signed", "") and not entry.get(key):
+            raise wrong(key, f"is missing; signed holds {part}")
+    if entry.get("sig_format", "plain") != "plain" and not entry.get("sig_label"):
+        raise wrong("sig_label", f"is missing; sig_format {entry['sig_format']} needs it")
+    if not any(entry.get(path) for path in ("contact_id", "email", "phone")):
+        raise wrong("contact_id", "is missing; name the contact by contact_id, email or phone")
+
+    paths = {key: jmespath.compile(entry[key]) for key in (*FIELDS, "when") if entry.get(key)}
+    if entry.get("id", "").startswith("json:"):
+        paths["id"] = jmespath.compile(entry["id"].removeprefix("json:"))
+    texts: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in entry.items()
+        if key not in (*FIELDS, "when")
+    }
+    return Sender(name=name, paths=paths, **texts)
 
 
-def target_of(submission: Submission, default_location: str | None) -> Target:
-    """Map a submission to its location and contact.
+def _check_value(key: str, value: Any, scheme: str, wrong: Any) -> None:
+    if key in _LISTS:
+        if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
+            raise wrong(key, 'must be a list of texts, such as ["…"]')
+    elif key == "tolerance_s":
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 86_400:
+            raise wrong(key, "must be a number of seconds from 1 to 86400")
+    elif not isinstance(value, str) or not (value or key in ("prefix", "app_id")):
+        raise wrong(key, "must be a text")
 
-    `default_location` (the parameter LocationId) serves when none is named; where it is set, no other may be named.
-    Raises Invalid or Rejected.
-    """
-    request = _json(submission)
-    if submission.trigger == "event":
-        request = request.get("detail") if isinstance(request, dict) else None
-    if not isinstance(request, dict):
-        raise Invalid("invalid_body", "The body must be a JSON object.")
-    location = _id(request, "locationId") or default_location
-    contact = _id(request, "contactId")
-    if location is None:
-        raise Invalid("no_location", "Name the locationId; this stack has no default one.")
-    if contact is None:
-        raise Invalid("no_contact", "Name the contactId.")
-    if default_location not in (None, location):
-        raise Rejected("location_not_allowed")
-    return Target(location, contact)
-
-
-def _json(submission: Submission) -> Any:
-    if len(submission.body) > MAX_BODY_BYTES:
-        raise Invalid("body_too_large", f"A body may have {MAX_BODY_BYTES} bytes.")
-    try:
-        text = submission.body.decode(_charset(submission.content_type))
-    except UnicodeError:
-        raise Invalid("invalid_encoding", "The body is not encoded as its Content-Type says.") from None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise Invalid("invalid_json", "The body must be JSON.") from None
-
-
-def _charset(content_type: str) -> str:
-    """The codec for a declared JSON content type; UTF-8, with or without a byte order mark, where none is declared."""
-    header = Message()
-    header["content-type"] = re.sub(r"[^\x20-\x7e]", "?", content_type) or "application/json"
-    kind = header.get_content_type()
-    if kind != "application/json" and not kind.endswith("+json"):
-        raise Invalid("unsupported_media_type", "Send application/json.")
-    declared = header.get_param("charset", "utf-8")
-    try:
-        charset = codecs.lookup(declared if isinstance(declared, str) else "").name
-        if charset in _NO_CHARSETS:
-            raise LookupError
-        b" ".decode(charset, "ignore")  # LookupError for codecs that make no text of bytes: zip, hex, …
-    except (LookupError, ValueError):
-        raise Invalid("unsupported_media_type", "The declared charset is not known here.") from None
-    return "utf-8-sig" if charset == "utf-8" else charset
-
-
-def _id(request: Mapping[str, Any], name: str) -> str | None:
-    value = request.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise Invalid("invalid_body", f"{name} must be a string of 1 to 64 letters, digits, _ or -.")
-    return value
+    if key in _ONE_OF and value not in _ONE_OF[key]:
+        raise wrong(key, f"must be one of {', '.join(_ONE_OF[key])}")
+    if key == "key_format" and value not in _KEY_FORMATS[scheme]:
+        raise wrong(key, f"must be one of {', '.join(_KEY_FORMATS[scheme])}")
+    if key == "sig_header" and not re.fullmatch(r"[a-z0-9-]+", value):
+        raise wrong(key, "must be a header's name in lower case")
+    if key == "signed" and ("{body}" not in value or re.search(r"[{}]", re.sub(r"\{(body|ts|id)\}", "", value))):
+        raise wrong(key, "must hold {body}, and may hold {ts}, {id} and plain characters")
+    if key == "ts" and not re.fullmatch(r"header:[a-z0-9-]+|kv:\w+|json:\w+", value):
+        raise wrong(key, "must be header:<name>, kv:<label> or json:<member>")
+    if key == "id" and not re.fullmatch(r"header:[a-z0-9-]+|json:.+", value):
+        raise wrong(key, "must be header:<name in lower case> or json:<JMESPath>")
+    if key == "where":
+        for place in value:
+            if not _PLACE.fullmatch(place):
+                raise wrong(
+                    key, f"{place!r} must be bearer, basic, header:<in lower case>, query:<name> or body:<member>"
+                )
+    if key == "locations" and value != ["*"] and not all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", item) for item in value):
+        raise wrong(key, 'must be location ids, or ["*"] for any')
+    if key == "requires" and value != ["app_id"]:
+        raise wrong(key, 'can only be ["app_id"]')
+    if key in (*FIELDS, "when") or (key == "id" and value.startswith("json:")):
+        try:
+            jmespath.compile(value.removeprefix("json:") if key == "id" else value)
+        except JMESPathError as error:
+            raise wrong(key, f"is not JMESPath: {str(error).splitlines()[0]}") from None

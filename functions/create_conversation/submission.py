@@ -14,7 +14,8 @@ class Submission:
     """One submission as it came in, not mapped yet: a redrive maps it anew, after a mended configuration.
 
     `trigger` is the door it came through, `sender` who proved to have sent it, `body` the raw bytes,
-    `content_type` the declared one, `received_at` seconds since the epoch.
+    `content_type` the declared one, `received_at` seconds since the epoch. `delivery_id`: what a header calls this
+    delivery in each of its repeats, where the sender has such a header.
     """
 
     trigger: str
@@ -23,6 +24,7 @@ class Submission:
     received_at: float
     content_type: str
     body: bytes
+    delivery_id: str = ""
 
     def to_message(self) -> str:
         """The body of a queue message: ASCII JSON, at most 4/3 of MAX_BODY_BYTES and a little more."""
@@ -34,6 +36,7 @@ class Submission:
                     "request_id": self.request_id,
                     "received_at": self.received_at,
                     "content_type": self.content_type,
+                    "delivery_id": self.delivery_id,
                     "body": base64.b64encode(self.body).decode("ascii"),
                 }
             }
@@ -65,7 +68,10 @@ class Submission:
             raw = base64.b64decode(body, validate=True)
         except binascii.Error:
             raise ValueError("the body is not base64") from None
-        return cls(trigger, sender, request_id, float(received_at), content_type, raw)
+        delivery_id = kept.get("delivery_id", "")
+        if not isinstance(delivery_id, str):
+            raise ValueError("delivery_id is no text")
+        return cls(trigger, sender, request_id, float(received_at), content_type, raw, delivery_id)
 
     @classmethod
     def from_event(cls, event: dict[str, Any], request_id: str = "", received_at: float = 0.0) -> "Submission":

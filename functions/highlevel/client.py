@@ -4,7 +4,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlencode
@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError, LocationValueError, ProtocolError, Rea
 from urllib3.util import parse_url
 
 from highlevel import __version__
-from highlevel.verdict import Answer, Verdict, found_conversation, verdict
+from highlevel.verdict import Answer, Verdict, found_conversation, upsert_verdict, verdict
 
 DEFAULT_BASE_URL = "https://services.leadconnectorhq.com"
 IDLE_SECONDS = 20.0
@@ -46,6 +46,12 @@ class HighLevel:
         return found_conversation(
             self._call("GET", f"/conversations/search?{query}", token, None, within), location, contact
         )
+
+    def upsert_contact(self, token: str, location: str, details: Mapping[str, str], *, within: float) -> Verdict:
+        """`POST /contacts/upsert` with `details` (email, phone, firstName, lastName): the verdict `found` names the
+        contact, new or not. Never send tags: they would replace all of the contact's."""
+        body = json.dumps({"locationId": location, **details}).encode()
+        return upsert_verdict(self._call("POST", "/contacts/upsert", token, body, within), location)
 
     def _call(self, method: str, path: str, token: str, body: bytes | None, within: float) -> Answer | Exception:
         headers = {

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import urllib3
@@ -17,6 +17,8 @@ from urllib3.exceptions import (
 )
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,10 @@ class Verdict:
 
     `reason` is a word for logs and problem types (empty for opened and existing). `body` is HighLevel's body of an
     `opened` verdict when it names the conversation that was asked for, else None: opened, its id not known.
-    `token_suspect`: a newer token may help. `retry_after` is in seconds.
+    `token_suspect`: a newer token may help. `retry_after` is in seconds. `contact` is the id of a `found` contact.
     """
 
-    outcome: Literal["opened", "existing", "deferred", "rejected"]
+    outcome: Literal["opened", "existing", "found", "deferred", "rejected"]
     reason: str = ""
     status: int | None = None
     body: dict[str, Any] | None = None
@@ -55,6 +57,7 @@ class Verdict:
     rate_limit: RateLimit | None = None
     trace_id: str | None = None
     token_suspect: bool = False
+    contact: str | None = None
 
 
 def verdict(result: Answer | Exception, location: str, contact: str) -> Verdict:
@@ -121,6 +124,28 @@ def verdict(result: Answer | Exception, location: str, contact: str) -> Verdict:
     return rejected("upstream_refused")
 
 
+def upsert_verdict(result: Answer | Exception, location: str) -> Verdict:
+    """Judge the result of `POST /contacts/upsert`: found, with the contact's id, or deferred or rejected as above."""
+    if isinstance(result, Answer) and result.status in (200, 201):
+        payload = _json_object(result.body) or {}
+        contact = payload.get("contact")
+        contact = contact if isinstance(contact, dict) else {}
+        contact_id = contact.get("id")
+        facts: dict[str, Any] = {
+            "status": result.status,
+            "rate_limit": _rate_limit(result.headers),
+            "trace_id": _trace_id(payload),
+        }
+        is_ours = contact.get("locationId", location) == location
+        if is_ours and isinstance(contact_id, str) and _ID.fullmatch(contact_id):
+            return Verdict("found", contact=contact_id, **facts)
+        return Verdict("deferred", "upstream_unexpected", **facts)
+    judged = verdict(result, location, "")
+    if judged.outcome == "existing":  # a wording of the other route's: here it would be a refusal
+        return replace(judged, outcome="rejected", reason="contact_refused")
+    return replace(judged, reason="contact_refused") if judged.reason == "ids_refused" else judged
+
+
 def found_conversation(result: Answer | Exception, location: str, contact: str) -> dict[str, Any] | None:
     """The conversation of that location and contact in an answer of `GET /conversations/search`, or None.
 
@@ -170,7 +195,7 @@ def _is_conversation(value: object, location: str, contact: str) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("id"), str)
-        and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value["id"]) is not None
+        and _ID.fullmatch(value["id"]) is not None
         and value.get("contactId") == contact
         and value.get("locationId") == location
     )

@@ -1,0 +1,209 @@
+"""From a submission's raw body to whom it is about. Pure; runs anew at each try, so a redrive uses today's mapping."""
+
+import codecs
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from jmespath.exceptions import JMESPathError
+
+from create_conversation.errors import Ignored, Invalid, Rejected
+from create_conversation.senders import Sender, of_event
+from create_conversation.submission import MAX_BODY_BYTES, Submission
+
+FORM = "application/x-www-form-urlencoded"
+MAX_FORM_FIELDS = 1000
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
+_PHONE = re.compile(r"[+(]?[0-9][0-9 ()./-]{3,30}")
+# Text codecs of Python that are no character sets of the web, or cost more than linear time.
+_NO_CHARSETS = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf-7", "undefined", "mbcs", "oem"}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Person:
+    """What a payload tells of somebody whose contact id it does not know. Never logged: hence no repr."""
+
+    email: str | None
+    phone: str | None
+    first_name: str | None
+    last_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whose conversation a submission asks for. Without a `contact` (HighLevel's id) there is a `person` to look up,
+    and `delivery` (sender and id) then tells this delivery from all others."""
+
+    location: str
+    contact: str | None = None
+    person: Person | None = None
+    delivery: str = ""
+
+
+def target_of(submission: Submission, senders: Mapping[str, Sender], default_location: str | None) -> Target:
+    """Map a submission. `default_location` is the parameter LocationId.
+
+    Raises Invalid (the body is not what was promised), Ignored (another kind of event) or Rejected (a location that
+    this sender may not name).
+    """
+    payload = payload_of(submission)
+    sender = _sender_of(submission, payload, senders)
+    if not isinstance(payload, dict):
+        raise Invalid("invalid_body", "The body must be an object.")
+    if "when" in sender.paths and not _found(sender, "when", payload):
+        raise Ignored("other_event")
+    location = _location(sender, _id(sender, "location_id", payload), default_location)
+    contact = _id(sender, "contact_id", payload)
+    if contact:
+        return Target(location, contact)
+    person = Person(
+        _text(sender, "email", payload, _EMAIL),
+        _text(sender, "phone", payload, _PHONE),
+        _name(sender, "first_name", payload),
+        _name(sender, "last_name", payload),
+    )
+    if not (person.email or person.phone):
+        raise Invalid("no_contact", _names_missing(sender))
+    return Target(location, None, person, f"{sender.name}#{_delivery(sender, submission, payload)}")
+
+
+def payload_of(submission: Submission) -> Any:
+    """The body, parsed: JSON, or a form's fields by name (one that comes several times is a list). Raises Invalid."""
+    if len(submission.body) > MAX_BODY_BYTES:
+        raise Invalid("body_too_large", f"A body may have {MAX_BODY_BYTES} bytes.")
+    media_type, charset = _declared(submission.content_type)
+    if media_type == FORM and submission.trigger == "http":
+        raise Invalid("unsupported_media_type", "Send application/json.")
+    try:
+        text = submission.body.decode(charset)
+    except UnicodeError:
+        raise Invalid("invalid_encoding", "The body is not encoded as its Content-Type says.") from None
+    try:
+        return _form(text) if media_type == FORM else json.loads(text)
+    except (ValueError, RecursionError):
+        raise Invalid("invalid_json" if media_type != FORM else "invalid_form") from None
+
+
+def without_secrets(sender: Sender, body: bytes, content_type: str) -> bytes:
+    """The body without the members in which this sender's secret may ride. Bodies that cannot be read stay as they are:
+    they are refused, not kept."""
+    names = {place.removeprefix("body:") for place in sender.where if place.startswith("body:")}
+    if not names:
+        return body
+    if content_type.lower().startswith(FORM):
+        fields = parse_qsl(body.decode("latin-1"), keep_blank_values=True, encoding="latin-1")
+        if not any(name in names for name, _ in fields):
+            return body
+        return urlencode([(name, value) for name, value in fields if name not in names], encoding="latin-1").encode()
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError):
+        return body
+    if not isinstance(payload, dict) or not names & payload.keys():
+        return body
+    return json.dumps({name: value for name, value in payload.items() if name not in names}).encode()
+
+
+def _sender_of(submission: Submission, payload: Any, senders: Mapping[str, Sender]) -> Sender:
+    if submission.trigger == "event" and isinstance(payload, dict):
+        return of_event(senders, payload.get("source"), payload.get("detail-type"))
+    if submission.sender not in senders:  # kept under a name that senders.toml no longer has
+        raise Rejected("unknown_sender")
+    return senders[submission.sender]
+
+
+def _declared(content_type: str) -> tuple[str, str]:
+    """Media type and codec of a Content-Type header. Without one: JSON in UTF-8, with or without byte order mark."""
+    header = Message()
+    header["content-type"] = re.sub(r"[^\x20-\x7e]", "?", content_type) or "application/json"
+    media_type = header.get_content_type()
+    if media_type not in ("application/json", FORM) and not media_type.endswith("+json"):
+        raise Invalid("unsupported_media_type", "Send application/json.")
+    declared = header.get_param("charset", "utf-8")
+    try:
+        charset = codecs.lookup(declared if isinstance(declared, str) else "").name
+        if charset in _NO_CHARSETS:
+            raise LookupError
+        b" ".decode(charset, "ignore")  # LookupError for codecs that make no text of bytes: zip, hex, …
+    except (LookupError, ValueError):
+        raise Invalid("unsupported_media_type", "The declared charset is not known here.") from None
+    return media_type, "utf-8-sig" if charset == "utf-8" else charset
+
+
+def _form(text: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS):
+        if name not in fields:
+            fields[name] = value
+        elif isinstance(fields[name], list):
+            fields[name].append(value)
+        else:
+            fields[name] = [fields[name], value]
+    return fields
+
+
+def _found(sender: Sender, field: str, payload: dict[str, Any]) -> Any:
+    if field not in sender.paths:
+        return None
+    # A form's field may have a name that is no JMESPath, or means something else there: "your-email", "fields[email]".
+    expression = sender.paths[field].expression
+    if expression in payload:
+        return payload[expression]
+    try:
+        return sender.paths[field].search(payload)
+    except (JMESPathError, ValueError, TypeError, RecursionError):
+        return None  # a function of JMESPath met a value of another type
+
+
+def _id(sender: Sender, field: str, payload: dict[str, Any]) -> str | None:
+    value = _found(sender, field, payload)
+    if value is None or (value == "" and sender.name != "api"):
+        return None
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        what = sender.paths[field].expression
+        raise Invalid("invalid_body", f"{what} must be a string of 1 to 64 letters, digits, _ or -.")
+    return value
+
+
+def _location(sender: Sender, named: str | None, default: str | None) -> str:
+    own = () if sender.locations == ("*",) else sender.locations
+    location = named or (own[0] if len(own) == 1 else default)
+    if location is None:
+        raise Invalid("no_location", "Name the location; this stack has no default one.")
+    any_location = not own and (sender.locations == ("*",) or default is None)
+    if not any_location and location not in (own or (default,)):
+        raise Rejected("location_not_allowed")
+    return location
+
+
+def _text(sender: Sender, field: str, payload: dict[str, Any], shape: re.Pattern[str]) -> str | None:
+    """An e-mail address or phone number (some senders give it as a JSON number); None if it is not shaped like one."""
+    value = _found(sender, field, payload)
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return text.strip() if isinstance(text, str) and shape.fullmatch(text.strip()) else None
+
+
+def _name(sender: Sender, field: str, payload: dict[str, Any]) -> str | None:
+    value = _found(sender, field, payload)
+    if not isinstance(value, str):
+        return None
+    return "".join(c for c in value if c.isprintable()).strip()[:100] or None
+
+
+def _names_missing(sender: Sender) -> str:
+    looked = [sender.paths[field].expression for field in ("contact_id", "email", "phone") if field in sender.paths]
+    return f"Name the contact: nothing usable at {' or '.join(looked)}."
+
+
+def _delivery(sender: Sender, submission: Submission, payload: dict[str, Any]) -> str:
+    given = submission.delivery_id or _found(sender, "id", payload)
+    if isinstance(given, str | int) and not isinstance(given, bool) and re.fullmatch(r"[!-~]{1,128}", str(given)):
+        return str(given)
+    return hashlib.sha256(submission.body).hexdigest()
