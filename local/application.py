@@ -46,11 +46,21 @@ class Application:
     def post(self, body: bytes | Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
         """`POST /conversations`; by default as JSON, with the generated secret. A header set to "" is left out."""
         sent = {"authorization": f"Bearer {self.api_secret}", "content-type": "application/json", **(headers or {})}
-        request = urllib.request.Request(
-            self.stack.url("/conversations"),
-            body if isinstance(body, bytes) else json.dumps(body).encode(),
-            {name: value for name, value in sent.items() if value},
-        )
+        return self._send("/conversations", body if isinstance(body, bytes) else json.dumps(body).encode(), sent)
+
+    def deliver(self, sender: str, body: bytes, headers: Mapping[str, str], query: str = "") -> Answer:
+        """`POST /webhooks/{sender}`, as that sender posts: with these headers and no others of ours."""
+        return self._send(f"/webhooks/{sender}{'?' if query else ''}{query}", body, headers)
+
+    def store_sender_secret(self, sender: str, secret: str | list[str]) -> None:
+        """What `make sender` does: put this sender's secret beside the others in SenderSecrets."""
+        senders = json.loads(self.secret("SenderSecretsArn")) | {sender: secret}
+        client = self.aws.client("secretsmanager")
+        client.put_secret_value(SecretId=self.stack.outputs["SenderSecretsArn"], SecretString=json.dumps(senders))
+
+    def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        url = self.stack.url(path)
+        request = urllib.request.Request(url, body, {name: value for name, value in headers.items() if value})
         started = time.monotonic()
         try:
             with urllib.request.urlopen(request, timeout=60) as response:

@@ -34,8 +34,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
     return None
 
 
-def _aws(session: botocore.session.Session, service: str) -> Any:
-    config = Config(connect_timeout=0.5, read_timeout=1, retries={"total_max_attempts": 2, "mode": "standard"})
+def _aws(session: botocore.session.Session, service: str, attempts: int = 2) -> Any:
+    config = Config(connect_timeout=0.5, read_timeout=1, retries={"total_max_attempts": attempts, "mode": "standard"})
     return session.create_client(service, config=config)
 
 
@@ -45,7 +45,8 @@ def _doors(settings: Settings) -> tuple[HttpDoor, EventDoor, RetryDoor]:
     secrets_manager = _aws(session, "secretsmanager")
     token = Secret(secrets_manager, settings.highlevel_token_arn, TOKEN_MAX_AGE_SECONDS)
     sender_secrets = Secret(secrets_manager, settings.sender_secrets_arn, SENDER_SECRETS_MAX_AGE_SECONDS)
-    records = Records(_aws(session, "dynamodb"), settings.records_table, settings.record_ttl)
+    # One attempt: the records may fail, and a second hanging second would leave HighLevel no time.
+    records = Records(_aws(session, "dynamodb", attempts=1), settings.records_table, settings.record_ttl)
     queue = Queue(_aws(session, "sqs"), settings.retry_queue_url, settings.dead_letter_queue_url)
     highlevel = HighLevel(settings.highlevel_base_url, settings.highlevel_version)
     flow = Flow(highlevel, token, records, CircuitBreaker(), Quota())

@@ -9,23 +9,31 @@ OPEN_SECONDS = 5.0
 
 
 class CircuitBreaker:
-    """Opens for OPEN_SECONDS after FAILURES failures in a row WITHIN_SECONDS; one success closes the count."""
+    """Opens for OPEN_SECONDS after FAILURES failures in a row WITHIN_SECONDS; one success closes the count.
+
+    If all of them are of one location, it opens for that location only: a sick location harms only itself.
+    """
 
     def __init__(self) -> None:
-        self._failed_at: deque[float] = deque(maxlen=FAILURES)
+        self._failed: deque[tuple[float, str]] = deque(maxlen=FAILURES)
         self._open_until = 0.0
+        self._open_for: str | None = None  # None: for all
 
-    def wait(self) -> float:
-        """Seconds until HighLevel may be called again; 0 for now."""
+    def wait(self, location: str) -> float:
+        """Seconds until HighLevel may be called for this location again; 0 for now."""
+        if self._open_for not in (None, location):
+            return 0.0
         return max(0.0, self._open_until - time.monotonic())
 
-    def record(self, *, failed: bool) -> None:
+    def record(self, location: str, *, failed: bool) -> None:
         """Take note of a call: failed means no connection, no answer or a 5xx."""
         if not failed:
-            self._failed_at.clear()
+            self._failed.clear()
             return
         now = time.monotonic()
-        self._failed_at.append(now)
-        if len(self._failed_at) == FAILURES and now - self._failed_at[0] <= WITHIN_SECONDS:
+        self._failed.append((now, location))
+        if len(self._failed) == FAILURES and now - self._failed[0][0] <= WITHIN_SECONDS:
+            locations = {failed_for for _, failed_for in self._failed}
+            self._open_for = location if len(locations) == 1 else None
             self._open_until = now + OPEN_SECONDS
-            self._failed_at.clear()
+            self._failed.clear()

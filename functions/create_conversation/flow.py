@@ -12,7 +12,7 @@ from create_conversation.mapping import Target
 from create_conversation.outcome import Outcome
 from create_conversation.quota import Quota
 from create_conversation.records import Records, contact_key, delivery_key
-from create_conversation.secrets import Secret, SecretMissing, SecretUnavailable
+from create_conversation.secrets import Secret, SecretError, SecretMissing, SecretUnavailable
 from highlevel.client import HighLevel
 from highlevel.tokens import TokenError, read_tokens
 from highlevel.verdict import Verdict
@@ -63,7 +63,7 @@ class Flow:
 
     def must_wait(self, location: str, *, in_background: bool) -> Outcome | None:
         """Why, and how long, HighLevel is not to be called for this location; None if it may be."""
-        if wait := self._breaker.wait():
+        if wait := self._breaker.wait(location):
             return Outcome("deferred", "breaker_open", retry_after=wait, spread=OPEN_SECONDS)
         if wait := self.quota.wait(location, in_background=in_background):
             return Outcome("deferred", "quota_exhausted", retry_after=wait, spread=self.quota.interval(location))
@@ -111,7 +111,7 @@ class Flow:
         """Call HighLevel with the location's token; once more with a newer one, if it refuses this one."""
         secret = self._secret()
         outcome = self._ask_once(target, effort, call, secret)
-        if outcome.upstream and outcome.upstream.token_suspect and (newer := self._token.newer_than(secret)):
+        if outcome.upstream and outcome.upstream.token_suspect and (newer := self._newer_than(secret)):
             outcome = self._ask_once(target, effort, call, newer)
         return outcome
 
@@ -125,7 +125,7 @@ class Flow:
             raise Deferred("deadline")
         verdict = call(token, within)
         self.quota.learn(target.location, verdict)
-        self._breaker.record(failed=verdict.outcome == "deferred" and (verdict.status or 500) >= 500)
+        self._breaker.record(target.location, failed=verdict.outcome == "deferred" and (verdict.status or 500) >= 500)
         limited = verdict.status == 429
         return Outcome(
             verdict.outcome,
@@ -138,11 +138,17 @@ class Flow:
         )
 
     def _look_up(self, target: Target, effort: Effort) -> dict[str, Any] | None:
-        """HighLevel's "already exists" names no id. Whoever opened it may have it on record by now; else its search.
+        """The id of a conversation that exists: HighLevel's "already exists" names none. Whoever opened it may have it on
+        record by now; else HighLevel's search. Trouble in looking never changes the outcome: None, then."""
+        try:
+            return self._found(target, str(target.contact), effort)
+        except SubmissionError:
+            return None
+        except Exception as error:  # noqa: BLE001 it exists all the same
+            canonical.failure(error)
+            return None
 
-        Trouble in looking never changes the outcome: None, then.
-        """
-        contact = str(target.contact)
+    def _found(self, target: Target, contact: str, effort: Effort) -> dict[str, Any] | None:
         key = contact_key(target.location, contact)
         record = self._records.find(key, consistent=True)
         if record and record.conversation_id:
@@ -150,15 +156,18 @@ class Flow:
         within = effort.until - time.monotonic()
         if within < MIN_CALL_SECONDS or self.must_wait(target.location, in_background=False):
             return None
-        try:
-            token = _token(self._secret(), target)
-        except SubmissionError:
-            return None
+        token = _token(self._secret(), target)
         found = self._highlevel.find_conversation(token, target.location, contact, within=within)
         if found is None:
             return None
         self._records.remember(key, found["id"])
         return _body(target, found["id"])
+
+    def _newer_than(self, secret: str) -> str | None:
+        try:
+            return self._token.newer_than(secret)
+        except SecretError:
+            return None
 
     def _secret(self) -> str:
         try:

@@ -57,7 +57,7 @@ class HttpDoor:
         return _answer_caller(outcome, line.request_id)
 
     def _open_for_caller(self, event: dict[str, Any], line: Line, answer_by: float) -> Outcome:
-        request, sender = self._proved(event, API)
+        request, sender = self._proved(event, API, answer_by)
         submission = _submission("http", sender, request, line.request_id)
         line.target = target_of(submission, self.senders, self.settings.location_id)
         outcome = self._open(line.target, answer_by, need_id=True)
@@ -70,7 +70,7 @@ class HttpDoor:
     def _webhook(self, event: dict[str, Any], line: Line) -> dict[str, Any]:
         answer_by = line.started + gateway.seconds_left(event)
         try:
-            request, sender = self._proved(event, gateway.path_parameter(event, "sender"))
+            request, sender = self._proved(event, gateway.path_parameter(event, "sender"), answer_by)
             line.sender = sender.name
             submissions = _submissions(_submission("webhook", sender, request, line.request_id))
         except SubmissionError as error:
@@ -116,7 +116,7 @@ class HttpDoor:
 
     # --- both ---------------------------------------------------------------------------------------------------------
 
-    def _proved(self, event: dict[str, Any], name: str) -> tuple[Request, Sender]:
+    def _proved(self, event: dict[str, Any], name: str, answer_by: float) -> tuple[Request, Sender]:
         """The request and the sender whom it comes from. Raises Unauthorized, the same for an unknown sender, none or a
         wrong secret and a malformed header; NotStored when the secrets cannot be read now."""
         request = gateway.request(event)
@@ -124,18 +124,22 @@ class HttpDoor:
         if sender is None:
             raise Unauthorized
         try:
-            text = self.sender_secrets.get()
-            if is_proved(sender, request, secrets_of(text, name), time.time()):
-                return request, sender
-            # The sender may be ahead of us: its secret was rotated a moment ago.
-            newer = self.sender_secrets.newer_than(text)
+            is_known = bounded(lambda: self._is_known(sender, request), answer_by - time.monotonic())
         except SecretMissing:
             raise Unauthorized from None
-        except SecretUnavailable:
+        except (SecretUnavailable, TimeoutError):
             raise NotStored("sender_secrets_unavailable", "Send it again.", MIN_DELAY_SECONDS) from None
-        if newer is None or not is_proved(sender, request, secrets_of(newer, name), time.time()):
+        if not is_known:
             raise Unauthorized
         return request, sender
+
+    def _is_known(self, sender: Sender, request: Request) -> bool:
+        text = self.sender_secrets.get()
+        if is_proved(sender, request, secrets_of(text, sender.name), time.time()):
+            return True
+        # The sender may be ahead of us: its secret was rotated a moment ago.
+        newer = self.sender_secrets.newer_than(text)
+        return newer is not None and is_proved(sender, request, secrets_of(newer, sender.name), time.time())
 
     def _open(self, target: Target, answer_by: float, *, need_id: bool = False) -> Outcome:
         until = answer_by - STORE_SECONDS

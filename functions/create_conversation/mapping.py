@@ -23,7 +23,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
 _PHONE = re.compile(r"[+(]?[0-9][0-9 ()./-]{3,30}")
 # Text codecs of Python that are no character sets of the web, or cost more than linear time.
-_NO_CHARSETS = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf-7", "undefined", "mbcs", "oem"}
+_NO_CHARSETS = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "utf-7", "undefined", "mbcs", "oem"}
 
 
 @dataclass(frozen=True, slots=True, repr=False)

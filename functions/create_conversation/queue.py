@@ -1,6 +1,7 @@
 """What is kept: the retry queue for what time mends, the dead-letter queue for what a person mends."""
 
 import contextlib
+import math
 import random
 from typing import Any
 
@@ -28,7 +29,7 @@ class Queue:
     def keep(self, submission: Submission, location: str, retry_after: float | None) -> None:
         """Store a submission for another try. The group makes the standard queue a fair one: a location with a
         backlog does not stand in front of the others."""
-        delay = min(max(int(retry_after or 0), MIN_DELAY_SECONDS), MAX_DELAY_SECONDS)
+        delay = min(max(math.ceil(retry_after or 0), MIN_DELAY_SECONDS), MAX_DELAY_SECONDS)
         self._call(
             "send_message",
             QueueUrl=self._retry_url,
@@ -63,7 +64,7 @@ class Queue:
         """The same for several messages, by receipt handle (10 at most), in one call. Trouble is passed over: the
         messages then keep the queue's own visibility timeout."""
         entries = [
-            {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": round(wait)}
+            {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": max(1, round(wait))}
             for number, (handle, wait) in enumerate(seconds.items())
         ]
         with contextlib.suppress(NotStored):
@@ -86,4 +87,5 @@ def backoff(attempt: int, cap: float, retry_after: float | None, spread: float, 
     """
     if retry_after is None:
         return max(1.0, draw.uniform(0, min(cap, BACKOFF_BASE_SECONDS * 2 ** min(attempt, 20))))
-    return min(retry_after, MAX_WAIT_SECONDS) + draw.uniform(0, SPREAD * spread * max(1.0, attempt / 100))
+    wide = min(SPREAD * spread * max(1.0, attempt / 100), MAX_WAIT_SECONDS)
+    return min(retry_after, MAX_WAIT_SECONDS) + draw.uniform(0, wide)

@@ -44,16 +44,28 @@ class Records:
         return Record(item.get("conversation_id", {}).get("S"), item.get("contact_id", {}).get("S"))
 
     def remember(self, key: str, conversation_id: str | None, contact: str | None = None) -> None:
-        """Write down that HighLevel has this conversation. Without an id, one already on record stays."""
-        values = {":expires_at": {"N": str(int(time.time() + self._ttl))}}
-        update = "SET expires_at = :expires_at"
+        """Write down that HighLevel has this conversation. Without an id, one already on record stays, unless its time
+        is over."""
+        now = int(time.time())
+        values = {":expires_at": {"N": str(now + int(self._ttl))}}
+        update, condition = "SET expires_at = :expires_at", {}
         if conversation_id is not None:
             values[":id"] = {"S": conversation_id}
             update += ", conversation_id = :id"
         if contact is not None:
             values[":contact"] = {"S": contact}
             update += ", contact_id = :contact"
-        self._call("update_item", Key={"pk": {"S": key}}, UpdateExpression=update, ExpressionAttributeValues=values)
+        if conversation_id is None:
+            values[":now"] = {"N": str(now)}
+            update += " REMOVE conversation_id"
+            condition = {"ConditionExpression": "attribute_not_exists(conversation_id) OR expires_at <= :now"}
+        self._call(
+            "update_item",
+            Key={"pk": {"S": key}},
+            UpdateExpression=update,
+            ExpressionAttributeValues=values,
+            **condition,
+        )
 
     def _call(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
         if time.monotonic() < self._skip_until:
@@ -61,6 +73,8 @@ class Records:
         try:
             answer: dict[str, Any] = getattr(self._client, operation)(TableName=self._table, **arguments)
         except (ClientError, BotoCoreError) as error:
+            if isinstance(error, ClientError) and error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                return None  # what is on record says more
             canonical.trouble("records", error)
             self._skip_until = time.monotonic() + SKIP_SECONDS
             return None

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from create_conversation import canonical
 from create_conversation.canonical import Line
 from create_conversation.errors import Invalid, NotStored, SubmissionError
 from create_conversation.flow import Effort, Flow
@@ -23,7 +24,7 @@ ATTEMPT_SECONDS = 10.0
 BATCH_SECONDS = 12.0
 # A process that dies takes its batch along: the messages come back after this, not after the queue's 180 s.
 LEASE_SECONDS = 35.0
-# Nothing is given up untried, however long a consumer that stood still has let it wait.
+# A consumer that stood still for days gives nothing up at its first look.
 MIN_RECEIVES = 2
 # Received more often than this, a message may be what kills the process: it waits until the others are done.
 FRESH_RECEIVES = 2
@@ -61,8 +62,10 @@ class RetryDoor:
         """
         until = time.monotonic() + BATCH_SECONDS
         messages = [self._read(record) for record in event["Records"]]
-        staying = self._lease(messages)
-        to_try = [message for message in messages if message.id not in staying]
+        resting = self._lease(messages)
+        to_try = [message for message in messages if message.id not in resting]
+        settled: set[str] = set()
+        unreachable = threading.Event()  # SQS: once seen, no message of the batch waits for it again
         for wave in (
             [message for message in to_try if message.receives <= FRESH_RECEIVES],
             [message for message in to_try if message.receives > FRESH_RECEIVES],
@@ -71,13 +74,17 @@ class RetryDoor:
             for message in wave:
                 by_location[message.line.target.location if message.line.target else ""].append(message)
             threads = [
-                threading.Thread(target=self._drain, args=(batch, until, staying)) for batch in by_location.values()
+                threading.Thread(target=self._drain, args=(batch, until, settled, unreachable))
+                for batch in by_location.values()
             ]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in staying]}
+        # Whatever is not known to be settled stays: SQS deletes what this answer does not name.
+        return {
+            "batchItemFailures": [{"itemIdentifier": message.id} for message in messages if message.id not in settled]
+        }
 
     def _read(self, record: dict[str, Any]) -> _Message:
         attributes = record["attributes"]
@@ -120,17 +127,20 @@ class RetryDoor:
         self.queue.postpone_all(visible_in)
         return resting
 
-    def _drain(self, messages: list[_Message], until: float, staying: set[str]) -> None:
-        """Settle one location's messages in turn; those that stay in the queue are added to `staying`."""
+    def _drain(self, messages: list[_Message], until: float, settled: set[str], unreachable: threading.Event) -> None:
+        """Settle one location's messages in turn; the ids of those that may leave the queue are added to `settled`."""
         not_before = 0.0
         for message in messages:
             time.sleep(max(0.0, min(not_before, until) - time.monotonic()))
             started = time.monotonic()
-            outcome = message.unusable or self._try(message, until)
-            if outcome.upstream and message.line.target:
-                not_before = started + self.flow.quota.pace(message.line.target.location)
-            if not self._is_settled(message, outcome):
-                staying.add(message.id)
+            try:
+                outcome = message.unusable or self._try(message, until)
+                if outcome.upstream and message.line.target:
+                    not_before = started + self.flow.quota.pace(message.line.target.location)
+                if self._is_settled(message, outcome, unreachable):
+                    settled.add(message.id)
+            except Exception as error:  # noqa: BLE001 a mistake of ours keeps this message, and no other
+                canonical.failure(error)
 
     def _try(self, message: _Message, until: float) -> Outcome:
         target = message.line.target
@@ -144,9 +154,11 @@ class RetryDoor:
     def _is_too_old(self, message: _Message) -> bool:
         return time.time() - message.sent_at > self.settings.give_up_after and message.receives >= MIN_RECEIVES
 
-    def _is_settled(self, message: _Message, outcome: Outcome) -> bool:
+    def _is_settled(self, message: _Message, outcome: Outcome, unreachable: threading.Event) -> bool:
         """Whether the message may leave the queue: done, or parked. Else it is visible again after its own backoff."""
         try:
+            if unreachable.is_set() and outcome.name in ("deferred", "rejected", "invalid"):
+                raise NotStored("not_stored")
             if outcome.name == "deferred":
                 self.queue.postpone(message.receipt_handle, self._wait(message, outcome))
             elif outcome.name in ("rejected", "invalid"):
@@ -160,6 +172,7 @@ class RetryDoor:
                     last_error=outcome.detail if outcome.reason == "expired" else None,
                 )
         except NotStored as error:  # it stays, and comes back when its lease ends
+            unreachable.set()
             outcome = Outcome.of(error)
         if outcome.reason not in _NOT_TRIED:
             message.line.write(outcome, self.settings.metrics_namespace)

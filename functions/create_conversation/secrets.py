@@ -34,6 +34,7 @@ class Secret:
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
         self._forced_at = float("-inf")
+        self._unreachable = False
 
     def get(self) -> str:
         """The text. Raises SecretMissing or SecretUnavailable."""
@@ -46,25 +47,30 @@ class Secret:
 
     def newer_than(self, text: str) -> str | None:
         """A text other than this one, which was just refused: the cached one if it differs already, else what a read
-        finds. Forces at most one read in GUARD_SECONDS; None when there is nothing newer. Raises nothing."""
+        finds. Forces at most one read in GUARD_SECONDS; None when there is nothing newer. Raises SecretMissing, or
+        SecretUnavailable when the last read failed: whether there is a newer one cannot be told now."""
         now = time.monotonic()
         if self._text == text and now - self._forced_at > GUARD_SECONDS:
             self._forced_at = now
-            try:
-                self._read(now)
-            except SecretError:
-                return None
-        return self._text if self._text != text else None
+            self._read(now)
+        if self._text != text:
+            return self._text
+        if self._unreachable:
+            raise SecretUnavailable
+        return None
 
     def _read(self, now: float) -> None:
         self._tried_at = now
+        self._unreachable = True
         try:
             self._text = self._client.get_secret_value(SecretId=self._arn).get("SecretString", "")
             self._read_at = now
+            self._unreachable = False
         except ClientError as error:
             # The secret exists but was never given a value, or it is gone: an answer, not an outage.
             if error.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
                 self._text = None
+                self._unreachable = False
                 raise SecretMissing from None
             canonical.trouble("secrets", error)
         except BotoCoreError as error:

@@ -71,12 +71,15 @@ class Submission:
         delivery_id = kept.get("delivery_id", "")
         if not isinstance(delivery_id, str):
             raise ValueError("delivery_id is no text")
-        return cls(trigger, sender, request_id, float(received_at), content_type, raw, delivery_id)
+        try:
+            return cls(trigger, sender, request_id, float(received_at), content_type, raw, delivery_id)
+        except OverflowError:
+            raise ValueError("received_at is no time") from None
 
     @classmethod
     def from_event(cls, event: dict[str, Any], request_id: str = "", received_at: float = 0.0) -> "Submission":
         """An EventBridge event, kept whole."""
         request_id = request_id or str(event.get("id", ""))
         # Not escaped to ASCII: that could make six bytes of one, and a message has an upper limit.
-        body = json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
         return cls("event", "event", request_id, received_at, "application/json", body)

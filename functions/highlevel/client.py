@@ -193,10 +193,10 @@ def _pool(base_url: str) -> urllib3.HTTPConnectionPool:
     if not url.host or url.auth or url.query or url.fragment or url.path not in (None, "/"):
         raise ValueError("the base URL must be a scheme and a host, nothing more")
     if url.scheme == "https":
-        pool: urllib3.HTTPConnectionPool = urllib3.HTTPSConnectionPool(url.host, url.port, maxsize=4)
+        pool: urllib3.HTTPConnectionPool = urllib3.HTTPSConnectionPool(url.host, url.port, maxsize=16)
         pool.ConnectionCls = _Https
     elif url.scheme == "http" and _is_loopback(url.host):
-        pool = urllib3.HTTPConnectionPool(url.host, url.port, maxsize=4)
+        pool = urllib3.HTTPConnectionPool(url.host, url.port, maxsize=16)
         pool.ConnectionCls = _Http
     else:
         raise ValueError("the base URL must be https (http only to a loopback address)")
