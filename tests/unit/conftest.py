@@ -1,0 +1,80 @@
+"""What several unit tests share."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from create_conversation import canonical
+from local.highlevel import Limits, LocalHighLevel
+from tests.unit.world import NEW_TOKEN, TOKEN, World
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[LocalHighLevel]:
+    with LocalHighLevel() as highlevel:
+        yield highlevel
+
+
+@pytest.fixture
+def highlevel(running: LocalHighLevel) -> LocalHighLevel:
+    running.reset()
+    running.tokens = {TOKEN: "*", NEW_TOKEN: "*"}
+    running.limits = Limits()
+    running.search_lag = running.latency = 0.0
+    return running
+
+
+@pytest.fixture
+def world(highlevel: LocalHighLevel) -> Iterator[World]:
+    world = World(highlevel)
+    yield world
+    for client in (world.secrets, world.dynamodb, world.sqs):
+        client.release()
+
+
+class Log:
+    """What our logger and the metrics wrote, as text and as JSON."""
+
+    def __init__(self, stream: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+        self._stream = stream
+        self._capsys = capsys
+        self._printed = ""
+
+    @property
+    def text(self) -> str:
+        printed = self._capsys.readouterr()
+        self._printed += printed.out + printed.err
+        return self._stream.getvalue() + self._printed
+
+    def _objects(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [line for line in self._objects() if line.get("level") == "INFO"]
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """The only line at INFO."""
+        (line,) = self.lines
+        return line
+
+    @property
+    def troubles(self) -> list[dict[str, Any]]:
+        return [line for line in self._objects() if line.get("level") in ("WARNING", "ERROR")]
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        return [line for line in self._objects() if "_aws" in line]
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Log:
+    stream = io.StringIO()
+    for handler in logging.getLogger(canonical._logger.service).handlers:
+        monkeypatch.setattr(handler, "stream", stream)
+    return Log(stream, capsys)

@@ -1,0 +1,150 @@
+"""The AWS clients as the parts call them: arguments checked against AWS's own model, calls noted, state in memory."""
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from operator import ge, gt, le, lt
+from typing import Any
+
+import botocore.session
+from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.model import ServiceModel
+from botocore.validate import ParamValidator
+
+
+def refusal(code: str, operation: str = "Operation") -> ClientError:
+    """AWS says no; its message holds what must never be logged."""
+    return ClientError({"Error": {"Code": code, "Message": "message-of-aws"}}, operation)
+
+
+class FakeAws:
+    """`error`: raised by each call. `hang`: seconds each call takes, then it fails as a read timeout does."""
+
+    service = ""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.error: Exception | None = None
+        self.hang = 0.0
+        self._released = threading.Event()
+
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
+        model = _model(self.service).operation_model("".join(word.capitalize() for word in operation.split("_")))
+
+        shape = model.input_shape
+        assert shape is not None
+
+        def call(**parameters: Any) -> dict[str, Any]:
+            report = ParamValidator().validate(parameters, shape)
+            assert not report.has_errors(), report.generate_report()
+            self.calls.append((operation, parameters))
+            if self.hang:
+                self._released.wait(self.hang)
+                raise ReadTimeoutError(endpoint_url="https://aws.invalid/")
+            if self.error is not None:
+                raise self.error
+            return self.handle(operation, parameters)
+
+        return call
+
+    def handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Let the calls that hang go: the test is over."""
+        self._released.set()
+
+    def named(self, operation: str) -> list[dict[str, Any]]:
+        """The arguments of each call of one operation."""
+        return [parameters for name, parameters in self.calls if name == operation]
+
+
+class FakeSecretsManager(FakeAws):
+    """`texts`: by ARN; None for a secret that was never given a value."""
+
+    service = "secretsmanager"
+
+    def __init__(self, **texts: str | None) -> None:
+        super().__init__()
+        self.texts = texts
+
+    def handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        text = self.texts[parameters["SecretId"]]
+        if text is None:
+            raise refusal("ResourceNotFoundException", "GetSecretValue")
+        return {"SecretString": text}
+
+
+class FakeDynamoDb(FakeAws):
+    """One table; `items` by their key `pk`."""
+
+    service = "dynamodb"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[str, dict[str, Any]] = {}
+
+    def handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        pk = parameters["Key"]["pk"]["S"]
+        if operation == "get_item":
+            return {"Item": self.items[pk]} if pk in self.items else {}
+        assert operation == "update_item"
+        values = parameters.get("ExpressionAttributeValues", {})
+        condition = parameters.get("ConditionExpression")
+        if condition and not any(
+            all(_holds(term, self.items.get(pk, {}), values) for term in terms.split(" AND "))
+            for terms in condition.split(" OR ")
+        ):
+            raise refusal("ConditionalCheckFailedException", "UpdateItem")
+        item = self.items.setdefault(pk, {"pk": {"S": pk}})
+        sets, _, removes = parameters["UpdateExpression"].partition(" REMOVE ")
+        for name, value in re.findall(r"(\w+) = (:\w+)", sets):
+            item[name] = values[value]
+        for name in re.findall(r"\w+", removes):
+            item.pop(name, None)
+        return {}
+
+    def put(self, location: str, contact: str, conversation: str | None, expires_in: float = 60.0) -> None:
+        pk = f"contact#{location}#{contact}"
+        self.items[pk] = {"pk": {"S": pk}, "expires_at": {"N": str(int(time.time() + expires_in))}}
+        if conversation is not None:
+            self.items[pk]["conversation_id"] = {"S": conversation}
+
+
+class FakeSqs(FakeAws):
+    service = "sqs"
+
+    def handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+    def sent(self, url: str) -> list[dict[str, Any]]:
+        return [message for message in self.named("send_message") if message["QueueUrl"] == url]
+
+
+class Clock:
+    """Stands in for the module `time` of a module under test, whose hours pass at once."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def _holds(term: str, item: dict[str, Any], values: dict[str, Any]) -> bool:
+    """One term of a condition: `attribute_exists(name)`, its opposite, or a comparison of numbers."""
+    if exists := re.fullmatch(r"\s*attribute_(not_)?exists\s*\((\w+)\)\s*", term):
+        return (exists[2] in item) != bool(exists[1])
+    name, operator, value = term.split()
+    compare = {"<": gt, "<=": ge, ">": lt, ">=": le}[operator]
+    return name in item and bool(compare(float(values[value]["N"]), float(item[name]["N"])))
+
+
+@cache
+def _model(service: str) -> ServiceModel:
+    return botocore.session.get_session().get_service_model(service)

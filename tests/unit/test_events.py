@@ -1,0 +1,100 @@
+"""The door of the EventBridge rule: done, or kept in one of the queues, or raised for Lambda to repeat."""
+
+import copy
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from create_conversation.errors import NotStored
+from create_conversation.senders import target_of
+from create_conversation.submission import Submission
+from highlevel.client import HighLevel
+from tests.unit.conftest import Log
+from tests.unit.world import CONTEXT, TOKEN, World, sample
+
+EVENT = sample("event_conversation_requested")
+LOCATION, CONTACT = EVENT["detail"]["locationId"], EVENT["detail"]["contactId"]
+
+
+def changed(**members: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(EVENT), **members}
+
+
+def test_an_event_opens_the_conversation(world: World, log: Log) -> None:
+    world.events.handle(EVENT, CONTEXT)
+    assert (LOCATION, CONTACT) in world.highlevel.conversations
+    assert world.sqs.calls == []
+    assert (log.line["outcome"], log.line["trigger"], log.line["sender"]) == ("opened", "event", "event")
+    assert log.line["request_id"] == EVENT["id"]
+
+
+def test_a_repeat_is_existing_and_looks_for_no_id(world: World, log: Log) -> None:
+    HighLevel(world.highlevel.url).create_conversation(TOKEN, LOCATION, CONTACT, within=2)
+    world.events.handle(EVENT, CONTEXT)
+    assert log.line["outcome"] == "existing"
+    assert [call.path for call in world.highlevel.calls] == ["/conversations/"] * 2
+    assert world.sqs.calls == []
+
+
+def test_deferred_is_kept_for_another_try(world: World, log: Log) -> None:
+    world.highlevel.fail(kind="status", status=503)
+    world.events.handle(EVENT, CONTEXT)
+    (message,) = world.kept()
+    assert message["MessageGroupId"] == LOCATION
+    kept = Submission.from_message(message["MessageBody"])
+    assert json.loads(kept.body) == EVENT
+    assert target_of(kept, None).contact == CONTACT
+    assert (log.line["outcome"], log.line["reason"]) == ("deferred", "upstream_error")
+
+
+@pytest.mark.parametrize(
+    ("event", "reason", "location"),
+    [
+        (EVENT, "ids_refused", LOCATION),
+        (changed(detail={"locationId": LOCATION}), "no_contact", None),
+        (sample("event_without_contact"), "no_contact", None),
+        (changed(detail={"contactId": CONTACT}), "no_location", None),
+        (changed(detail={"locationId": "a b", "contactId": CONTACT}), "invalid_body", None),
+        (changed(detail=None), "invalid_body", None),
+        (changed(detail=[]), "invalid_body", None),
+        (changed(detail={"note": "\ud800"}), "invalid_encoding", None),
+        ({}, "invalid_body", None),
+    ],
+)
+def test_what_a_person_must_mend_is_a_dead_letter(
+    world: World, log: Log, event: dict[str, Any], reason: str, location: str | None
+) -> None:
+    world.highlevel.fail(kind="status", status=422, message="no such contact")
+    world.events.handle(event, CONTEXT)
+    (letter,) = world.dead_letters()
+    attributes = {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()}
+    expected = {"reason": reason, "sender": "event", "attempts": "1"}
+    assert attributes == (expected | {"location": location} if location else expected)
+    assert Submission.from_message(letter["MessageBody"]).trigger == "event"
+    assert log.line["reason"] == reason
+    assert world.kept() == []
+
+
+def test_another_location_than_the_stacks_is_a_dead_letter(world: World) -> None:
+    world.settings = replace(world.settings, location_id="another-location")
+    world.events.handle(EVENT, CONTEXT)
+    assert world.reasons() == ["location_not_allowed"]
+    assert world.highlevel.calls == []
+
+
+@pytest.mark.parametrize("status", [503, 422])
+def test_what_cannot_be_kept_is_raised_for_lambda_to_repeat(world: World, log: Log, status: int) -> None:
+    world.highlevel.fail(kind="status", status=status, message="no")
+    world.sqs.error = EndpointConnectionError(endpoint_url="https://aws.invalid/")
+    with pytest.raises(NotStored):
+        world.events.handle(EVENT, CONTEXT)
+    assert (log.line["outcome"], log.line["reason"]) == ("not_stored", "not_stored")
+
+
+@pytest.mark.parametrize("identifier", [None, 7, "", "a\nb", "x" * 129])
+def test_without_an_id_lambdas_is_used(world: World, log: Log, identifier: object) -> None:
+    world.events.handle(changed(id=identifier), CONTEXT)
+    assert log.line["request_id"] == CONTEXT.aws_request_id

@@ -1,0 +1,130 @@
+"""What is kept, and how long it waits."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
+
+from create_conversation.errors import NotStored
+from create_conversation.queue import Queue, backoff
+from create_conversation.submission import Submission
+from tests.unit.conftest import Log
+from tests.unit.fakes import FakeSqs, refusal
+from tests.unit.world import DEAD_LETTER_URL, LOCATION, RETRY_URL, submission
+
+
+@pytest.fixture
+def sqs() -> FakeSqs:
+    return FakeSqs()
+
+
+@pytest.fixture
+def queue(sqs: FakeSqs) -> Queue:
+    return Queue(sqs, RETRY_URL, DEAD_LETTER_URL)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "delay"), [(None, 5), (0.0, 5), (4.0, 5), (5.0, 5), (60.0, 60), (900.0, 900), (3600.0, 900)]
+)
+def test_a_submission_is_kept_whole_in_its_locations_group(
+    sqs: FakeSqs, queue: Queue, retry_after: float | None, delay: int
+) -> None:
+    queue.keep(submission(), LOCATION, retry_after)
+    (message,) = sqs.sent(RETRY_URL)
+    assert (message["MessageGroupId"], message["DelaySeconds"]) == (LOCATION, delay)
+    assert Submission.from_message(message["MessageBody"]).body == submission().body
+
+
+def test_a_submission_is_not_tried_before_retry_after(sqs: FakeSqs, queue: Queue) -> None:
+    queue.keep(submission(), LOCATION, 10.9)
+    assert sqs.sent(RETRY_URL)[0]["DelaySeconds"] >= 10.9
+
+
+def test_a_dead_letter_tells_why(sqs: FakeSqs, queue: Queue) -> None:
+    queue.park("text", reason="no_token", sender="api", location=LOCATION, attempts=3, last_error=None)
+    (message,) = sqs.sent(DEAD_LETTER_URL)
+    assert message["MessageBody"] == "text"
+    attributes = message["MessageAttributes"]
+    assert {name: value["StringValue"] for name, value in attributes.items()} == {
+        "reason": "no_token",
+        "sender": "api",
+        "location": LOCATION,
+        "attempts": "3",
+    }
+    assert {value["DataType"] for value in attributes.values()} == {"String"}
+
+
+@pytest.mark.parametrize(("seconds", "visible_in"), [(0.0, 1), (0.4, 1), (7.4, 7), (900.0, 900)])
+def test_a_message_is_put_off(sqs: FakeSqs, queue: Queue, seconds: float, visible_in: int) -> None:
+    queue.postpone("handle-1", seconds)
+    (call,) = sqs.named("change_message_visibility")
+    assert call == {"QueueUrl": RETRY_URL, "ReceiptHandle": "handle-1", "VisibilityTimeout": visible_in}
+
+
+def test_a_batch_is_never_visible_at_once(sqs: FakeSqs, queue: Queue) -> None:
+    queue.postpone_all({"handle-1": 0.3})
+    assert sqs.calls[0][1]["Entries"][0]["VisibilityTimeout"] == 1
+
+
+def test_a_batch_is_put_off_in_one_call(sqs: FakeSqs, queue: Queue) -> None:
+    queue.postpone_all({f"handle-{number}": 35.0 + number for number in range(10)})
+    ((_, call),) = sqs.calls
+    assert len({entry["Id"] for entry in call["Entries"]}) == 10
+    waits = {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in call["Entries"]}
+    assert waits == {f"handle-{number}": 35 + number for number in range(10)}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EndpointConnectionError(endpoint_url="https://aws.invalid/"),
+        ConnectTimeoutError(endpoint_url="https://aws.invalid/"),
+        refusal("AWS.SimpleQueueService.NonExistentQueue", "SendMessage"),
+        refusal("AccessDenied", "SendMessage"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_sqs_did_not_take_is_not_stored(sqs: FakeSqs, queue: Queue, error: Exception, log: Log) -> None:
+    sqs.error = error
+    calls: list[Callable[[], None]] = [
+        lambda: queue.keep(submission(), LOCATION, None),
+        lambda: queue.park("text", reason="no_token"),
+        lambda: queue.postpone("handle-1", 5),
+    ]
+    for call in calls:
+        with pytest.raises(NotStored) as caught:
+            call()
+        assert (caught.value.reason, caught.value.retry_after) == ("not_stored", 5)
+    queue.postpone_all({"handle-1": 35.0})
+    assert {trouble["part"] for trouble in log.troubles} == {"queues"}
+    assert "message-of-aws" not in log.text
+
+
+def draws(attempt: int, retry_after: float | None = None, spread: float = 0.0) -> list[float]:
+    draw = random.Random(7)
+    return [backoff(attempt, 900, retry_after, spread, draw) for _ in range(2000)]
+
+
+@pytest.mark.parametrize(("attempt", "most"), [(1, 10), (2, 20), (5, 160), (8, 900), (1000, 900)])
+def test_backoff_doubles_up_to_the_cap_with_full_jitter(attempt: int, most: float) -> None:
+    waits = draws(attempt)
+    assert min(waits) >= 1
+    assert most * 0.98 < max(waits) <= most
+    assert sum(waits) / len(waits) == pytest.approx(most / 2, rel=0.1)
+
+
+@pytest.mark.parametrize(("retry_after", "least"), [(0.0, 0.0), (30.0, 30.0), (3600.0, 3600.0), (9999.0, 3600.0)])
+def test_a_named_wait_comes_first_up_to_an_hour(retry_after: float, least: float) -> None:
+    assert set(draws(3, retry_after)) == {least}
+    spread = draws(3, retry_after, spread=10)
+    assert least <= min(spread) < least + 0.1
+    assert least + 2 < max(spread) <= least + 10, "a part of the next window is used"
+
+
+def test_what_has_waited_very_often_spreads_wider() -> None:
+    assert max(draws(1000, 10.0, 10.0)) > 5 * (max(draws(1, 10.0, 10.0)) - 10) + 10
+
+
+def test_no_wait_exceeds_what_sqs_allows() -> None:
+    assert max(draws(1000, 86_400.0, spread=86_400.0)) <= 43_200

@@ -1,0 +1,111 @@
+"""A location that is out of quota is not called until its window ends."""
+
+from typing import Any
+
+import pytest
+
+from create_conversation import quota as module
+from create_conversation.quota import DAY_EMPTY_SECONDS, MAX_LOCATIONS, RESERVE, Quota
+from highlevel.verdict import RateLimit, Verdict
+from tests.unit.fakes import Clock
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def answer(remaining: int | None = 50, status: int = 201, daily: int | None = 1000, **changes: Any) -> Verdict:
+    values: dict[str, Any] = {"max": 100, "interval_ms": 10_000} | changes
+    limit = RateLimit(values["max"], remaining, values["interval_ms"], daily)
+    return Verdict("opened", status=status, rate_limit=limit, retry_after=values.get("retry_after"))
+
+
+def test_a_location_nobody_asked_for_may_be_called() -> None:
+    quota = Quota()
+    assert (quota.wait("loc"), quota.wait("loc", in_background=True)) == (0, 0)
+    assert (quota.pace("loc"), quota.interval("loc")) == (0, 10)
+
+
+def test_the_pace_is_what_was_announced(clock: Clock) -> None:
+    quota = Quota()
+    quota.learn("loc", answer(interval_ms=20_000))
+    assert (quota.wait("loc"), quota.pace("loc"), quota.interval("loc")) == (0, 0.2, 20)
+    quota.learn("sandbox", answer(max=25))
+    assert quota.pace("sandbox") == 0.4
+    quota.learn("silent", answer(max=None, interval_ms=None))
+    assert (quota.pace("silent"), quota.interval("silent")) == (0, 10)
+
+
+def test_an_empty_window_waits_for_its_end_alone(clock: Clock) -> None:
+    quota = Quota()
+    quota.learn("noisy", answer(remaining=3))
+    clock.now += 4
+    quota.learn("noisy", answer(remaining=0))
+    assert quota.wait("noisy") == 6
+    assert quota.wait("quiet") == 0
+    clock.now += 6
+    assert quota.wait("noisy") == 0
+
+
+def test_a_window_that_shows_more_calls_left_is_a_new_one(clock: Clock) -> None:
+    quota = Quota()
+    quota.learn("loc", answer(remaining=1))
+    clock.now += 9
+    quota.learn("loc", answer(remaining=99))
+    quota.learn("loc", answer(remaining=0))
+    assert quota.wait("loc") == 10
+
+
+@pytest.mark.parametrize(
+    ("limit", "reserve"), [(100, round(100 * RESERVE)), (25, max(1, round(25 * RESERVE))), (2, 1), (1, 0), (None, 0)]
+)
+def test_in_the_background_the_last_of_a_window_is_left_to_others(
+    clock: Clock, limit: int | None, reserve: int
+) -> None:
+    quota = Quota()
+    quota.learn("loc", answer(remaining=reserve + 1, max=limit))
+    assert quota.wait("loc", in_background=True) == 0
+    quota.learn("loc", answer(remaining=reserve, max=limit))
+    assert quota.wait("loc", in_background=True) == 10
+    assert quota.wait("loc") == (0 if reserve else 10)
+
+
+def test_an_empty_day_is_asked_again_a_quarter_of_an_hour_later(clock: Clock) -> None:
+    quota = Quota()
+    quota.learn("loc", answer(remaining=40, daily=0))
+    assert quota.wait("loc") == DAY_EMPTY_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("verdict", "wait"),
+    [
+        (Verdict("deferred", status=429), 10),
+        (Verdict("deferred", status=429, retry_after=42.0), 42),
+        (Verdict("deferred", status=429, retry_after=0.0), 0),
+        (answer(remaining=0, status=429, interval_ms=20_000), 20),
+        (answer(remaining=7, status=429), 10),
+        (answer(remaining=7, status=429, retry_after=42.0), 42),
+        (Verdict("deferred", status=503, retry_after=42.0), 0),
+        (Verdict("deferred"), 0),
+    ],
+)
+def test_a_429_closes_the_location_as_long_as_it_says(clock: Clock, verdict: Verdict, wait: float) -> None:
+    quota = Quota()
+    quota.learn("loc", verdict)
+    assert quota.wait("loc") == wait
+    clock.now += wait
+    assert quota.wait("loc") == 0
+
+
+def test_only_so_many_locations_are_known_and_the_last_asked_stay(clock: Clock) -> None:
+    quota = Quota()
+    for number in range(MAX_LOCATIONS):
+        quota.learn(f"loc-{number}", answer(remaining=0))
+    quota.learn("loc-0", answer(remaining=0))
+    quota.learn("one-more", answer(remaining=0))
+    assert quota.wait("loc-0") > 0
+    assert quota.wait("loc-1") == 0
+    assert quota.wait("loc-2") > 0

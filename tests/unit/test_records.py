@@ -1,0 +1,103 @@
+"""What HighLevel has answered, in DynamoDB; on any trouble, go on without."""
+
+import time
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
+
+from create_conversation import records as module
+from create_conversation.records import SKIP_SECONDS, Record, Records
+from tests.unit.conftest import Log
+from tests.unit.fakes import Clock, FakeDynamoDb, refusal
+from tests.unit.world import CONTACT, LOCATION
+
+TTL = 3600.0
+KEY = {"pk": {"S": f"contact#{LOCATION}#{CONTACT}"}}
+
+
+@pytest.fixture
+def table() -> FakeDynamoDb:
+    return FakeDynamoDb()
+
+
+@pytest.fixture
+def records(table: FakeDynamoDb) -> Records:
+    return Records(table, "Records", TTL)
+
+
+def test_what_is_remembered_is_found(records: Records) -> None:
+    assert records.find(LOCATION, CONTACT) is None
+    records.remember(LOCATION, CONTACT, "conv-1")
+    assert records.find(LOCATION, CONTACT) == Record("conv-1")
+    assert records.find("another", CONTACT) is None
+    assert records.find(LOCATION, "another") is None
+
+
+def test_an_unknown_id_is_remembered_and_overwrites_no_known_one(records: Records) -> None:
+    records.remember(LOCATION, CONTACT, None)
+    assert records.find(LOCATION, CONTACT) == Record(None)
+    records.remember(LOCATION, CONTACT, "conv-1")
+    records.remember(LOCATION, CONTACT, None)
+    assert records.find(LOCATION, CONTACT) == Record("conv-1")
+
+
+def test_the_table_is_asked_for_one_item_by_its_key(table: FakeDynamoDb, records: Records) -> None:
+    records.find(LOCATION, CONTACT)
+    records.find(LOCATION, CONTACT, consistent=True)
+    reads = table.named("get_item")
+    assert [(read["TableName"], read["Key"], read["ConsistentRead"]) for read in reads] == [
+        ("Records", KEY, False),
+        ("Records", KEY, True),
+    ]
+    records.remember(LOCATION, CONTACT, "conv-1")
+    (write,) = table.named("update_item")
+    assert (write["TableName"], write["Key"]) == ("Records", KEY)
+    expires_at = int(table.items[KEY["pk"]["S"]]["expires_at"]["N"])
+    assert expires_at == pytest.approx(time.time() + TTL, abs=2)
+
+
+@pytest.mark.parametrize(("expires_in", "found"), [(5.0, Record("conv-1")), (-1.0, None), (-100_000.0, None)])
+def test_the_time_to_live_is_checked_on_read(
+    table: FakeDynamoDb, records: Records, expires_in: float, found: Record | None
+) -> None:
+    table.put(LOCATION, CONTACT, "conv-1", expires_in)
+    assert records.find(LOCATION, CONTACT) == found
+
+
+def test_an_item_without_a_time_to_live_is_no_record(table: FakeDynamoDb, records: Records) -> None:
+    table.items[KEY["pk"]["S"]] = KEY | {"conversation_id": {"S": "conv-1"}}
+    assert records.find(LOCATION, CONTACT) is None
+
+
+def test_an_expired_id_does_not_come_back_to_life(table: FakeDynamoDb, records: Records) -> None:
+    table.put(LOCATION, CONTACT, "conversation-deleted-since", expires_in=-1.0)
+    records.remember(LOCATION, CONTACT, None)
+    assert records.find(LOCATION, CONTACT) in (None, Record(None))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EndpointConnectionError(endpoint_url="https://aws.invalid/"),
+        ConnectTimeoutError(endpoint_url="https://aws.invalid/"),
+        refusal("ProvisionedThroughputExceededException", "GetItem"),
+        refusal("ResourceNotFoundException", "GetItem"),
+        refusal("AccessDeniedException", "GetItem"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_trouble_is_logged_and_passed_over(
+    table: FakeDynamoDb, records: Records, error: Exception, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    table.put(LOCATION, CONTACT, "conv-1", 2**31)
+    table.error = error
+    assert records.find(LOCATION, CONTACT) is None
+    records.remember(LOCATION, CONTACT, "conv-1")
+    assert len(table.calls) == 1, "a table in trouble is left alone for a while"
+    table.error = None
+    clock.now += SKIP_SECONDS + 0.1
+    assert records.find(LOCATION, CONTACT) == Record("conv-1")
+    assert [trouble["part"] for trouble in log.troubles] == ["records"]
+    assert "message-of-aws" not in log.text

@@ -1,0 +1,256 @@
+"""The door of the retry queue: each message is done, parked, or stays with its own backoff."""
+
+import json
+import time
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from create_conversation import canonical, retries
+from create_conversation.queue import Queue
+from create_conversation.retries import LEASE_SECONDS
+from create_conversation.submission import Submission
+from highlevel.client import HighLevel
+from local.highlevel import Limits
+from tests.unit.conftest import Log
+from tests.unit.world import CONTACT, CONTEXT, LOCATION, TOKEN, World, request, sample, sqs_record, submission
+
+DAY = 86_400.0
+
+
+def message(contact: str = CONTACT, location: str = LOCATION) -> str:
+    return submission(body=json.dumps(request(location, contact)).encode()).to_message()
+
+
+def attributes(letter: dict[str, Any]) -> dict[str, str]:
+    return {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()}
+
+
+# Each outcome
+
+
+def test_opened_leaves_the_queue(world: World, log: Log) -> None:
+    assert world.retry(sqs_record(message(), receives=3)) == []
+    assert (LOCATION, CONTACT) in world.highlevel.conversations
+    line = log.line
+    assert (line["outcome"], line["trigger"], line["sender"], line["attempts"]) == ("opened", "retry", "api", 3)
+    assert line["request_id"] == "request-1"
+
+
+def test_existing_leaves_the_queue_and_no_id_is_looked_for(world: World) -> None:
+    HighLevel(world.highlevel.url).create_conversation(TOKEN, LOCATION, CONTACT, within=2)
+    assert world.retry(sqs_record(message())) == []
+    assert [call.path for call in world.highlevel.calls] == ["/conversations/"] * 2
+
+
+def test_deferred_stays_and_is_put_off_by_its_own_backoff(world: World, log: Log) -> None:
+    world.highlevel.fail(kind="status", status=408)
+    records = [sqs_record(message(f"contact-{number}"), number, receives=2) for number in range(10)]
+    assert world.retry(*records) == sorted(f"message-{number}" for number in range(10))
+    waits = world.waits()
+    assert waits.keys() == {f"handle-{number}" for number in range(10)}
+    assert len(set(waits.values())) > 3
+    assert max(waits.values()) <= 20
+    assert [line["reason"] for line in log.lines] == ["upstream_error"] * 10
+    assert world.kept() == [], "never sent again: Lambda would take it for a loop"
+
+
+def test_retry_after_is_honoured(world: World) -> None:
+    world.highlevel.fail(kind="status", status=503, headers={"Retry-After": "1800"})
+    assert world.retry(sqs_record(message())) == ["message-1"]
+    assert world.waits() == {"handle-1": 1800}
+
+
+def test_rejected_is_parked_with_why(world: World, log: Log) -> None:
+    world.highlevel.fail(kind="status", status=422, message="no such contact")
+    text = message()
+    assert world.retry(sqs_record(text, receives=4)) == []
+    (letter,) = world.dead_letters()
+    assert letter["MessageBody"] == text
+    expected = {"reason": "ids_refused", "sender": "api", "location": LOCATION, "attempts": "4"}
+    assert attributes(letter) == expected
+    assert (log.line["outcome"], log.line["reason"]) == ("rejected", "ids_refused")
+
+
+def test_invalid_is_parked_with_why(world: World) -> None:
+    text = submission(body=b'{"locationId": "loc"}').to_message()
+    assert world.retry(sqs_record(text)) == []
+    assert attributes(world.dead_letters()[0]) == {"reason": "no_contact", "sender": "api", "attempts": "1"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[" * 100_000, '{"submission": 7}'])
+def test_an_unreadable_message_is_parked_as_it_is(world: World, text: str) -> None:
+    assert world.retry(sqs_record(text), sqs_record(message(), 2)) == []
+    assert world.reasons() == ["unreadable"]
+    assert world.dead_letters()[0]["MessageBody"] == text
+    assert (LOCATION, CONTACT) in world.highlevel.conversations
+
+
+def test_a_redrive_maps_the_submission_anew(world: World) -> None:
+    text = submission(body=json.dumps({"contactId": CONTACT}).encode()).to_message()
+    world.retry(sqs_record(text))
+    assert world.reasons() == ["no_location"]
+    world.settings = replace(world.settings, location_id=LOCATION)
+    assert world.retry(sqs_record(world.dead_letters()[0]["MessageBody"])) == []
+    assert (LOCATION, CONTACT) in world.highlevel.conversations
+
+
+EVENT = sample("event_conversation_requested")
+SHAPES = {
+    "submission": submission(body=json.dumps(EVENT["detail"]).encode()).to_message(),
+    "event kept by us": Submission.from_event(EVENT).to_message(),
+    "event from the rule": json.dumps(EVENT),
+    "failed invocation": json.dumps(sample("on_failure", "tests/data") | {"requestPayload": EVENT}),
+}
+
+
+@pytest.mark.parametrize("text", SHAPES.values(), ids=SHAPES)
+def test_every_shape_of_a_dead_letter_is_understood(world: World, text: str) -> None:
+    assert world.retry(sqs_record(text)) == []
+    assert (EVENT["detail"]["locationId"], EVENT["detail"]["contactId"]) in world.highlevel.conversations
+
+
+# Age
+
+
+@pytest.mark.parametrize(
+    ("age", "receives", "expired"), [(4 * DAY, 2, True), (4 * DAY, 1, False), (2.9 * DAY, 500, False)]
+)
+def test_given_up_needs_the_age_and_two_receives(
+    world: World, log: Log, age: float, receives: int, expired: bool
+) -> None:
+    world.highlevel.fail(kind="status", status=503)
+    staying = world.retry(sqs_record(message(), receives=receives, age=age))
+    assert staying == ([] if expired else ["message-1"])
+    if expired:
+        found = attributes(world.dead_letters()[0])
+        assert (found["reason"], found["last_error"], found["location"]) == ("expired", "upstream_error", LOCATION)
+        assert (log.line["outcome"], log.line["reason"]) == ("rejected", "expired")
+
+
+def test_an_old_message_that_succeeds_is_done(world: World) -> None:
+    assert world.retry(sqs_record(message(), receives=900, age=13 * DAY)) == []
+    assert world.dead_letters() == []
+
+
+def test_old_age_is_a_setting(world: World) -> None:
+    world.settings = replace(world.settings, give_up_after=5.0)
+    world.highlevel.fail(kind="status", status=503)
+    assert world.retry(sqs_record(message(), receives=2, age=6)) == []
+    assert world.reasons() == ["expired"]
+
+
+# Trouble with the queues, and mistakes of ours: nothing is lost
+
+
+def test_a_message_that_cannot_be_put_off_or_parked_stays(world: World, log: Log) -> None:
+    world.highlevel.fail(kind="status", status=503, contact="contact-1")
+    world.highlevel.fail(kind="status", status=422, message="no", contact="contact-2")
+    world.sqs.error = EndpointConnectionError(endpoint_url="https://aws.invalid/")
+    records = [sqs_record(message(f"contact-{number}"), number) for number in (1, 2, 3)]
+    assert world.retry(*records, sqs_record("{", 4)) == ["message-1", "message-2", "message-4"]
+    assert [line["outcome"] for line in log.lines].count("not_stored") == 3
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("part", ["postpone", "park", "write"])
+def test_a_mistake_of_ours_keeps_the_messages(world: World, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    world.highlevel.fail(kind="status", status=503, contact="contact-1")
+    world.highlevel.fail(kind="status", status=422, message="no", contact="contact-2")
+
+    def burst(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(canonical.Line if part == "write" else Queue, part, burst)
+    staying = world.retry(*(sqs_record(message(f"contact-{number}"), number) for number in (1, 2)))
+    parked = {"message-2" for _ in world.dead_letters()}
+    assert {*staying, *parked} == {"message-1", "message-2"}, "what was neither done nor kept must stay"
+
+
+def test_every_message_is_leased_at_once_for_longer_than_a_batch(world: World) -> None:
+    world.retry(*(sqs_record(message(location=f"loc-{number}"), number) for number in range(10)))
+    operation, call = world.sqs.calls[0]
+    assert operation == "change_message_visibility_batch"
+    assert {entry["ReceiptHandle"] for entry in call["Entries"]} == {f"handle-{number}" for number in range(10)}
+    assert all(LEASE_SECONDS <= entry["VisibilityTimeout"] <= LEASE_SECONDS + 900 for entry in call["Entries"])
+
+
+# Locations side by side, each at its pace
+
+
+@pytest.fixture
+def short_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "ATTEMPT_SECONDS", 0.4)
+    monkeypatch.setattr(retries, "BATCH_SECONDS", 0.6)
+
+
+def test_a_location_that_hangs_holds_up_only_itself(world: World, short_attempts: None) -> None:
+    world.highlevel.fail(kind="hang", location="noisy")
+    started = time.time()
+    records = [sqs_record(message(f"contact-{number}", "noisy"), number) for number in range(5)]
+    quiet = [sqs_record(message("contact", f"quiet-{number}"), 10 + number) for number in range(5)]
+    assert world.retry(*records, *quiet) == [f"message-{number}" for number in range(5)]
+    done = [call.at - started for call in world.highlevel.calls if call.location != "noisy"]
+    assert len(done) == 5
+    assert max(done) < 0.3
+
+
+def test_a_batch_ends_in_time_and_what_was_not_tried_comes_back_soon(
+    world: World, short_attempts: None, log: Log
+) -> None:
+    world.highlevel.fail(kind="hang")
+    started = time.monotonic()
+    records = [sqs_record(message(f"contact-{number}"), number) for number in range(10)]
+    assert len(world.retry(*records)) == 10
+    assert time.monotonic() - started < 0.6 + 0.4 + 0.5
+    assert len(world.highlevel.calls) == 2
+    assert len(log.lines) == 2, "what was not tried says nothing new"
+    assert len([wait for wait in world.waits().values() if wait <= 7]) >= 8
+
+
+def test_the_messages_of_a_location_are_paced(world: World) -> None:
+    world.highlevel.limits = Limits(max=20, interval_ms=2000)
+    records = [sqs_record(message(f"contact-{number}"), number) for number in range(5)]
+    assert world.retry(*records) == []
+    times = [call.at for call in world.highlevel.calls]
+    assert all(later - earlier > 0.09 for earlier, later in pairwise(times))
+    assert times[-1] - times[0] < 1.0
+
+
+def test_an_empty_window_is_waited_for_without_a_call(world: World, log: Log) -> None:
+    world.highlevel.limits = Limits(max=3, interval_ms=1500)
+    records = [sqs_record(message(f"contact-{number}"), number) for number in range(5)]
+    staying = world.retry(*records)
+    calls = len(world.highlevel.calls)
+    assert 0 < calls < 3, "a reserve is left"
+    assert len(staying) == 5 - calls
+    assert all(1 <= wait <= 3 for wait in world.waits().values())
+    assert len(log.lines) == calls
+
+
+def test_a_location_that_must_wait_rests_without_a_call_or_a_line(world: World, log: Log) -> None:
+    world.highlevel.fail(kind="status", status=429, headers={"Retry-After": "600"}, location="noisy", times=1)
+    world.retry(sqs_record(message("contact-0", "noisy"), 0))
+    world.sqs.calls.clear()
+    records = [sqs_record(message(f"contact-{number}", "noisy"), number) for number in range(3)]
+    staying = world.retry(*records, sqs_record(message(), 9))
+    assert staying == [f"message-{number}" for number in range(3)]
+    (leases,) = world.sqs.named("change_message_visibility_batch")
+    waits = {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in leases["Entries"]}
+    assert all(590 <= waits[f"handle-{number}"] <= 620 for number in range(3))
+    assert world.waits() == {}, "one call for all of them"
+    assert [line["outcome"] for line in log.lines] == ["deferred", "opened"]
+
+
+def test_a_message_received_often_waits_until_the_others_are_done(world: World) -> None:
+    killer = sqs_record(message("killer", "loc-1"), 1, receives=3)
+    assert world.retry(killer, *(sqs_record(message("contact", f"loc-{n}"), n) for n in (2, 3))) == []
+    assert world.highlevel.calls[-1].contact == "killer"
+
+
+def test_the_sample_batch_is_processed(world: World) -> None:
+    assert world.retries.handle(sample("retry_batch"), CONTEXT) == {"batchItemFailures": []}
+    assert len(world.highlevel.conversations) == 1

@@ -1,0 +1,97 @@
+"""What travels through the queues, in every shape a dead letter can have."""
+
+import json
+from typing import Any
+
+import pytest
+
+from create_conversation.senders import Target, target_of
+from create_conversation.submission import MAX_BODY_BYTES, Submission
+from tests.unit.world import CONTACT, LOCATION, sample, submission
+
+EVENT = sample("event_conversation_requested")
+EVENT_TARGET = Target(EVENT["detail"]["locationId"], EVENT["detail"]["contactId"])
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\x00\xff\xfe", "Grüße".encode("utf-16"), bytes(range(256)), b"\xff" * MAX_BODY_BYTES]
+)
+def test_a_submission_survives_the_queue_byte_by_byte(body: bytes) -> None:
+    sent = submission(body=body, content_type="text/\u00fc", request_id="r\ud800")
+    message = sent.to_message()
+    assert message.isascii()
+    assert len(message) < MAX_BODY_BYTES * 4 / 3 + 1000
+    assert Submission.from_message(message) == sent
+
+
+def test_an_event_from_the_rules_dead_letters_is_read() -> None:
+    read = Submission.from_message(json.dumps(EVENT))
+    assert (read.trigger, read.sender, read.request_id) == ("event", "event", EVENT["id"])
+    assert target_of(read, None) == EVENT_TARGET
+    assert Submission.from_message(read.to_message()) == read
+
+
+def test_lambdas_record_of_a_failed_invocation_is_read() -> None:
+    record = sample("on_failure", "tests/data")
+    read = Submission.from_message(json.dumps(record))
+    assert (read.trigger, read.request_id) == ("event", record["requestPayload"]["id"])
+    assert target_of(read, None) == Target(LOCATION, CONTACT)
+
+
+def kept(**changes: Any) -> str:
+    message: dict[str, Any] = json.loads(submission().to_message())
+    message["submission"] |= changes
+    return json.dumps(message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        "7",
+        '"text"',
+        "{}",
+        '{"requestPayload": []}',
+        '{"requestPayload": {}}',
+        '{"requestPayload": {"requestPayload": {}}}',
+        '{"submission": null}',
+        '{"submission": {}}',
+        "[" * 100_000,
+        "9" * 5000,
+        kept(trigger=None),
+        kept(sender=7),
+        kept(request_id=[]),
+        kept(content_type=None),
+        kept(body=None),
+        kept(body="not base64!"),
+        kept(body="YQ"),
+        kept(body="\u00fc"),
+        kept(received_at=None),
+        kept(received_at="1"),
+        kept(received_at=10**400),
+    ],
+)
+def test_any_other_message_is_unreadable(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Submission.from_message(text)
+
+
+def test_an_event_keeps_the_characters_it_came_with() -> None:
+    odd = EVENT | {"detail": {"note": "Grüße \U0001f600", "lone": "\ud800"}}
+    assert Submission.from_event(odd).body.decode("utf-8", "surrogatepass").count("Grüße") == 1
+
+
+def test_an_event_as_large_as_a_body_may_be_fits() -> None:
+    """AWS counts the event as it sends it, without blanks."""
+    detail = EVENT["detail"] | {"amounts": [1] * 125_000}
+    event = json.dumps(EVENT | {"detail": detail}, separators=(",", ":"))
+    assert 250_000 < len(event) <= MAX_BODY_BYTES
+    assert target_of(Submission.from_event(json.loads(event)), None) == EVENT_TARGET
+
+
+def test_an_event_without_an_id_takes_the_doors() -> None:
+    assert Submission.from_event({}, "request-9", 7.0).request_id == "request-9"
+    assert Submission.from_event({}).request_id == ""

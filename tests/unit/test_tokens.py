@@ -1,0 +1,70 @@
+"""The shapes of the secret HighLevelToken."""
+
+import json
+
+import pytest
+
+from highlevel.tokens import TokenError, read_tokens
+from tests.unit.world import LOCATION, NEW_TOKEN, TOKEN
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        TOKEN,
+        f"  {TOKEN}\n",
+        json.dumps(TOKEN),
+        json.dumps({"token": TOKEN}),
+        json.dumps({"token": f" {TOKEN}\n"}),
+        json.dumps({"tokens": {LOCATION: TOKEN}}),
+        json.dumps({"tokens": {"*": TOKEN}}),
+        json.dumps({"tokens": {"*": NEW_TOKEN, LOCATION: TOKEN}}),
+        json.dumps({"tokens": {"*": TOKEN, LOCATION: ""}}),
+        json.dumps({"tokens": {"*": TOKEN, LOCATION: None}}),
+    ],
+)
+def test_each_shape_gives_the_locations_token(secret: str) -> None:
+    assert read_tokens(secret).of(LOCATION) == TOKEN
+
+
+@pytest.mark.parametrize(
+    ("secret", "reason"),
+    [
+        ("", "no_token"),
+        (" \n", "no_token"),
+        ('{"token": ""}', "no_token"),
+        ('{"token": null}', "no_token"),
+        ('{"token": " "}', "no_token"),
+        ('{"tokens": {}}', "no_token"),
+        (json.dumps({"tokens": {"another-location": TOKEN}}), "no_token"),
+        ("{}", "token_malformed"),
+        ("[]", "token_malformed"),
+        (json.dumps([TOKEN]), "token_malformed"),
+        ('{"token": 12345678}', "token_malformed"),
+        ('{"token": ["12345678"]}', "token_malformed"),
+        ('{"tokens": ["12345678"]}', "token_malformed"),
+        ('{"tokens": {"*": 12345678}}', "token_malformed"),
+        (json.dumps({"token": TOKEN, "tokens": {}}), "token_malformed"),
+        (json.dumps({"Token": TOKEN}), "token_malformed"),
+        (f'{{"token": "{TOKEN}"', "token_malformed"),
+        ("[" * 100_000, "token_malformed"),
+        ("null", "token_malformed"),
+        ("short", "token_malformed"),
+        ("x" * 4097, "token_malformed"),
+        (f"Bearer {TOKEN}", "token_malformed"),
+        (f"{TOKEN}\r\nX-Injected: 1", "token_malformed"),
+        (json.dumps({"token": f"{TOKEN}\n\n{TOKEN}"}), "token_malformed"),
+        (json.dumps({"token": TOKEN + "\u00fc"}), "token_malformed"),
+        (json.dumps({"token": TOKEN + "\ud800"}), "token_malformed"),
+        ("\ufeff" + TOKEN, "token_malformed"),
+    ],
+)
+def test_what_no_header_may_carry_is_refused_without_a_word_of_it(secret: str, reason: str) -> None:
+    with pytest.raises(TokenError) as caught:
+        read_tokens(secret).of(LOCATION)
+    assert caught.value.reason == reason
+    assert TOKEN[4:] not in str(caught.value)
+
+
+def test_tokens_do_not_show_in_a_repr() -> None:
+    assert TOKEN not in repr(read_tokens(TOKEN))

@@ -1,0 +1,151 @@
+"""The real parts put together over a local HighLevel; only AWS is a fake."""
+
+import json
+import random
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from create_conversation.circuit_breaker import CircuitBreaker
+from create_conversation.events import EventDoor
+from create_conversation.flow import Flow
+from create_conversation.http import HttpDoor
+from create_conversation.outcome import Outcome
+from create_conversation.queue import Queue
+from create_conversation.quota import Quota
+from create_conversation.records import Records
+from create_conversation.retries import RetryDoor
+from create_conversation.secrets import Secret
+from create_conversation.senders import Target
+from create_conversation.settings import Settings
+from create_conversation.submission import Submission
+from highlevel.client import HighLevel
+from local.highlevel import LocalHighLevel
+from tests.unit.fakes import FakeDynamoDb, FakeSecretsManager, FakeSqs
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "pit-11111111-2222-3333-4444-555555555555"
+NEW_TOKEN = "pit-99999999-8888-7777-6666-555555555555"
+API_SECRET = "api-secret-of-forty-characters-0123456789"
+LOCATION = "ve9EPM428h8vShlRW1KT"
+CONTACT = "ocQHyuzHvysMo5N5VsXc"
+RETRY_URL = "https://sqs.invalid/retry"
+DEAD_LETTER_URL = "https://sqs.invalid/dead-letters"
+CONTEXT = SimpleNamespace(aws_request_id="8d39a5ea-5a7b-4bd4-a0de-0a5d6f6d1c11")
+
+SETTINGS = Settings(
+    highlevel_base_url="http://127.0.0.1:1",
+    highlevel_version="2021-04-15",
+    highlevel_token_arn="HighLevelToken",
+    sender_secrets_arn="SenderSecrets",
+    records_table="Records",
+    retry_queue_url=RETRY_URL,
+    dead_letter_queue_url=DEAD_LETTER_URL,
+    metrics_namespace="unit",
+    location_id=None,
+    give_up_after=72 * 3600.0,
+    backoff_cap=900.0,
+    record_ttl=86400.0,
+)
+
+
+def sample(name: str, directory: str = "events") -> Any:
+    return json.loads((ROOT / directory / f"{name}.json").read_text())
+
+
+def request(location: str | None = LOCATION, contact: str | None = CONTACT) -> dict[str, str]:
+    named = {"locationId": location, "contactId": contact}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def gateway_event(body: str | None = None, *, age: float = 0.0, **headers: str | None) -> dict[str, Any]:
+    """A good POST /conversations as API Gateway took it `age` seconds ago; a header that is None is left out."""
+    event: dict[str, Any] = sample("http_conversation")
+    event["requestContext"]["timeEpoch"] = int(1000 * (time.time() - age))
+    event["headers"]["authorization"] = f"Bearer {API_SECRET}"
+    event["headers"] |= {name.replace("_", "-"): value for name, value in headers.items()}
+    event["headers"] = {name: value for name, value in event["headers"].items() if value is not None}
+    event["body"] = json.dumps(request()) if body is None else body
+    return event
+
+
+def submission(**changes: Any) -> Submission:
+    body = json.dumps(request()).encode()
+    return replace(Submission("http", "api", "request-1", time.time(), "application/json", body), **changes)
+
+
+def sqs_record(message: str, number: int = 1, *, receives: int = 1, age: float = 10.0) -> dict[str, Any]:
+    """A message as Lambda hands it over, `age` seconds after it was sent."""
+    record: dict[str, Any] = sample("retry_batch")["Records"][0]
+    record |= {"messageId": f"message-{number}", "receiptHandle": f"handle-{number}", "body": message}
+    record["attributes"]["ApproximateReceiveCount"] = str(receives)
+    record["attributes"]["SentTimestamp"] = str(int(1000 * (time.time() - age)))
+    return record
+
+
+@dataclass
+class World:
+    """`settings` may be replaced before a door is taken."""
+
+    highlevel: LocalHighLevel
+    settings: Settings = SETTINGS
+    secrets: FakeSecretsManager = field(
+        default_factory=lambda: FakeSecretsManager(
+            HighLevelToken=TOKEN, SenderSecrets=json.dumps({"api": [API_SECRET]})
+        )
+    )
+    dynamodb: FakeDynamoDb = field(default_factory=FakeDynamoDb)
+    sqs: FakeSqs = field(default_factory=FakeSqs)
+
+    def __post_init__(self) -> None:
+        self.token = Secret(self.secrets, "HighLevelToken", 300.0)
+        self.sender_secrets = Secret(self.secrets, "SenderSecrets", 60.0)
+        self.quota = Quota()
+        self.queue = Queue(self.sqs, RETRY_URL, DEAD_LETTER_URL)
+        self.flow = Flow(
+            HighLevel(self.highlevel.url),
+            self.token,
+            Records(self.dynamodb, "Records", 86400.0),
+            CircuitBreaker(),
+            self.quota,
+        )
+
+    @property
+    def http(self) -> HttpDoor:
+        return HttpDoor(self.settings, self.sender_secrets, self.flow, self.queue)
+
+    @property
+    def events(self) -> EventDoor:
+        return EventDoor(self.settings, self.flow, self.queue)
+
+    @property
+    def retries(self) -> RetryDoor:
+        return RetryDoor(self.settings, self.flow, self.queue, random.Random(1))
+
+    def open(self, contact: str = CONTACT, *, location: str = LOCATION, within: float = 3.0, **options: Any) -> Outcome:
+        options = {"attempt_seconds": 2.5} | options
+        return self.flow.open(Target(location, contact), until=time.monotonic() + within, **options)
+
+    def post(self, event: dict[str, Any]) -> dict[str, Any]:
+        return self.http.handle(event, CONTEXT)
+
+    def retry(self, *records: dict[str, Any]) -> list[str]:
+        """The ids of the messages that stay in the queue."""
+        answer = self.retries.handle({"Records": list(records)}, CONTEXT)
+        return sorted(failure["itemIdentifier"] for failure in answer["batchItemFailures"])
+
+    def kept(self) -> list[dict[str, Any]]:
+        return self.sqs.sent(RETRY_URL)
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        return self.sqs.sent(DEAD_LETTER_URL)
+
+    def reasons(self) -> list[str]:
+        return [letter["MessageAttributes"]["reason"]["StringValue"] for letter in self.dead_letters()]
+
+    def waits(self) -> dict[str, int]:
+        """The last visibility of each message that was put off by itself."""
+        calls = self.sqs.named("change_message_visibility")
+        return {call["ReceiptHandle"]: call["VisibilityTimeout"] for call in calls}
