@@ -138,8 +138,8 @@ class Flow:
         )
 
     def _look_up(self, target: Target, effort: Effort) -> dict[str, Any] | None:
-        """The id of a conversation that exists: HighLevel's "already exists" names none. Whoever opened it may have it on
-        record by now; else HighLevel's search. Trouble in looking never changes the outcome: None, then."""
+        """The id of a conversation that exists: HighLevel's "already exists" names none. Whoever opened it may have it
+        on record by now; else HighLevel's search. Trouble in looking never changes the outcome: None, then."""
         try:
             return self._found(target, str(target.contact), effort)
         except SubmissionError:
