@@ -55,7 +55,12 @@ redrive: .tools/operate/ready ## Try dead letters again                         
 
 .PHONY: test
 test: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## All tests                                        [TESTS=tests/unit]
+ifdef TESTS
 	@.venv/bin/pytest $(TESTS)
+else
+	@.venv/bin/pytest tests/unit tests/contract tests/stack/test_noisy_neighbour.py
+	@.venv/bin/pytest tests/stack --ignore tests/stack/test_noisy_neighbour.py --numprocesses 3 --dist loadfile
+endif
 
 .PHONY: check
 check: .venv/ready .tools/sam/ready ## Lint, types, template, locked requirements

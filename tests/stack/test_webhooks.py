@@ -16,7 +16,7 @@ from local.application import Answer, Application
 from local.highlevel import LocalHighLevel
 from local.stack import LocalAws, deploy
 from tests.stack.test_outcomes import dead_letters
-from tests.stack.world import TOKEN, World
+from tests.stack.world import TOKEN, World, eventually
 
 HOME = "homelocation"
 SECRETS: dict[str, str | list[str]] = {
@@ -224,11 +224,12 @@ def test_nobody_else_gets_in(world: World, sender: str, headers: dict[str, str],
     assert not upserts(world, email)
 
 
-def test_a_rotated_secret_is_taken_at_once_and_the_former_one_still(world: World, email: str) -> None:
+def test_a_rotated_secret_is_taken_within_seconds_and_the_former_one_still(world: World, email: str) -> None:
     body = typeform_body(email)
     assert typeform(world, body).status == 200  # the former one is cached now
     world.application.store_sender_secret("typeform", ["a-new-secret", "typeform-secret"])
-    assert typeform(world, body, "a-new-secret").status == 200
+    # At once, unless others were refused just now: a flood of wrong secrets causes a read every ten seconds at most.
+    eventually(lambda: typeform(world, body, "a-new-secret").status == 200, 15)
     assert typeform(world, body, "typeform-secret").status == 200
     assert typeform(world, body, "neither").status == 401
 
