@@ -22,11 +22,11 @@ help: ## This list
 
 .PHONY: run
 run: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## Deploy to a local AWS, send every sample event, show what became of it
-	@exec .tools/local/bin/python -m local.run
+	@PYTHONPATH=functions exec .tools/local/bin/python -m local.run
 
 .PHONY: serve
 serve: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## The same, and stay; prints a curl line to paste
-	@exec .tools/local/bin/python -m local.serve
+	@PYTHONPATH=functions exec .tools/local/bin/python -m local.serve
 
 ##### Deploy and operate
 
@@ -38,6 +38,18 @@ deploy: .tools/sam/ready ## Build and deploy to AWS, no questions asked   [STACK
 .PHONY: token
 token: .tools/operate/ready ## Store HighLevel's token, typed without echo      [STACK=… LOCATION=…]
 	@$(OPERATE) operate.token $(STACK) $(if $(LOCATION),--location '$(LOCATION)')
+
+.PHONY: sender
+sender: .tools/operate/ready ## Make or rotate a sender's secret, print its URL   [STACK=… NAME=typeform GIVEN=1 RETIRE=1]
+	@$(OPERATE) operate.sender $(STACK) '$(NAME)' $(if $(GIVEN),--given) $(if $(RETIRE),--retire)
+
+.PHONY: send
+send: .tools/operate/ready ## Fire a sender's sample, signed                   [STACK=… SENDER=typeform LOCATION=…]
+	@$(OPERATE) operate.send $(STACK) '$(SENDER)' $(if $(LOCATION),--location '$(LOCATION)')
+
+.PHONY: doctor
+doctor: .tools/operate/ready ## What would stop a submission, and what to do     [STACK=… LOCATION=…]
+	@$(OPERATE) operate.doctor $(STACK) $(if $(LOCATION),--location '$(LOCATION)')
 
 .PHONY: logs
 logs: .tools/operate/ready ## The canonical lines, live                       [STACK=… CONTACT=… REQUEST=… REASON=… SINCE=15m]
@@ -67,6 +79,7 @@ check: .venv/ready .tools/sam/ready ## Lint, types, template, locked requirement
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@PYTHONPATH=functions .venv/bin/python -m operate.check_senders
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
 	@.venv/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template template.yaml
 	@$(UV) lock --check --quiet

@@ -16,9 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from create_conversation.senders import load
 from local.application import Answer, Application
 from local.highlevel import LocalHighLevel
 from local.stack import ROOT, LocalAws, LocalAwsError, build, deploy, exit_on_sigterm
+from operate.signing import sign_event
 
 LOCATION = "ve9EPM428h8vShlRW1KT"
 
@@ -39,15 +41,25 @@ SAMPLES = (
     Sample("http_conversation", "the same again: on record, no call", 200, ("existing",)),
     Sample("http_conversation_latin1_base64", "declared charset, base64 from the gateway", 201, ("opened",)),
     Sample("http_deferred", "HighLevel fails: kept, opened by itself", 202, ("deferred", "opened"), True),
-    Sample("http_other_location", "a location that the token does not know", 403, ("rejected",)),
+    Sample("http_other_location", "a location that this stack does not serve", 403, ("rejected",)),
     Sample("http_without_contact", "no contact id", 422, ("invalid",)),
     Sample("http_not_json", "half a body", 400, ("invalid",)),
     Sample("http_urlencoded", "a form's body where JSON was promised", 415, ("invalid",)),
     Sample("http_wrong_secret", "a secret that is none", 401, ("unauthorized",)),
     Sample("http_without_secret", "no secret at all", 401, ("unauthorized",)),
+    Sample("webhook_typeform", "signed; e-mail and phone become a contact", 200, ("opened",)),
+    Sample("webhook_typeform", "the same delivery again", 200, ("existing",)),
+    Sample("webhook_tally", "signed", 200, ("opened",)),
+    Sample("webhook_standard_webhooks", "signed, with id and time", 200, ("opened",)),
+    Sample("webhook_highlevel_workflow", "secret in the URL", 200, ("opened",)),
+    Sample("webhook_token", "secret in a header", 200, ("opened",)),
+    Sample("webhook_token_form", "a form's fields, secret in the URL", 200, ("opened",)),
+    Sample("webhook_highlevel_app", "closed: senders.toml has no app_id", 401, ("unauthorized",)),
     Sample("event_conversation_requested", "an event of the bus", None, ("opened",)),
     Sample("event_without_contact", "an event without contact: a dead letter", None, ("invalid",)),
 )
+
+SENDERS = ("typeform", "tally", "standard-webhooks", "highlevel-workflow", "token")
 
 
 def main() -> int:
@@ -73,8 +85,11 @@ def _run(show: "Screen") -> int:
         with show.step("sam build"):
             built = build()
         with show.step("sam deploy"):
-            application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url}, built=built))
+            parameters = {"HighLevelBaseUrl": highlevel.url, "LocationId": LOCATION}
+            application = Application(aws, deploy(aws, parameters, built=built))
         application.store_token(token)
+        for sender in SENDERS:
+            application.store_sender_secret(sender, _secret_of(sender))
         show.heading()
         failed = 0
         for sample in SAMPLES:
@@ -104,7 +119,15 @@ def _send(
     if sample.highlevel_is_down:
         highlevel.fail("status", status=503, times=1)
     answer = None
-    if "requestContext" in event:
+    if event.get("routeKey") == "POST /webhooks/{sender}":
+        sender = load()[event["pathParameters"]["sender"]]
+        if sender.name in SENDERS:
+            headers, query, signed = sign_event(sender, _secret_of(sender.name), event, time.time())
+        else:
+            headers, query, signed = event["headers"], "", event["body"].encode()
+        answer = application.deliver(sender.name, signed, headers, query)
+        request_id = answer.headers["x-request-id"]
+    elif "requestContext" in event:
         body = event["body"].encode()
         headers = {"content-type": event["headers"]["content-type"]}
         given = event["headers"].get("authorization", "")
@@ -117,6 +140,13 @@ def _send(
     while len(lines := application.lines(request_id=request_id)) < len(sample.outcomes) and time.monotonic() < until:
         time.sleep(0.1)
     return answer, lines
+
+
+def _secret_of(sender: str) -> str:
+    """A secret for this run, of the shape that the sender's own have."""
+    return (
+        f"whsec_{base64.b64encode(sender.encode().ljust(32)).decode()}" if "standard" in sender else f"{sender}-secret"
+    )
 
 
 class Screen:
