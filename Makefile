@@ -32,8 +32,8 @@ serve: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/
 
 .PHONY: deploy
 deploy: .tools/sam/ready ## Build and deploy to AWS, no questions asked   [STACK=… PARAMETERS="LocationId=…"]
-	@$(SAM) build $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
-	@$(SAM) deploy --stack-name $(STACK) $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
+	@$(SAM) build --parameter-overrides Architecture=arm64 $(PARAMETERS)
+	@$(SAM) deploy --stack-name $(STACK) --parameter-overrides Architecture=arm64 $(PARAMETERS)
 
 .PHONY: token
 token: .tools/operate/ready ## Store HighLevel's token, typed without echo      [STACK=… LOCATION=…]

@@ -81,6 +81,7 @@ REASONS = {
     "internal_error": Reason(202, "An internal error occurred"),
     # not stored
     "sender_secrets_unavailable": Reason(503, "The senders' secrets cannot be read now"),
+    "failed": Reason(503, "An internal error occurred"),
     "not_stored": Reason(503, "The submission could not be stored"),
 }
 

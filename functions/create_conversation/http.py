@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from create_conversation import gateway
+from create_conversation import canonical, gateway
 from create_conversation.canonical import Line
 from create_conversation.errors import Deferred, Invalid, NotStored, SubmissionError, Unauthorized
 from create_conversation.flow import Effort, Flow
@@ -53,6 +53,9 @@ class HttpDoor:
             outcome = self._open_for_caller(event, line, answer_by)
         except SubmissionError as error:
             outcome = Outcome.of(error)
+        except Exception as error:  # noqa: BLE001 what raises here, API Gateway would answer without saying to repeat
+            canonical.failure(error)
+            outcome = Outcome.of(NotStored("failed", "Send it again.", MIN_DELAY_SECONDS))
         line.write(outcome, self.settings.metrics_namespace)
         return _answer_caller(outcome, line.request_id)
 
@@ -70,18 +73,23 @@ class HttpDoor:
     def _webhook(self, event: dict[str, Any], line: Line) -> dict[str, Any]:
         answer_by = line.started + gateway.seconds_left(event)
         try:
-            request, sender = self._proved(event, gateway.path_parameter(event, "sender"), answer_by)
-            line.sender = sender.name
-            submissions = _submissions(_submission("webhook", sender, request, line.request_id))
+            return self._take_webhook(event, line, answer_by)
         except SubmissionError as error:
             return self._refuse_webhook(error, line)
+        except Exception as error:  # noqa: BLE001 as above; for HighLevel's webhooks its 500 would be final
+            canonical.failure(error)
+            return self._refuse_webhook(NotStored("failed", "Send it again.", MIN_DELAY_SECONDS), line)
+
+    def _take_webhook(self, event: dict[str, Any], line: Line, answer_by: float) -> dict[str, Any]:
+        """Raises Unauthorized, NotStored, or Invalid for a body that cannot be read."""
+        request, sender = self._proved(event, gateway.path_parameter(event, "sender"), answer_by)
+        line.sender = sender.name
         outcomes: list[str] = []
-        for submission in submissions:
+        for submission in _submissions(_submission("webhook", sender, request, line.request_id)):
+            if time.monotonic() > answer_by:  # a large array: what is done by now is on record when it comes again
+                raise NotStored("not_stored", "Send it again.", MIN_DELAY_SECONDS)
             each = replace(line)
-            try:
-                outcome = self._settle(submission, each, answer_by)
-            except NotStored as error:
-                return self._refuse_webhook(error, each)
+            outcome = self._settle(submission, each, answer_by)
             each.write(outcome, self.settings.metrics_namespace)
             outcomes.append(outcome.name)
         told = min(outcomes, key=GRAVEST_FIRST.index, default="ignored")
@@ -143,6 +151,8 @@ class HttpDoor:
 
     def _open(self, target: Target, answer_by: float, *, need_id: bool = False) -> Outcome:
         until = answer_by - STORE_SECONDS
+        if time.monotonic() >= until:
+            return Outcome.of(Deferred("deadline"))
         effort = Effort(until, HIGHLEVEL_SECONDS)
         try:
             return bounded(lambda: self.flow.open(target, effort, need_id=need_id), until - time.monotonic())

@@ -10,7 +10,7 @@ from typing import Any
 
 from create_conversation import canonical
 from create_conversation.canonical import Line
-from create_conversation.errors import Invalid, NotStored, SubmissionError
+from create_conversation.errors import Deferred, Invalid, NotStored, SubmissionError
 from create_conversation.flow import Effort, Flow
 from create_conversation.mapping import target_of
 from create_conversation.outcome import Outcome
@@ -100,6 +100,9 @@ class RetryDoor:
             unusable = Outcome.of(Invalid("unreadable"))
         except SubmissionError as error:
             unusable = Outcome.of(error)
+        except Exception as error:  # noqa: BLE001 a mistake of ours keeps this message, and no other
+            canonical.failure(error)
+            unusable = Outcome.of(Deferred("internal_error"))
         return _Message(
             record["messageId"],
             record["receiptHandle"],
