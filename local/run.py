@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from nacl.signing import SigningKey
+
 from create_conversation.senders import load
 from local.application import Answer, Application
 from local.highlevel import LocalHighLevel
@@ -51,6 +53,7 @@ SAMPLES = (
     Sample("webhook_typeform", "the same delivery again", 200, ("existing",)),
     Sample("webhook_tally", "signed", 200, ("opened",)),
     Sample("webhook_standard_webhooks", "signed, with id and time", 200, ("opened",)),
+    Sample("webhook_standard_webhooks_v1a", "signed with Ed25519", 200, ("opened",)),
     Sample("webhook_highlevel_workflow", "secret in the URL", 200, ("opened",)),
     Sample("webhook_token", "secret in a header", 200, ("opened",)),
     Sample("webhook_token_form", "a form's fields, secret in the URL", 200, ("opened",)),
@@ -59,6 +62,8 @@ SAMPLES = (
     Sample("event_without_contact", "an event without contact: a dead letter", None, ("invalid",)),
 )
 
+V1A = "standard-webhooks-v1a"
+PRIVATE_KEY = SigningKey.generate()
 SENDERS = ("typeform", "tally", "standard-webhooks", "highlevel-workflow", "token")
 
 
@@ -90,6 +95,7 @@ def _run(show: "Screen") -> int:
         application.store_token(token)
         for sender in SENDERS:
             application.store_sender_secret(sender, _secret_of(sender))
+        application.store_sender_secret(V1A, f"whpk_{base64.b64encode(bytes(PRIVATE_KEY.verify_key)).decode()}")
         show.heading()
         failed = 0
         for sample in SAMPLES:
@@ -121,7 +127,9 @@ def _send(
     answer = None
     if event.get("routeKey") == "POST /webhooks/{sender}":
         sender = load()[event["pathParameters"]["sender"]]
-        if sender.name in SENDERS:
+        if sender.name == V1A:
+            headers, query, signed = _signed_with_ed25519(event)
+        elif sender.name in SENDERS:
             headers, query, signed = sign_event(sender, _secret_of(sender.name), event, time.time())
         else:
             headers, query, signed = event["headers"], "", event["body"].encode()
@@ -140,6 +148,14 @@ def _send(
     while len(lines := application.lines(request_id=request_id)) < len(sample.outcomes) and time.monotonic() < until:
         time.sleep(0.1)
     return answer, lines
+
+
+def _signed_with_ed25519(event: dict[str, Any]) -> tuple[dict[str, str], str, bytes]:
+    """As a sender of Standard Webhooks does that keeps a private key."""
+    body, at, identifier = event["body"].encode(), str(int(time.time())), event["headers"]["webhook-id"]
+    signature = PRIVATE_KEY.sign(f"{identifier}.{at}.".encode() + body).signature
+    signed = {"webhook-timestamp": at, "webhook-signature": f"v1a,{base64.b64encode(signature).decode()}"}
+    return {"content-type": "application/json", "webhook-id": identifier, **signed}, "", body
 
 
 def _secret_of(sender: str) -> str:

@@ -45,10 +45,12 @@ class StackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A deployed stack. `outputs` are the template's; `aws` are the options with which the AWS CLI reaches it."""
+    """A deployed stack. `outputs` and `parameters` are the template's; `aws` are the options with which the AWS CLI
+    reaches it."""
 
     name: str
     outputs: Mapping[str, str]
+    parameters: Mapping[str, str]
     sqs: "SQSClient"
     secrets_manager: "SecretsManagerClient"
     logs: "CloudWatchLogsClient"
@@ -180,7 +182,8 @@ def _connect_local() -> Stack:
         botocore_session=botocore.session.Session(session_vars=nothing),
     )
     try:
-        return _connect(session, name, endpoint, {"ConversationsUrl": url})
+        webhooks = f"{url.rpartition('/')[0]}/webhooks"
+        return _connect(session, name, endpoint, {"ConversationsUrl": url, "WebhooksUrl": webhooks})
     except exceptions.ConnectionError:  # left by a `make serve` that was killed
         raise not_running from None
 
@@ -210,6 +213,7 @@ def _connect(
     return Stack(
         name=name,
         outputs={**outputs, **(instead or {})},
+        parameters={each["ParameterKey"]: each["ParameterValue"] for each in described.get("Parameters", [])},
         sqs=session.client("sqs", config=config, endpoint_url=endpoint),
         secrets_manager=session.client("secretsmanager", config=config, endpoint_url=endpoint),
         logs=session.client("logs", config=config, endpoint_url=endpoint),

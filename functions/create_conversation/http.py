@@ -1,7 +1,6 @@
 """The HTTP doors: `POST /conversations`, whose caller gets the conversation, and `POST /webhooks/{sender}`, whose
 sender only wants to know that it need not send again."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from create_conversation.queue import MIN_DELAY_SECONDS, Queue
 from create_conversation.secrets import Secret, SecretMissing, SecretUnavailable
 from create_conversation.senders import Sender
 from create_conversation.settings import Settings
-from create_conversation.submission import Submission
+from create_conversation.submission import Submission, json_bytes
 from highlevel.client import bounded
 
 HIGHLEVEL_SECONDS = 2.5
@@ -175,9 +174,8 @@ def _submission(trigger: str, sender: Sender, request: Request, request_id: str)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Invalid("unsupported_media_type", "Send the body without Content-Encoding.")
     body = without_secrets(sender, request.body, content_type)
-    return Submission(
-        trigger, sender.name, request_id, time.time(), content_type, body, delivery_id(sender, request) or ""
-    )
+    delivery = delivery_id(sender, request) or ""
+    return Submission(trigger, sender.name, request_id, time.time(), content_type, body, delivery)
 
 
 def _submissions(submission: Submission) -> list[Submission]:
@@ -186,8 +184,7 @@ def _submissions(submission: Submission) -> list[Submission]:
     if not isinstance(payload, list):
         return [submission]
     return [
-        replace(submission, body=json.dumps(each).encode(), content_type="application/json", delivery_id="")
-        for each in payload
+        replace(submission, body=json_bytes(each), content_type="application/json", delivery_id="") for each in payload
     ]
 
 

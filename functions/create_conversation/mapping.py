@@ -6,9 +6,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.message import Message
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote_plus
 
 from jmespath.exceptions import JMESPathError
 
@@ -19,9 +18,10 @@ from create_conversation.submission import MAX_BODY_BYTES, Submission
 FORM = "application/x-www-form-urlencoded"
 MAX_FORM_FIELDS = 1000
 
+_CHARSET = re.compile(r';\s*charset\s*=\s*"?([a-z0-9._:-]{1,40})"?\s*(?:;|$)', re.IGNORECASE)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
-_PHONE = re.compile(r"[+(]?[0-9][0-9 ()./-]{3,30}")
+_PHONE = re.compile(r"[+(]{0,2} ?[0-9][0-9 \u00a0()./\u2010-\u2015-]{3,30}")
 # Text codecs of Python that are no character sets of the web, or cost more than linear time.
 _NO_CHARSETS = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "utf-7", "undefined", "mbcs", "oem"}
 
@@ -39,7 +39,7 @@ class Person:
 @dataclass(frozen=True, slots=True)
 class Target:
     """Whose conversation a submission asks for. Without a `contact` (HighLevel's id) there is a `person` to look up,
-    and `delivery` (sender and id) then tells this delivery from all others."""
+    and `delivery` (sender, location and id) then tells this delivery from all others."""
 
     location: str
     contact: str | None = None
@@ -71,7 +71,7 @@ def target_of(submission: Submission, senders: Mapping[str, Sender], default_loc
     )
     if not (person.email or person.phone):
         raise Invalid("no_contact", _names_missing(sender))
-    return Target(location, None, person, f"{sender.name}#{_delivery(sender, submission, payload)}")
+    return Target(location, None, person, f"{sender.name}#{location}#{_delivery(sender, submission, payload)}")
 
 
 def payload_of(submission: Submission) -> Any:
@@ -86,29 +86,41 @@ def payload_of(submission: Submission) -> Any:
     except UnicodeError:
         raise Invalid("invalid_encoding", "The body is not encoded as its Content-Type says.") from None
     try:
-        return _form(text) if media_type == FORM else json.loads(text)
+        return _form(text, charset) if media_type == FORM else json.loads(text)
     except (ValueError, RecursionError):
         raise Invalid("invalid_json" if media_type != FORM else "invalid_form") from None
 
 
 def without_secrets(sender: Sender, body: bytes, content_type: str) -> bytes:
-    """The body without the members in which this sender's secret may ride. Bodies that cannot be read stay as they are:
-    they are refused, not kept."""
+    """The body without what may be this sender's secret in it, in the same charset and no larger. One that cannot be
+    read stays as it is: it is refused, not kept."""
     names = {place.removeprefix("body:") for place in sender.where if place.startswith("body:")}
     if not names:
         return body
-    if content_type.lower().startswith(FORM):
-        fields = parse_qsl(body.decode("latin-1"), keep_blank_values=True, encoding="latin-1")
-        if not any(name in names for name, _ in fields):
-            return body
-        return urlencode([(name, value) for name, value in fields if name not in names], encoding="latin-1").encode()
     try:
-        payload = json.loads(body)
-    except (ValueError, RecursionError):
+        media_type, charset = _declared(content_type)
+        text = body.decode(charset)
+        if media_type == FORM:
+            # Field by field, so that all others stay as they were.
+            fields = text.split("&")
+            kept = [field for field in fields if _form_name(field, charset) not in names]
+            return body if len(kept) == len(fields) else "&".join(kept).encode(charset.removesuffix("-sig"))
+        payload = json.loads(text)
+    except (Invalid, ValueError, RecursionError):
         return body
-    if not isinstance(payload, dict) or not names & payload.keys():
+    each = payload if isinstance(payload, list) else [payload]
+    if not any(isinstance(one, dict) and names & one.keys() for one in each):
         return body
-    return json.dumps({name: value for name, value in payload.items() if name not in names}).encode()
+    each = [{k: v for k, v in one.items() if k not in names} if isinstance(one, dict) else one for one in each]
+    stripped = each if isinstance(payload, list) else each[0]
+    try:
+        return json.dumps(stripped, ensure_ascii=False, separators=(",", ":")).encode(charset.removesuffix("-sig"))
+    except UnicodeEncodeError:  # escapes in the body stood for what the charset does not have
+        return json.dumps(stripped, separators=(",", ":")).encode(charset.removesuffix("-sig"))
+
+
+def _form_name(field: str, charset: str) -> str:
+    return unquote_plus(field.partition("=")[0], _in_form(charset))
 
 
 def _sender_of(submission: Submission, payload: Any, senders: Mapping[str, Sender]) -> Sender:
@@ -121,14 +133,17 @@ def _sender_of(submission: Submission, payload: Any, senders: Mapping[str, Sende
 
 def _declared(content_type: str) -> tuple[str, str]:
     """Media type and codec of a Content-Type header. Without one: JSON in UTF-8, with or without byte order mark."""
-    header = Message()
-    header["content-type"] = re.sub(r"[^\x20-\x7e]", "?", content_type) or "application/json"
-    media_type = header.get_content_type()
+    media_type, _, parameters = content_type.partition(";")
+    media_type = media_type.strip().lower() or "application/json"
     if media_type not in ("application/json", FORM) and not media_type.endswith("+json"):
         raise Invalid("unsupported_media_type", "Send application/json.")
-    declared = header.get_param("charset", "utf-8")
+    declared = _CHARSET.search(f";{parameters}")
+    if declared is None:
+        if "charset" in parameters.lower():
+            raise Invalid("unsupported_media_type", "The declared charset cannot be read.")
+        return media_type, "utf-8-sig"
     try:
-        charset = codecs.lookup(declared if isinstance(declared, str) else "").name
+        charset = codecs.lookup(declared[1]).name
         if charset in _NO_CHARSETS:
             raise LookupError
         b" ".decode(charset, "ignore")  # LookupError for codecs that make no text of bytes: zip, hex, …
@@ -137,9 +152,15 @@ def _declared(content_type: str) -> tuple[str, str]:
     return media_type, "utf-8-sig" if charset == "utf-8" else charset
 
 
-def _form(text: str) -> dict[str, Any]:
+def _in_form(charset: str) -> str:
+    """The codec of a form's percent-encoded bytes; those of UTF-16 and the like are in UTF-8."""
+    return "utf-8" if charset.startswith(("utf-16", "utf-32", "utf-8")) else charset
+
+
+def _form(text: str, charset: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    for name, value in parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS):
+    pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS, encoding=_in_form(charset))
+    for name, value in pairs:
         if name not in fields:
             fields[name] = value
         elif isinstance(fields[name], list):
@@ -152,13 +173,9 @@ def _form(text: str) -> dict[str, Any]:
 def _found(sender: Sender, field: str, payload: dict[str, Any]) -> Any:
     if field not in sender.paths:
         return None
-    # A form's field may have a name that is no JMESPath, or means something else there: "your-email", "fields[email]".
-    expression = sender.paths[field].expression
-    if expression in payload:
-        return payload[expression]
     try:
         return sender.paths[field].search(payload)
-    except (JMESPathError, ValueError, TypeError, RecursionError):
+    except (JMESPathError, ValueError, TypeError, ArithmeticError, RecursionError):
         return None  # a function of JMESPath met a value of another type
 
 
@@ -186,7 +203,8 @@ def _location(sender: Sender, named: str | None, default: str | None) -> str:
 def _text(sender: Sender, field: str, payload: dict[str, Any], shape: re.Pattern[str]) -> str | None:
     """An e-mail address or phone number (some senders give it as a JSON number); None if it is not shaped like one."""
     value = _found(sender, field, payload)
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**20
+    text = str(value) if is_number else value
     return text.strip() if isinstance(text, str) and shape.fullmatch(text.strip()) else None
 
 
@@ -204,6 +222,8 @@ def _names_missing(sender: Sender) -> str:
 
 def _delivery(sender: Sender, submission: Submission, payload: dict[str, Any]) -> str:
     given = submission.delivery_id or _found(sender, "id", payload)
-    if isinstance(given, str | int) and not isinstance(given, bool) and re.fullmatch(r"[!-~]{1,128}", str(given)):
-        return str(given)
+    if isinstance(given, int) and not isinstance(given, bool) and abs(given) < 10**20:
+        given = str(given)
+    if isinstance(given, str) and re.fullmatch(r"[!-~]{1,128}", given):
+        return given
     return hashlib.sha256(submission.body).hexdigest()

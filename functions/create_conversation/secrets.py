@@ -1,14 +1,17 @@
 """Secrets Manager, read through a cache."""
 
 import time
+from collections import deque
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from create_conversation import canonical
 
-# How soon a failed or forced read may be followed by another: a thousand refused tokens cause a handful of reads.
+# A failed read is not repeated sooner, and so long a window has at most FORCED_READS: a thousand refused tokens, or
+# a flood of wrong senders' secrets, cause a handful of reads.
 GUARD_SECONDS = 10.0
+FORCED_READS = 5
 
 
 class SecretError(Exception):
@@ -33,7 +36,7 @@ class Secret:
         self._text: str | None = None
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
-        self._forced_at = float("-inf")
+        self._forced_at = deque([float("-inf")] * FORCED_READS, maxlen=FORCED_READS)
         self._unreachable = False
 
     def get(self) -> str:
@@ -47,11 +50,11 @@ class Secret:
 
     def newer_than(self, text: str) -> str | None:
         """A text other than this one, which was just refused: the cached one if it differs already, else what a read
-        finds. Forces at most one read in GUARD_SECONDS; None when there is nothing newer. Raises SecretMissing, or
+        finds. Forces FORCED_READS in GUARD_SECONDS at most; None when there is nothing newer. Raises SecretMissing, or
         SecretUnavailable when the last read failed: whether there is a newer one cannot be told now."""
         now = time.monotonic()
-        if self._text == text and now - self._forced_at > GUARD_SECONDS:
-            self._forced_at = now
+        if self._text == text and now - self._forced_at[0] > GUARD_SECONDS:
+            self._forced_at.append(now)
             self._read(now)
         if self._text != text:
             return self._text

@@ -11,6 +11,8 @@ from typing import Any
 import jmespath
 from jmespath.exceptions import JMESPathError
 
+from create_conversation.keys import ed25519_key
+
 FUNCTIONS = Path(__file__).resolve().parent.parent
 FIELDS = ("location_id", "contact_id", "email", "phone", "first_name", "last_name")
 
@@ -122,6 +124,19 @@ def _sender(file: str, name: str, entry: dict[str, Any]) -> Sender:
     for part, key in (("{ts}", "ts"), ("{id}", "id")):
         if part in entry.get("signed", "") and not entry.get(key):
             raise wrong(key, f"is missing; signed holds {part}")
+    if "{id}" in entry.get("signed", "") and not entry["id"].startswith("header:"):
+        raise wrong("id", "must be header:<name>; signed holds {id}")
+    if entry.get("ts", "").startswith("kv:") and entry.get("sig_format") != "kv":
+        raise wrong("ts", 'can be kv:<label> only with sig_format = "kv"')
+    if "{ts}" in entry.get("signed", "") and entry["ts"].startswith("json:"):
+        raise wrong("ts", "must be header:<name> or kv:<label>; signed holds {ts}")
+    if entry.get("prefix") and entry.get("sig_format", "plain") != "plain":
+        raise wrong("prefix", "is only for sig_format plain")
+    for public_key in entry.get("public_keys", ()):
+        if ed25519_key(public_key, entry["key_format"]) is None:
+            raise wrong("public_keys", f"must be Ed25519 keys, as key_format {entry['key_format']} has them")
+    if name == "event" and (scheme != "event" or entry.keys() & {"source", "detail_type"}):
+        raise wrong("scheme", "the entry event maps all events that no other one does: no source, no detail_type")
     if entry.get("sig_format", "plain") != "plain" and not entry.get("sig_label"):
         raise wrong("sig_label", f"is missing; sig_format {entry['sig_format']} needs it")
     if not any(entry.get(path) for path in ("contact_id", "email", "phone")):
@@ -174,4 +189,5 @@ def _check_value(key: str, value: Any, scheme: str, wrong: Any) -> None:
         try:
             jmespath.compile(value.removeprefix("json:") if key == "id" else value)
         except JMESPathError as error:
-            raise wrong(key, f"is not JMESPath: {str(error).splitlines()[0]}") from None
+            quoted = f"""'"{value}"'"""
+            raise wrong(key, f"is not JMESPath: {str(error).splitlines()[0]} A field of that name? {quoted}") from None

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 MAX_BODY_BYTES = 256 * 1024
@@ -23,7 +23,7 @@ class Submission:
     request_id: str
     received_at: float
     content_type: str
-    body: bytes
+    body: bytes = field(repr=False)
     delivery_id: str = ""
 
     def to_message(self) -> str:
@@ -80,6 +80,10 @@ class Submission:
     def from_event(cls, event: dict[str, Any], request_id: str = "", received_at: float = 0.0) -> "Submission":
         """An EventBridge event, kept whole."""
         request_id = request_id or str(event.get("id", ""))
-        # Not escaped to ASCII: that could make six bytes of one, and a message has an upper limit.
-        body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-        return cls("event", "event", request_id, received_at, "application/json", body)
+        return cls("event", "event", request_id, received_at, "application/json", json_bytes(event))
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON in UTF-8, no larger than it came: in ASCII it could have six times the bytes, and a message has a limit. A
+    lone surrogate, which has no bytes, is escaped."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")

@@ -18,6 +18,7 @@ from highlevel import __version__
 from highlevel.verdict import Answer, Verdict, found_conversation, upsert_verdict, verdict
 
 DEFAULT_BASE_URL = "https://services.leadconnectorhq.com"
+CONTACTS_VERSION = "2021-07-28"  # the only one that HighLevel documents for its contacts
 IDLE_SECONDS = 20.0
 MAX_BODY_BYTES = 1 << 20
 
@@ -25,8 +26,8 @@ MAX_BODY_BYTES = 1 << 20
 class HighLevel:
     """HighLevel's API at `base_url` (scheme and host; plain http only to a loopback address, else ValueError).
 
-    `version` is the value of the `Version` header. One instance serves all threads and locations; it opens no
-    connection before the first call.
+    `version` is the value of the `Version` header for conversations. One instance serves all threads and locations; it
+    opens no connection before the first call.
     """
 
     def __init__(self, base_url: str = DEFAULT_BASE_URL, version: str = "2021-04-15") -> None:
@@ -37,26 +38,27 @@ class HighLevel:
         """`POST /conversations/` (the slash matters: without it, 404). The verdict comes after `within` seconds at
         the latest; whether a call cut off then was carried out is unknown, and a second create is harmless."""
         body = json.dumps({"locationId": location, "contactId": contact}).encode()
-        return verdict(self._call("POST", "/conversations/", token, body, within), location, contact)
+        return verdict(self.call("POST", "/conversations/", token, body, within), location, contact)
 
     def find_conversation(self, token: str, location: str, contact: str, *, within: float) -> dict[str, Any] | None:
         """`GET /conversations/search`: the contact's conversation as `{id, contactId, locationId}`, or None when the
         search, which lags and needs another scope, does not show it within that many seconds."""
         query = urlencode({"locationId": location, "contactId": contact})
         return found_conversation(
-            self._call("GET", f"/conversations/search?{query}", token, None, within), location, contact
+            self.call("GET", f"/conversations/search?{query}", token, None, within), location, contact
         )
 
     def upsert_contact(self, token: str, location: str, details: Mapping[str, str], *, within: float) -> Verdict:
         """`POST /contacts/upsert` with `details` (email, phone, firstName, lastName): the verdict `found` names the
         contact, new or not. Never send tags: they would replace all of the contact's."""
         body = json.dumps({"locationId": location, **details}).encode()
-        return upsert_verdict(self._call("POST", "/contacts/upsert", token, body, within), location)
+        return upsert_verdict(self.call("POST", "/contacts/upsert", token, body, within), location)
 
-    def _call(self, method: str, path: str, token: str, body: bytes | None, within: float) -> Answer | Exception:
+    def call(self, method: str, path: str, token: str, body: bytes | None, within: float) -> Answer | Exception:
+        """One call with our headers: the answer, or urllib3's exception, after `within` seconds at the latest."""
         headers = {
             "Authorization": f"Bearer {token}",
-            "Version": self._version,
+            "Version": CONTACTS_VERSION if path.startswith("/contacts/") else self._version,
             "Accept": "application/json",  # without it HighLevel answers an empty 404
             "User-Agent": f"highlevel-conversations/{__version__}",  # a library's default one is blocked at the edge
         }

@@ -24,13 +24,45 @@ from local.stack import build
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".tools/runtime/bin/python"
-MAX_ZIPPED_BYTES = 1_500_000
+MAX_ZIPPED_BYTES = 3_000_000
 ARN = "arn:aws:lambda:eu-central-1:123456789012:function:highlevel-conversations"
 INVOCATION = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 TOKEN = "pit-11111111-2222-3333-4444-555555555555"
 API_SECRET = "api-secret-of-forty-characters-0123456789"
 SECRETS = {"arn:token": TOKEN, "arn:senders": json.dumps({"api": API_SECRET})}
 LOCATION, CONTACT = "ve9EPM428h8vShlRW1KT", "ocQHyuzHvysMo5N5VsXc"
+SETTINGS = {
+    "HIGHLEVEL_BASE_URL": "http://127.0.0.1:1",
+    "HIGHLEVEL_VERSION": "2021-04-15",
+    "HIGHLEVEL_TOKEN_ARN": "arn:token",
+    "SENDER_SECRETS_ARN": "arn:senders",
+    "RECORDS_TABLE": "Records",
+    "RETRY_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/retry",
+    "DEAD_LETTER_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/dead-letters",
+    "METRICS_NAMESPACE": "highlevel-conversations",
+    "LOCATION_ID": "",
+    "GIVE_UP_AFTER_HOURS": "72",
+    "BACKOFF_CAP_SECONDS": "900",
+    "RECORD_TTL_SECONDS": "86400",
+}
+# What Lambda itself sets.
+RESERVED = {
+    "PATH": os.defpath,
+    "LANG": "en_US.UTF-8",
+    "TZ": ":UTC",
+    "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's disk cannot be written to
+    "_HANDLER": "create_conversation.app.handler",
+    "AWS_LAMBDA_FUNCTION_NAME": "highlevel-conversations",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+    "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+    "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+    "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
+    "AWS_REGION": "eu-central-1",
+    "AWS_DEFAULT_REGION": "eu-central-1",
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "AWS_SESSION_TOKEN": "session-token",
+}
 EVENT = json.loads((ROOT / "events/http_conversation.json").read_text())
 
 pytestmark = pytest.mark.skipif(
@@ -51,12 +83,14 @@ def names(artifact: Path) -> list[str]:
 
 
 def test_the_artifact_holds_the_function_and_its_requirements_only(artifact: Path) -> None:
-    required = {"aws_lambda_powertools", "jmespath", "typing_extensions", "urllib3"}
+    required = {"aws_lambda_powertools", "cffi", "jmespath", "nacl", "pycparser", "typing_extensions", "urllib3"}
     packages = {path.name for path in artifact.iterdir() if "-" not in path.name}
     assert packages - {f"{name}.py" for name in required} - required == {
         "create_conversation",
         "highlevel",
+        "presets.toml",
         "requirements.txt",
+        "senders.toml",
     }
     sources = {path.relative_to(ROOT / "functions").as_posix() for path in (ROOT / "functions").rglob("*.py")}
     assert sources <= set(names(artifact))
@@ -78,6 +112,49 @@ def test_nothing_is_beside_the_artifact_but_what_lambda_has() -> None:
     installed = {path.name.split("-")[0] for path in packages.glob("*.dist-info")}
     boto3 = {"boto3", "botocore", "jmespath", "python_dateutil", "s3transfer", "six", "urllib3"}
     assert installed == boto3 | {"awslambdaric", "simplejson", "snapshot_restore_py"}
+
+
+def environment_of(artifact: Path) -> dict[str, str]:
+    return RESERVED | SETTINGS | {"PYTHONPATH": str(artifact), "LAMBDA_TASK_ROOT": str(artifact)}
+
+
+def run(artifact: Path, code: str) -> str:
+    """What that code prints, run where the function runs."""
+    done = subprocess.run(
+        [str(PYTHON), "-c", code],
+        cwd=artifact,
+        env=environment_of(artifact),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_it_starts_without_what_few_senders_need(artifact: Path) -> None:
+    loaded = run(artifact, "import sys, create_conversation.app; print(*sys.modules)").split()
+    assert {"create_conversation.proof", "urllib3"} <= set(loaded)
+    assert not {"nacl", "cffi", "_cffi_backend", "pycparser", "cryptography", "boto3"} & set(loaded)
+
+
+def test_it_verifies_ed25519(artifact: Path) -> None:
+    """The library is a binary one: built for the architecture that it runs on."""
+    code = """
+import base64
+from nacl.signing import SigningKey
+from create_conversation.proof import Request, is_proved
+from create_conversation.senders import Sender
+key = SigningKey.generate()
+public = "whpk_" + base64.b64encode(bytes(key.verify_key)).decode()
+sender = Sender("own", "pubkey", sig_header="signature", key_format="whpk_base64", public_keys=(public,))
+signature = base64.b64encode(key.sign(b"body").signature).decode()
+for body in (b"body", b"another"):
+    print(is_proved(sender, Request({"signature": signature}, "", body), (), 0.0))
+"""
+    assert run(artifact, code).split() == ["True", "False"]
 
 
 # Under the runtime client
@@ -202,45 +279,15 @@ def start(artifact: Path) -> Iterator[Callable[..., Function]]:
         def start_function(**environment: str) -> Function:
             runtime, aws = RuntimeApi(), Aws()
             highlevel = stack.enter_context(LocalHighLevel(tokens={TOKEN: "*"}))
-            settings = {
+            own = {
                 "HIGHLEVEL_BASE_URL": highlevel.url,
-                "HIGHLEVEL_VERSION": "2021-04-15",
-                "HIGHLEVEL_TOKEN_ARN": "arn:token",
-                "SENDER_SECRETS_ARN": "arn:senders",
-                "RECORDS_TABLE": "Records",
-                "RETRY_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/retry",
-                "DEAD_LETTER_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/dead-letters",
-                "METRICS_NAMESPACE": "highlevel-conversations",
-                "LOCATION_ID": "",
-                "GIVE_UP_AFTER_HOURS": "72",
-                "BACKOFF_CAP_SECONDS": "900",
-                "RECORD_TTL_SECONDS": "86400",
-            }
-            reserved = {
-                "PATH": os.defpath,
-                "LANG": "en_US.UTF-8",
-                "TZ": ":UTC",
-                "PYTHONPATH": str(artifact),
-                "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's disk cannot be written to
-                "LAMBDA_TASK_ROOT": str(artifact),
-                "_HANDLER": "create_conversation.app.handler",
                 "AWS_LAMBDA_RUNTIME_API": stack.enter_context(Server(runtime.answer)).address,
                 "AWS_ENDPOINT_URL": f"http://{stack.enter_context(Server(aws.answer)).address}",
-                "AWS_LAMBDA_FUNCTION_NAME": "highlevel-conversations",
-                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
-                "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-                "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-                "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
-                "AWS_REGION": "eu-central-1",
-                "AWS_DEFAULT_REGION": "eu-central-1",
-                "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-                "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-                "AWS_SESSION_TOKEN": "session-token",
             }
             process = subprocess.Popen(
                 [PYTHON, "-u", "-m", "awslambdaric", "create_conversation.app.handler"],
                 cwd=artifact,
-                env=reserved | settings | environment,
+                env=environment_of(artifact) | own | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

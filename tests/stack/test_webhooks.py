@@ -90,6 +90,8 @@ def test_a_form_with_an_email_only(world: World, email: str) -> None:
     assert upserts(world, email) == [
         {"locationId": HOME, "email": email, "phone": "+1 555 0100", "firstName": "Jane", "lastName": "Doe"}
     ]
+    [call] = [call for call in world.highlevel.calls if call.path == "/contacts/upsert" and email.encode() in call.body]
+    assert call.headers["version"] == "2021-07-28"  # documented for contacts; conversations have another
     logged = "\n".join(world.application.stack.log_lines())
     assert not re.search(f"{email}|555|Jane|Doe|token-secret", logged)
 

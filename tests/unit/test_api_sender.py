@@ -1,4 +1,4 @@
-"""Who gets in, and whose conversation a body asks for."""
+"""The sender `api` (and `event`), as presets.toml has it: who gets in, and whose conversation a body asks for."""
 
 import codecs
 import json
@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from create_conversation.errors import Invalid, Rejected, SubmissionError
-from create_conversation.senders import Target, bearer_is_known, secrets_of, target_of
+from create_conversation.mapping import Target, target_of
+from create_conversation.proof import Request, is_proved, secrets_of
 from create_conversation.submission import MAX_BODY_BYTES
-from tests.unit.world import CONTACT, LOCATION, request, submission
+from tests.unit.world import CONTACT, LOCATION, SENDERS, request, submission
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,11 @@ from tests.unit.world import CONTACT, LOCATION, request, submission
 )
 def test_a_sender_has_the_secrets_that_are_there_in_the_promised_shape(text: str, secrets: tuple[str, ...]) -> None:
     assert secrets_of(text, "api") == secrets
+
+
+def bearer_is_known(header: str | None, secrets: tuple[str, ...]) -> bool:
+    headers = {} if header is None else {"authorization": header}
+    return is_proved(SENDERS["api"], Request(headers, "", b""), secrets, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +105,7 @@ def test_a_secret_beyond_ascii_is_compared_like_any_other(secret: str) -> None:
 
 def target(body: Any, content_type: str = "application/json", default: str | None = None, **changes: Any) -> Target:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return target_of(submission(body=raw, content_type=content_type, **changes), default)
+    return target_of(submission(body=raw, content_type=content_type, **changes), SENDERS, default)
 
 
 GOOD = Target(LOCATION, CONTACT)
@@ -288,14 +294,26 @@ def test_a_body_may_have_256_kib_and_not_a_byte_more() -> None:
 
 
 def test_an_event_names_them_in_its_detail() -> None:
-    assert target({"detail": request(), "locationId": "x"}, trigger="event") == GOOD
+    assert target({"detail": request(), "locationId": "x"}, trigger="event", sender="event") == GOOD
 
 
-@pytest.mark.parametrize("event", [{}, {"detail": None}, {"detail": []}, {"detail": "text"}, [], None])
-def test_an_event_without_a_detail_object_is_invalid(event: object) -> None:
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        ({}, "no_location"),
+        ({"detail": None}, "no_location"),
+        ({"detail": []}, "no_location"),
+        ({"detail": "text"}, "no_location"),
+        ([], "invalid_body"),
+        (None, "invalid_body"),
+    ],
+)
+def test_an_event_without_a_detail_object_is_invalid(event: object, reason: str) -> None:
     with pytest.raises(Invalid) as caught:
-        target(event, trigger="event")
-    assert caught.value.reason == "invalid_body"
+        target(event, trigger="event", sender="event")
+    assert caught.value.reason == reason
+    with pytest.raises(Invalid):
+        target(event, default=LOCATION, trigger="event", sender="event")
 
 
 def test_no_refusal_repeats_what_the_body_held() -> None:

@@ -9,6 +9,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from create_conversation import canonical
 from create_conversation.canonical import Line
+from create_conversation.mapping import Person, Target
 from create_conversation.outcome import Outcome
 from highlevel.verdict import RateLimit, Verdict
 from tests.unit.conftest import Log
@@ -20,12 +21,14 @@ from tests.unit.world import (
     LOCATION,
     NEW_TOKEN,
     TOKEN,
+    TOKEN_SECRET,
     World,
     gateway_event,
     request,
     sample,
     sqs_record,
     submission,
+    webhook_event,
 )
 
 FIELDS = {
@@ -67,6 +70,18 @@ def test_a_deferred_submission_tells_why(log: Log) -> None:
     line = log.line
     assert (line["outcome"], line["reason"], line["upstream_status"]) == ("deferred", "rate_limited", 429)
     assert (line["upstream_trace_id"], line["rate_limit_remaining"], line["upstream_ms"]) == ("trace-1", 0, 7)
+
+
+def test_a_contact_that_had_to_be_looked_up_is_told_and_the_person_is_not(log: Log) -> None:
+    person = Person("ada@example.com", "+15550100", "Ada", "Byron")
+    target = Target(LOCATION, None, person, "typeform#delivery-1")
+    line = Line("webhook", "request-1", "typeform", target)
+    line.write(Outcome("deferred", "upstream_error"), "ns")
+    line.write(Outcome("opened", contact=CONTACT), "ns")
+    assert [written.get("contact_id") for written in log.lines] == [None, CONTACT]
+    assert {written["location_id"] for written in log.lines} == {LOCATION}
+    for private in ("ada@example.com", "+15550100", "Ada", "Byron"):
+        assert private not in log.text + repr(line) + repr(target)
 
 
 def test_only_the_first_line_is_of_a_cold_start(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +128,14 @@ def test_each_ending_writes_one_line_and_one_metric(world: World, log: Log, outc
     assert metric.keys() == {"_aws", *dimensions, *units}
 
 
+def test_an_ignored_webhook_writes_one_line_and_one_metric(world: World, log: Log) -> None:
+    other = json.dumps({"event_type": "form_abandoned"}).encode()
+    world.retry(sqs_record(submission(trigger="webhook", sender="typeform", body=other).to_message()))
+    assert (log.line["outcome"], log.line["reason"], log.line["sender"]) == ("ignored", "other_event", "typeform")
+    (metric,) = log.metrics
+    assert metric["outcome"] == "ignored"
+
+
 def test_no_line_is_more_than_one_line(log: Log) -> None:
     Line("http", "a\nb", "c\r\nd").write(Outcome("opened"), "ns")
     assert log.line["request_id"] == "a\nb"
@@ -146,6 +169,10 @@ def test_at_debug_no_secret_and_no_person_is_logged(world: World, log: Log, debu
         world.post(gateway_event(body))
         world.events.handle(sample("event_conversation_requested") | {"detail": json.loads(body)}, CONTEXT)
         world.retry(sqs_record(submission(body=body.encode()).to_message()))
+        somebody = json.dumps({"locationId": LOCATION, "token": TOKEN_SECRET} | PERSON)
+        world.post(webhook_event(somebody, secret=None))
+        world.post(webhook_event(f"[{somebody}]"))
+        world.retry(sqs_record(submission(sender="token", trigger="webhook", body=somebody.encode()).to_message()))
     world.post(gateway_event(person, authorization=f"Basic {API_SECRET}"))
     world.post(gateway_event(person, authorization=f"Bearer {API_SECRET}x"))
     world.post(gateway_event(person[:-1]))
@@ -155,7 +182,7 @@ def test_at_debug_no_secret_and_no_person_is_logged(world: World, log: Log, debu
         world.post(gateway_event(person))
     written = log.text + debug.text
     assert "submission" in written
-    for forbidden in (TOKEN, NEW_TOKEN, API_SECRET, "Authorization", "authorization", *PERSON.values()):
+    for forbidden in (TOKEN, NEW_TOKEN, API_SECRET, TOKEN_SECRET, "Authorization", "authorization", *PERSON.values()):
         assert forbidden not in written
 
 

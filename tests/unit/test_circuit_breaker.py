@@ -1,10 +1,13 @@
-"""A HighLevel that is down is left alone for a while."""
+"""A HighLevel that is down is left alone for a while; a location that is, alone."""
 
 import pytest
 
 from create_conversation import circuit_breaker as module
 from create_conversation.circuit_breaker import FAILURES, OPEN_SECONDS, WITHIN_SECONDS, CircuitBreaker
 from tests.unit.fakes import Clock
+
+# Failures of more than one location are HighLevel's own.
+PLACES = ("loc-1", "loc-2")
 
 
 @pytest.fixture
@@ -14,40 +17,77 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def fail(breaker: CircuitBreaker, clock: Clock, times: int = FAILURES, every: float = 1.0) -> None:
-    for _ in range(times):
+def fail(
+    breaker: CircuitBreaker,
+    clock: Clock,
+    times: int = FAILURES,
+    every: float = 1.0,
+    locations: tuple[str, ...] = PLACES,
+) -> None:
+    """Failures of the locations by turns."""
+    for number in range(times):
         clock.now += every
-        breaker.record(failed=True)
+        breaker.record(locations[number % len(locations)], failed=True)
 
 
-def test_it_opens_after_five_failures_and_closes_after_five_seconds(clock: Clock) -> None:
+def waits(breaker: CircuitBreaker, *locations: str) -> list[float]:
+    return [breaker.wait(location) for location in locations]
+
+
+@pytest.mark.parametrize("locations", [PLACES, ("loc-1",)])
+def test_it_opens_after_five_failures_and_closes_after_five_seconds(clock: Clock, locations: tuple[str, ...]) -> None:
     breaker = CircuitBreaker()
-    fail(breaker, clock, FAILURES - 1)
-    assert breaker.wait() == 0
-    fail(breaker, clock, 1)
-    assert breaker.wait() == OPEN_SECONDS == 5
+    fail(breaker, clock, FAILURES - 1, locations=locations)
+    assert breaker.wait("loc-1") == 0
+    fail(breaker, clock, 1, locations=locations)
+    assert breaker.wait("loc-1") == OPEN_SECONDS == 5
     clock.now += OPEN_SECONDS
-    assert breaker.wait() == 0
+    assert breaker.wait("loc-1") == 0
 
 
-def test_one_success_starts_the_count_anew(clock: Clock) -> None:
+@pytest.mark.parametrize("succeeds", ["loc-1", "another"])
+def test_one_success_starts_the_count_anew(clock: Clock, succeeds: str) -> None:
     breaker = CircuitBreaker()
     fail(breaker, clock, FAILURES - 1)
-    breaker.record(failed=False)
+    breaker.record(succeeds, failed=False)
     fail(breaker, clock, FAILURES - 1)
-    assert breaker.wait() == 0
+    assert waits(breaker, *PLACES) == [0, 0]
 
 
-def test_failures_spread_over_a_longer_time_do_not_open_it(clock: Clock) -> None:
+@pytest.mark.parametrize("locations", [PLACES, ("loc-1",)])
+def test_failures_spread_over_a_longer_time_do_not_open_it(clock: Clock, locations: tuple[str, ...]) -> None:
     breaker = CircuitBreaker()
-    fail(breaker, clock, 50, every=WITHIN_SECONDS / (FAILURES - 1) + 0.1)
-    assert breaker.wait() == 0
+    fail(breaker, clock, 50, every=WITHIN_SECONDS / (FAILURES - 1) + 0.1, locations=locations)
+    assert waits(breaker, *PLACES) == [0, 0]
 
 
-def test_it_opens_again_while_highlevel_stays_down(clock: Clock) -> None:
+@pytest.mark.parametrize("locations", [PLACES, ("loc-1",)])
+def test_it_opens_again_while_highlevel_stays_down(clock: Clock, locations: tuple[str, ...]) -> None:
     breaker = CircuitBreaker()
     for _ in range(3):
-        fail(breaker, clock, every=0.1)
-        assert breaker.wait() > 0
+        fail(breaker, clock, every=0.1, locations=locations)
+        assert breaker.wait("loc-1") > 0
         clock.now += OPEN_SECONDS
-        assert breaker.wait() == 0
+        assert breaker.wait("loc-1") == 0
+
+
+def test_a_sick_location_is_left_alone_and_no_other(clock: Clock) -> None:
+    breaker = CircuitBreaker()
+    fail(breaker, clock, locations=("sick",))
+    assert waits(breaker, "sick", "another") == [OPEN_SECONDS, 0]
+
+
+@pytest.mark.parametrize("place", range(FAILURES))
+def test_one_failure_of_another_location_opens_it_for_all(clock: Clock, place: int) -> None:
+    breaker = CircuitBreaker()
+    locations = ["sick"] * FAILURES
+    locations[place] = "another"
+    fail(breaker, clock, locations=tuple(locations))
+    assert waits(breaker, "sick", "another", "never seen") == [OPEN_SECONDS] * 3
+
+
+def test_open_for_one_location_it_still_opens_for_all(clock: Clock) -> None:
+    breaker = CircuitBreaker()
+    fail(breaker, clock, every=0.1, locations=("sick",))
+    fail(breaker, clock, every=0.1)
+    assert waits(breaker, "sick", "never seen") == [OPEN_SECONDS] * 2

@@ -3,17 +3,19 @@
 import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from create_conversation.errors import NotStored
-from create_conversation.senders import target_of
+from create_conversation.mapping import target_of
+from create_conversation.senders import FUNCTIONS, Sender, load
 from create_conversation.submission import Submission
 from highlevel.client import HighLevel
 from tests.unit.conftest import Log
-from tests.unit.world import CONTEXT, TOKEN, World, sample
+from tests.unit.world import CONTEXT, SENDERS, TOKEN, World, sample
 
 EVENT = sample("event_conversation_requested")
 LOCATION, CONTACT = EVENT["detail"]["locationId"], EVENT["detail"]["contactId"]
@@ -46,7 +48,7 @@ def test_deferred_is_kept_for_another_try(world: World, log: Log) -> None:
     assert message["MessageGroupId"] == LOCATION
     kept = Submission.from_message(message["MessageBody"])
     assert json.loads(kept.body) == EVENT
-    assert target_of(kept, None).contact == CONTACT
+    assert target_of(kept, SENDERS, None).contact == CONTACT
     assert (log.line["outcome"], log.line["reason"]) == ("deferred", "upstream_error")
 
 
@@ -58,10 +60,10 @@ def test_deferred_is_kept_for_another_try(world: World, log: Log) -> None:
         (sample("event_without_contact"), "no_contact", None),
         (changed(detail={"contactId": CONTACT}), "no_location", None),
         (changed(detail={"locationId": "a b", "contactId": CONTACT}), "invalid_body", None),
-        (changed(detail=None), "invalid_body", None),
-        (changed(detail=[]), "invalid_body", None),
-        (changed(detail={"note": "\ud800"}), "invalid_encoding", None),
-        ({}, "invalid_body", None),
+        (changed(detail=None), "no_location", None),
+        (changed(detail=[]), "no_location", None),
+        (changed(detail={"note": "\ud800"}), "no_location", None),
+        ({}, "no_location", None),
     ],
 )
 def test_what_a_person_must_mend_is_a_dead_letter(
@@ -83,6 +85,45 @@ def test_another_location_than_the_stacks_is_a_dead_letter(world: World) -> None
     world.events.handle(EVENT, CONTEXT)
     assert world.reasons() == ["location_not_allowed"]
     assert world.highlevel.calls == []
+
+
+def test_an_event_that_knows_only_a_person_opens_theirs(world: World, log: Log) -> None:
+    detail = {"locationId": LOCATION, "email": "jane@example.com", "firstName": "Jane"}
+    for _ in range(2):
+        world.events.handle(changed(detail=detail), CONTEXT)
+    ((_, contact),) = world.highlevel.conversations
+    assert world.highlevel.contacts[contact]["firstName"] == "Jane"
+    assert [line["outcome"] for line in log.lines] == ["opened", "existing"]
+    assert {line["contact_id"] for line in log.lines} == {contact}
+    assert "jane@example.com" not in log.text
+
+
+def own_senders(folder: Path, text: str) -> dict[str, Sender]:
+    """The presets with these entries in senders.toml."""
+    (folder / "presets.toml").write_bytes((FUNCTIONS / "presets.toml").read_bytes())
+    (folder / "senders.toml").write_text(text)
+    return load(folder)
+
+
+OWN = """
+[our-app]
+scheme = "event"
+source = "our.app"
+when = "detail.kind == 'signup'"
+location_id = "detail.place"
+contact_id = "detail.customer"
+"""
+
+
+def test_an_event_of_another_kind_is_ignored(world: World, log: Log, tmp_path: Path) -> None:
+    world.senders = own_senders(tmp_path, OWN)
+    detail = {"place": LOCATION, "customer": CONTACT}
+    world.events.handle(changed(source="our.app", detail=detail | {"kind": "payment"}), CONTEXT)
+    assert (log.line["outcome"], log.line["reason"], log.line["sender"]) == ("ignored", "other_event", "our-app")
+    assert world.sqs.calls == []
+    assert world.highlevel.calls == []
+    world.events.handle(changed(source="our.app", detail=detail | {"kind": "signup"}), CONTEXT)
+    assert (LOCATION, CONTACT) in world.highlevel.conversations
 
 
 @pytest.mark.parametrize("status", [503, 422])

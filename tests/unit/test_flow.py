@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from create_conversation.circuit_breaker import FAILURES
+from create_conversation.mapping import Person, Target
 from create_conversation.outcome import Outcome
 from highlevel.client import HighLevel
 from local.highlevel import Limits
@@ -362,6 +363,23 @@ def test_a_highlevel_that_is_down_is_left_alone(world: World, fault: dict[str, A
     assert len(world.highlevel.calls) == FAILURES
 
 
+def test_a_location_that_fails_alone_is_left_alone_alone(world: World) -> None:
+    world.highlevel.fail(kind="status", status=503, location="sick")
+    for number in range(FAILURES):
+        assert world.open(f"contact-{number}", location="sick").reason == "upstream_error"
+    assert world.open(location="sick").reason == "breaker_open"
+    assert world.open().name == "opened"
+
+
+def test_a_highlevel_that_fails_for_several_locations_is_left_alone_for_all(world: World) -> None:
+    world.highlevel.fail(kind="status", status=503)
+    for number in range(FAILURES):
+        assert world.open(location=f"loc-{number % 2}").reason == "upstream_error"
+    world.highlevel.heal()
+    assert world.open(location="never-seen").reason == "breaker_open"
+    assert len(world.highlevel.calls) == FAILURES
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -400,6 +418,179 @@ def test_the_last_calls_of_a_window_are_left_to_callers_who_wait(world: World) -
     world.open("contact-1")
     assert world.open("contact-2", in_background=True).reason == "quota_exhausted"
     assert world.open("contact-2").name == "opened"
+
+
+# Somebody whose contact id is not known
+
+UPSERT = "/contacts/upsert"
+PERSON = Person("jane@example.com", "+15555550100", "Jane", "Doe")
+JANE = Target(LOCATION, None, PERSON, "typeform#delivery-1")
+
+
+def jane(world: World) -> str:
+    """The id of her contact, the only one."""
+    (contact,) = world.highlevel.contacts
+    return contact
+
+
+def details(world: World) -> list[dict[str, Any]]:
+    """What each upsert told HighLevel."""
+    return [json.loads(call.body) for call in world.highlevel.calls if call.path == UPSERT]
+
+
+def test_a_person_is_found_then_opened_and_the_delivery_remembered(world: World) -> None:
+    outcome = world.open_for(JANE)
+    assert (outcome.name, outcome.contact) == ("opened", jane(world))
+    assert paths(world) == [UPSERT, "/conversations/"]
+    assert details(world) == [
+        {
+            "locationId": LOCATION,
+            "email": "jane@example.com",
+            "phone": "+15555550100",
+            "firstName": "Jane",
+            "lastName": "Doe",
+        }
+    ]
+    identifier = conversation_id(world, jane(world))
+    assert outcome.body is not None
+    assert outcome.body["conversation"]["id"] == identifier
+    item = world.dynamodb.items["delivery#typeform#delivery-1"]
+    assert (item["conversation_id"], item["contact_id"]) == ({"S": identifier}, {"S": jane(world)})
+    assert world.dynamodb.items[f"contact#{LOCATION}#{jane(world)}"]["conversation_id"] == {"S": identifier}
+    assert "jane@example.com" not in json.dumps(world.dynamodb.items)
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+def test_a_repeated_delivery_costs_one_read_and_no_call(world: World, in_background: bool) -> None:
+    opened = world.open_for(JANE)
+    world.highlevel.calls.clear()
+    world.dynamodb.calls.clear()
+    world.secrets.calls.clear()
+    again = world.open_for(JANE, in_background=in_background)
+    assert (again.name, again.contact) == ("existing", opened.contact)
+    assert again.body == existing_body(conversation_id(world, jane(world)), jane(world))
+    assert world.highlevel.calls == []
+    assert [name for name, _ in world.dynamodb.calls] == ["get_item"]
+    assert world.secrets.calls == []
+
+
+def test_another_delivery_of_the_same_person_ends_in_the_same_conversation(world: World) -> None:
+    opened = world.open_for(JANE)
+    later = Target(LOCATION, None, Person("JANE@example.com", None, None, None), "typeform#delivery-2")
+    again = world.open_for(later)
+    assert (again.name, again.contact) == ("existing", opened.contact)
+    assert paths(world) == [UPSERT, "/conversations/", UPSERT], "the contact is on record"
+    assert "delivery#typeform#delivery-2" in world.dynamodb.items
+
+
+@pytest.mark.parametrize(
+    ("person", "told"),
+    [
+        (Person("jane@example.com", None, None, None), {"email": "jane@example.com"}),
+        (Person(None, "+15555550100", None, "Doe"), {"phone": "+15555550100", "lastName": "Doe"}),
+    ],
+)
+def test_only_what_is_known_is_told_and_never_tags(world: World, person: Person, told: dict[str, str]) -> None:
+    assert world.open_for(Target(LOCATION, None, person, "token#1")).name == "opened"
+    assert details(world) == [{"locationId": LOCATION} | told]
+
+
+def test_in_the_background_no_names_are_written(world: World) -> None:
+    assert world.open_for(JANE, in_background=True).name == "opened"
+    assert details(world) == [{"locationId": LOCATION, "email": "jane@example.com", "phone": "+15555550100"}]
+
+
+def test_a_person_whom_highlevel_refuses_is_rejected(world: World) -> None:
+    world.highlevel.fail(kind="status", status=422, message=["email must be an email"], path=UPSERT)
+    outcome = world.open_for(JANE)
+    assert (outcome.name, outcome.reason, outcome.contact) == ("rejected", "contact_refused", None)
+    assert paths(world) == [UPSERT]
+    assert world.dynamodb.items == {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ({"kind": "status", "status": 201, "body": b'{"new": true, "contact": {}}'}, "upstream_unexpected"),
+        ({"kind": "empty", "status": 201}, "upstream_unexpected"),
+        ({"kind": "html"}, "upstream_unexpected"),
+        ({"kind": "status", "status": 503}, "upstream_error"),
+        ({"kind": "status", "status": 429}, "rate_limited"),
+        ({"kind": "reset"}, "upstream_connection_lost"),
+        ({"kind": "hang"}, "upstream_timeout"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{value['kind']} {value.get('status', '')}",
+)
+def test_a_person_who_cannot_be_looked_up_now_is_deferred(world: World, fault: dict[str, Any], reason: str) -> None:
+    world.highlevel.fail(path=UPSERT, **fault)
+    outcome = world.open_for(JANE, attempt_seconds=0.3)
+    assert (outcome.name, outcome.reason) == ("deferred", reason)
+    assert paths(world) == [UPSERT]
+    assert world.dynamodb.items == {}
+
+
+def test_a_person_found_but_not_opened_is_tried_again_whole(world: World) -> None:
+    world.highlevel.fail(kind="status", status=503, path="/conversations/", times=1)
+    outcome = world.open_for(JANE)
+    assert (outcome.name, outcome.reason, outcome.contact) == ("deferred", "upstream_error", jane(world))
+    assert world.dynamodb.items == {}
+    assert world.open_for(JANE, in_background=True).name == "opened"
+    assert len(world.highlevel.contacts) == 1
+
+
+def test_a_lost_answer_to_an_upsert_leads_to_no_second_contact(world: World) -> None:
+    world.highlevel.fail(kind="commit_then_drop", path=UPSERT, times=1)
+    assert world.open_for(JANE).reason == "upstream_connection_lost"
+    assert world.open_for(JANE).name == "opened"
+    assert len(world.highlevel.contacts) == len(world.highlevel.conversations) == 1
+
+
+def test_a_conversation_that_a_person_has_already_needs_no_id(world: World) -> None:
+    world.open_for(JANE)
+    world.dynamodb.items.clear()
+    world.highlevel.calls.clear()
+    outcome = world.open_for(JANE)
+    assert (outcome.name, outcome.body, outcome.contact) == ("existing", None, jane(world))
+    assert paths(world) == [UPSERT, "/conversations/"]
+    again = world.open_for(JANE)
+    assert (again.name, again.body, again.contact) == ("existing", None, jane(world))
+    assert paths(world) == [UPSERT, "/conversations/"]
+
+
+def test_a_person_is_looked_up_with_a_newer_token_if_this_one_is_refused(world: World) -> None:
+    world.token.get()
+    world.secrets.texts["HighLevelToken"] = NEW_TOKEN
+    world.highlevel.tokens = {NEW_TOKEN: "*"}
+    assert world.open_for(JANE).name == "opened"
+    assert [call.token for call in world.highlevel.calls] == [TOKEN, NEW_TOKEN, NEW_TOKEN]
+
+
+def test_both_calls_share_one_deadline(world: World) -> None:
+    world.highlevel.fail(kind="slow", seconds=0.3)
+    started = time.monotonic()
+    outcome = world.open_for(JANE, within=0.5)
+    assert (outcome.name, outcome.contact) == ("deferred", jane(world))
+    assert time.monotonic() - started < 0.8
+
+
+def test_a_location_that_must_wait_is_not_asked_for_a_person_either(world: World) -> None:
+    world.highlevel.limits = Limits(max=1)
+    assert world.open_for(JANE).reason == "quota_exhausted"
+    assert paths(world) == [UPSERT]
+    assert world.open_for(JANE).reason == "quota_exhausted"
+    assert paths(world) == [UPSERT]
+
+
+def test_without_dynamodb_a_person_is_opened_all_the_same(world: World) -> None:
+    world.dynamodb.error = refusal("ThrottlingException")
+    assert [world.open_for(JANE).name for _ in range(2)] == ["opened", "existing"]
+
+
+def test_a_race_of_one_delivery_ends_in_one_conversation(world: World) -> None:
+    with ThreadPoolExecutor(10) as threads:
+        outcomes = list(threads.map(lambda _: world.open_for(JANE), range(10)))
+    assert {outcome.name for outcome in outcomes} == {"opened", "existing"}
+    assert len(world.highlevel.contacts) == len(world.highlevel.conversations) == 1
 
 
 # Mistakes of ours

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 
+from create_conversation import gateway
 from create_conversation import http as http_module
 from create_conversation import secrets as secrets_module
 from create_conversation.errors import REASONS
+from create_conversation.secrets import FORCED_READS
 from create_conversation.submission import MAX_BODY_BYTES, Submission
 from highlevel.client import HighLevel
 from local.highlevel import Limits
@@ -68,8 +70,10 @@ def check_accepted(answer: dict[str, Any], status: str) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quarter of each time, so that the tests below take a quarter of theirs."""
-    for name in ("ANSWER_SECONDS", "STORE_SECONDS", "HIGHLEVEL_SECONDS"):
-        monkeypatch.setattr(http_module, name, getattr(http_module, name) / 4)
+    monkeypatch.setattr(gateway, "ANSWER_SECONDS", gateway.ANSWER_SECONDS / 4)
+    monkeypatch.setattr(http_module, "HIGHLEVEL_SECONDS", http_module.HIGHLEVEL_SECONDS / 4)
+    for module in (gateway, http_module):
+        monkeypatch.setattr(module, "STORE_SECONDS", 1.0 / 4)
 
 
 @contextmanager
@@ -225,7 +229,7 @@ def test_a_body_in_base64_is_decoded(world: World) -> None:
 
 @pytest.mark.parametrize("body", ["not base64!", "YQ", "\u00fc", "Y\nQ=="])
 def test_base64_that_is_none_is_invalid(world: World, body: str) -> None:
-    check_problem(world.post(gateway_event(body) | {"isBase64Encoded": True}), 400, "invalid_encoding")
+    check_problem(world.post(gateway_event(body) | {"isBase64Encoded": True}), 400, "invalid_json")
 
 
 def test_a_base64_body_at_the_limit_is_taken(world: World) -> None:
@@ -280,6 +284,28 @@ def test_known_secrets_serve_while_they_cannot_be_read(world: World) -> None:
     world.post(gateway_event())
     world.secrets.error = UNREACHABLE
     assert world.post(gateway_event())["statusCode"] == 200
+
+
+def test_a_caller_ahead_of_the_cache_is_not_turned_away_while_secrets_cannot_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(secrets_module, "time", clock)
+    world.post(gateway_event())
+    world.secrets.texts["SenderSecrets"] = json.dumps({"api": ["rotated", API_SECRET]})
+    world.secrets.error = UNREACHABLE
+    ahead = gateway_event(authorization="Bearer rotated")
+    for _ in range(3):
+        check_problem(world.post(ahead), 503, "sender_secrets_unavailable")
+        check_problem(world.post(gateway_event(authorization="Bearer wrong")), 503, "sender_secrets_unavailable")
+        assert world.post(gateway_event())["statusCode"] == 200
+    for _ in range(100):
+        world.post(ahead)
+    reads = [read["SecretId"] for read in world.secrets.named("get_secret_value")]
+    assert reads.count("SenderSecrets") <= 1 + FORCED_READS, "an outage is not asked for each of them"
+    world.secrets.error = None
+    clock.now += secrets_module.GUARD_SECONDS + 1
+    assert world.post(ahead)["statusCode"] == 200
     check_problem(world.post(gateway_event(authorization="Bearer wrong")), 401, "unauthorized")
 
 
@@ -290,8 +316,8 @@ def test_a_caller_ahead_of_the_cached_secret_is_let_in_after_one_read(world: Wor
     assert world.post(gateway_event(authorization="Bearer rotated"))["statusCode"] == 200
     assert len(world.secrets.calls) == reads + 1
     assert world.post(gateway_event(authorization="Bearer older"))["statusCode"] == 200
-    check_problem(world.post(gateway_event()), 401, "unauthorized")
     assert len(world.secrets.calls) == reads + 1
+    check_problem(world.post(gateway_event()), 401, "unauthorized")
 
 
 def test_a_rotated_secret_does_not_let_a_wrong_one_in(world: World) -> None:
@@ -305,13 +331,59 @@ def test_a_rotated_secret_does_not_let_a_wrong_one_in(world: World) -> None:
 def test_a_thousand_wrong_secrets_cause_a_handful_of_reads(world: World) -> None:
     for number in range(1000):
         assert world.post(gateway_event(authorization=f"Bearer {number}"))["statusCode"] == 401
-    assert len(world.secrets.calls) <= 3
+    assert len(world.secrets.calls) <= 1 + FORCED_READS <= 6
 
 
-def test_a_request_without_the_header_causes_no_fresh_read(world: World) -> None:
-    for _ in range(10):
+def test_requests_without_the_header_cause_a_handful_of_reads(world: World) -> None:
+    for _ in range(100):
         world.post(gateway_event(authorization=None))
-    assert len(world.secrets.calls) == 1
+    assert len(world.secrets.calls) <= 1 + FORCED_READS
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "reason"),
+    [
+        (gateway_event(" " * (MAX_BODY_BYTES + 1)), 413, "body_too_large"),
+        (gateway_event("not base64!") | {"isBase64Encoded": True}, 400, "invalid_json"),
+        (gateway_event("{"), 400, "invalid_json"),
+        (gateway_event(content_type="text/plain"), 415, "unsupported_media_type"),
+        (gateway_event(content_encoding="gzip"), 415, "unsupported_media_type"),
+        (gateway_event("[]"), 422, "invalid_body"),
+    ],
+)
+def test_only_a_known_sender_is_told_what_is_wrong_with_the_body(
+    world: World, event: dict[str, Any], status: int, reason: str
+) -> None:
+    check_problem(world.post(event), status, reason)
+    unknown = event | {"headers": event["headers"] | {"authorization": "Bearer wrong"}}
+    check_problem(world.post(unknown), 401, "unauthorized")
+    del unknown["headers"]["authorization"]
+    check_problem(world.post(unknown), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("route", [None, "", "POST /conversations", "POST /webhooks", "$default", 7])
+def test_an_event_of_any_other_route_is_one_of_this_door(world: World, route: object) -> None:
+    """It asks for the secret of `api`, whatever the path names."""
+    event = gateway_event() | {"routeKey": route, "pathParameters": {"sender": "token"}}
+    assert world.post(event)["statusCode"] == 201
+    check_problem(world.post(event | {"headers": {}}), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("name", ["locationId", "contactId"])
+def test_an_empty_id_is_no_missing_one(world: World, name: str) -> None:
+    world.settings = replace(world.settings, location_id=LOCATION)
+    body = json.dumps(request() | {name: "", "email": "jane@example.com"})
+    check_problem(world.post(gateway_event(body)), 422, "invalid_body")
+
+
+def test_a_missing_location_is_told_before_a_bad_contact(world: World) -> None:
+    check_problem(world.post(gateway_event(json.dumps({"contactId": "a b"}))), 422, "no_location")
+
+
+def test_a_caller_names_a_contact_by_its_id_only(world: World) -> None:
+    body = json.dumps(request(contact=None) | {"email": "jane@example.com", "phone": "+15555550100"})
+    check_problem(world.post(gateway_event(body)), 422, "no_contact")
+    assert world.highlevel.calls == []
 
 
 @pytest.mark.parametrize("name", ["Authorization", "AUTHORIZATION"])
@@ -328,6 +400,17 @@ def test_what_cannot_be_kept_is_a_503(world: World) -> None:
     world.highlevel.fail(kind="status", status=503)
     world.sqs.error = UNREACHABLE
     check_problem(world.post(gateway_event()), 503, "not_stored")
+
+
+def test_a_mistake_of_ours_is_a_503_without_its_text(world: World, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def burst(*_: object, **__: object) -> None:
+        raise RuntimeError(API_SECRET)
+
+    monkeypatch.setattr(http_module, "target_of", burst)
+    check_problem(world.post(gateway_event()), 503, "failed")
+    assert (log.line["outcome"], log.line["reason"]) == ("not_stored", "failed")
+    assert [trouble["error"] for trouble in log.troubles] == ["RuntimeError"]
+    assert API_SECRET not in log.text
 
 
 # Hostile events: the door raises nothing and lets nobody in
@@ -384,7 +467,7 @@ def test_odd_texts_do_no_harm(world: World, body: str) -> None:
 
 
 def test_senders_wait_five_seconds() -> None:
-    assert (http_module.ANSWER_SECONDS, http_module.STORE_SECONDS, http_module.HIGHLEVEL_SECONDS) == (4, 1, 2.5)
+    assert (gateway.ANSWER_SECONDS, gateway.STORE_SECONDS, http_module.HIGHLEVEL_SECONDS) == (4, 1, 2.5)
 
 
 def test_everything_hanging_at_once_is_answered_in_time(world: World, quick: None) -> None:
@@ -414,6 +497,7 @@ def test_with_no_time_left_it_is_kept_without_asking(world: World) -> None:
     with in_time(1.0):
         check_accepted(world.post(gateway_event(age=3.5)), "deferred")
     assert len(world.kept()) == 1
+    assert world.highlevel.calls == []
 
 
 @pytest.mark.parametrize("part", ["dynamodb", "secrets"])
@@ -471,7 +555,7 @@ def test_a_quota_that_is_used_up_is_deferred_without_a_call(world: World) -> Non
 
 
 def test_each_reason_has_a_status_of_its_outcome() -> None:
-    assert {reason.status for reason in REASONS.values()} == {202, 400, 401, 403, 413, 415, 422, 502, 503}
+    assert {reason.status for reason in REASONS.values()} == {200, 202, 400, 401, 403, 413, 415, 422, 502, 503}
     assert all(reason.title for reason in REASONS.values())
 
 

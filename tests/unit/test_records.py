@@ -6,13 +6,14 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 
 from create_conversation import records as module
-from create_conversation.records import SKIP_SECONDS, Record, Records
+from create_conversation.records import SKIP_SECONDS, Record, Records, contact_key, delivery_key
 from tests.unit.conftest import Log
 from tests.unit.fakes import Clock, FakeDynamoDb, refusal
 from tests.unit.world import CONTACT, LOCATION
 
 TTL = 3600.0
-KEY = {"pk": {"S": f"contact#{LOCATION}#{CONTACT}"}}
+PK = f"contact#{LOCATION}#{CONTACT}"
+KEY = {"pk": {"S": PK}}
 
 
 @pytest.fixture
@@ -26,33 +27,58 @@ def records(table: FakeDynamoDb) -> Records:
 
 
 def test_what_is_remembered_is_found(records: Records) -> None:
-    assert records.find(LOCATION, CONTACT) is None
-    records.remember(LOCATION, CONTACT, "conv-1")
-    assert records.find(LOCATION, CONTACT) == Record("conv-1")
-    assert records.find("another", CONTACT) is None
-    assert records.find(LOCATION, "another") is None
+    assert records.find(PK) is None
+    records.remember(PK, "conv-1")
+    assert records.find(PK) == Record("conv-1")
+    assert records.find(contact_key("another", CONTACT)) is None
+    assert records.find(contact_key(LOCATION, "another")) is None
 
 
 def test_an_unknown_id_is_remembered_and_overwrites_no_known_one(records: Records) -> None:
-    records.remember(LOCATION, CONTACT, None)
-    assert records.find(LOCATION, CONTACT) == Record(None)
-    records.remember(LOCATION, CONTACT, "conv-1")
-    records.remember(LOCATION, CONTACT, None)
-    assert records.find(LOCATION, CONTACT) == Record("conv-1")
+    records.remember(PK, None)
+    assert records.find(PK) == Record(None)
+    records.remember(PK, "conv-1")
+    records.remember(PK, None)
+    assert records.find(PK) == Record("conv-1")
+
+
+def test_a_delivery_is_remembered_with_the_contact_that_it_led_to(records: Records, table: FakeDynamoDb) -> None:
+    key = delivery_key("typeform#delivery-1")
+    records.remember(key, "conv-1", "contact-1")
+    assert records.find(key) == Record("conv-1", "contact-1")
+    assert records.find(delivery_key("typeform#delivery-2")) is None
+    assert records.find(delivery_key("tally#delivery-1")) is None
+    assert table.items.keys() == {"delivery#typeform#delivery-1"}
+
+
+def test_a_delivery_without_a_known_conversation_is_remembered_too(records: Records) -> None:
+    key = delivery_key("typeform#delivery-1")
+    records.remember(key, None, "contact-1")
+    assert records.find(key) == Record(None, "contact-1")
+    records.remember(key, "conv-1", "contact-1")
+    records.remember(key, None, "contact-1")
+    assert records.find(key) == Record("conv-1", "contact-1")
+
+
+def test_a_contact_and_a_delivery_are_never_taken_for_each_other() -> None:
+    """Ids and senders' names hold no #; an id of a delivery may."""
+    assert contact_key("a", "b").startswith("contact#")
+    assert delivery_key("contact#a#b").startswith("delivery#")
+    assert contact_key("a", "b_c") != contact_key("a_b", "c")
 
 
 def test_the_table_is_asked_for_one_item_by_its_key(table: FakeDynamoDb, records: Records) -> None:
-    records.find(LOCATION, CONTACT)
-    records.find(LOCATION, CONTACT, consistent=True)
+    records.find(PK)
+    records.find(PK, consistent=True)
     reads = table.named("get_item")
     assert [(read["TableName"], read["Key"], read["ConsistentRead"]) for read in reads] == [
         ("Records", KEY, False),
         ("Records", KEY, True),
     ]
-    records.remember(LOCATION, CONTACT, "conv-1")
+    records.remember(PK, "conv-1")
     (write,) = table.named("update_item")
     assert (write["TableName"], write["Key"]) == ("Records", KEY)
-    expires_at = int(table.items[KEY["pk"]["S"]]["expires_at"]["N"])
+    expires_at = int(table.items[PK]["expires_at"]["N"])
     assert expires_at == pytest.approx(time.time() + TTL, abs=2)
 
 
@@ -61,18 +87,18 @@ def test_the_time_to_live_is_checked_on_read(
     table: FakeDynamoDb, records: Records, expires_in: float, found: Record | None
 ) -> None:
     table.put(LOCATION, CONTACT, "conv-1", expires_in)
-    assert records.find(LOCATION, CONTACT) == found
+    assert records.find(PK) == found
 
 
 def test_an_item_without_a_time_to_live_is_no_record(table: FakeDynamoDb, records: Records) -> None:
-    table.items[KEY["pk"]["S"]] = KEY | {"conversation_id": {"S": "conv-1"}}
-    assert records.find(LOCATION, CONTACT) is None
+    table.items[PK] = KEY | {"conversation_id": {"S": "conv-1"}}
+    assert records.find(PK) is None
 
 
 def test_an_expired_id_does_not_come_back_to_life(table: FakeDynamoDb, records: Records) -> None:
     table.put(LOCATION, CONTACT, "conversation-deleted-since", expires_in=-1.0)
-    records.remember(LOCATION, CONTACT, None)
-    assert records.find(LOCATION, CONTACT) in (None, Record(None))
+    records.remember(PK, None)
+    assert records.find(PK) in (None, Record(None))
 
 
 @pytest.mark.parametrize(
@@ -93,11 +119,11 @@ def test_trouble_is_logged_and_passed_over(
     monkeypatch.setattr(module, "time", clock)
     table.put(LOCATION, CONTACT, "conv-1", 2**31)
     table.error = error
-    assert records.find(LOCATION, CONTACT) is None
-    records.remember(LOCATION, CONTACT, "conv-1")
+    assert records.find(PK) is None
+    records.remember(PK, "conv-1")
     assert len(table.calls) == 1, "a table in trouble is left alone for a while"
     table.error = None
     clock.now += SKIP_SECONDS + 0.1
-    assert records.find(LOCATION, CONTACT) == Record("conv-1")
+    assert records.find(PK) == Record("conv-1")
     assert [trouble["part"] for trouble in log.troubles] == ["records"]
     assert "message-of-aws" not in log.text

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from create_conversation import canonical, retries
+from create_conversation.mapping import Target, target_of
 from create_conversation.queue import Queue
 from create_conversation.retries import LEASE_SECONDS
 from create_conversation.submission import Submission
@@ -146,6 +147,27 @@ def test_old_age_is_a_setting(world: World) -> None:
 # Trouble with the queues, and mistakes of ours: nothing is lost
 
 
+def test_a_queue_that_cannot_be_reached_is_asked_once_in_a_batch(world: World, log: Log) -> None:
+    """Each call to it may take seconds, and a batch has ten messages."""
+    world.highlevel.fail(kind="status", status=408)
+    world.sqs.error = EndpointConnectionError(endpoint_url="https://aws.invalid/")
+    records = [sqs_record(message(f"contact-{number}"), number) for number in range(10)]
+    assert len(world.retry(*records)) == 10
+    assert [name for name, _ in world.sqs.calls] == ["change_message_visibility_batch", "change_message_visibility"]
+    assert [line["outcome"] for line in log.lines] == ["not_stored"] * 10
+    world.sqs.error = None
+    world.retry(*records)
+    assert len(world.waits()) == 10, "the next batch asks anew"
+
+
+def test_what_is_done_leaves_the_queue_while_sqs_cannot_be_reached(world: World) -> None:
+    world.highlevel.fail(kind="status", status=422, message="no", contact="contact-0")
+    world.sqs.error = EndpointConnectionError(endpoint_url="https://aws.invalid/")
+    records = [sqs_record(message(f"contact-{number}"), number) for number in range(5)]
+    assert world.retry(*records) == ["message-0"]
+    assert len(world.highlevel.conversations) == 4
+
+
 def test_a_message_that_cannot_be_put_off_or_parked_stays(world: World, log: Log) -> None:
     world.highlevel.fail(kind="status", status=503, contact="contact-1")
     world.highlevel.fail(kind="status", status=422, message="no", contact="contact-2")
@@ -170,12 +192,81 @@ def test_a_mistake_of_ours_keeps_the_messages(world: World, monkeypatch: pytest.
     assert {*staying, *parked} == {"message-1", "message-2"}, "what was neither done nor kept must stay"
 
 
+def test_a_mistake_in_mapping_keeps_its_message_and_no_other(
+    world: World, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def burst(submission: Submission, *arguments: Any) -> Target:
+        if b"killer" in submission.body:
+            raise RuntimeError(TOKEN)
+        return target_of(submission, *arguments)
+
+    monkeypatch.setattr(retries, "target_of", burst)
+    assert world.retry(sqs_record(message("killer"), 1), sqs_record(message(), 2)) == ["message-1"]
+    assert (LOCATION, CONTACT) in world.highlevel.conversations
+    assert world.waits().keys() == {"handle-1"}
+    assert {line["reason"] for line in log.lines if line["outcome"] == "deferred"} == {"internal_error"}
+    assert TOKEN not in log.text
+
+
 def test_every_message_is_leased_at_once_for_longer_than_a_batch(world: World) -> None:
     world.retry(*(sqs_record(message(location=f"loc-{number}"), number) for number in range(10)))
     operation, call = world.sqs.calls[0]
     assert operation == "change_message_visibility_batch"
     assert {entry["ReceiptHandle"] for entry in call["Entries"]} == {f"handle-{number}" for number in range(10)}
     assert all(LEASE_SECONDS <= entry["VisibilityTimeout"] <= LEASE_SECONDS + 900 for entry in call["Entries"])
+
+
+# Senders
+
+
+def person(number: int = 1) -> str:
+    body = json.dumps({"locationId": LOCATION, "email": f"jane{number}@example.com", "firstName": "Jane"}).encode()
+    return submission(trigger="webhook", sender="token", body=body, delivery_id=f"delivery-{number}").to_message()
+
+
+def test_a_person_is_opened_without_names_and_remembered_by_the_delivery(world: World, log: Log) -> None:
+    assert world.retry(sqs_record(person())) == []
+    (contact,) = world.highlevel.contacts.values()
+    assert "firstName" not in contact
+    assert (LOCATION, contact["id"]) in world.highlevel.conversations
+    assert f"delivery#token#{LOCATION}#delivery-1" in world.dynamodb.items
+    assert (log.line["sender"], log.line["contact_id"]) == ("token", contact["id"])
+    world.highlevel.calls.clear()
+    assert world.retry(sqs_record(person())) == []
+    assert world.highlevel.calls == []
+
+
+def test_a_person_whom_highlevel_refuses_is_parked(world: World) -> None:
+    world.highlevel.fail(kind="status", status=422, message="email must be an email", path="/contacts/upsert")
+    assert world.retry(sqs_record(person())) == []
+    expected = {"reason": "contact_refused", "sender": "token", "location": LOCATION, "attempts": "1"}
+    assert attributes(world.dead_letters()[0]) == expected
+
+
+def test_a_message_of_a_sender_without_an_entry_is_parked_and_comes_back_with_it(world: World) -> None:
+    entry = world.senders.pop("token")
+    assert world.retry(sqs_record(person())) == []
+    assert attributes(world.dead_letters()[0]) == {"reason": "unknown_sender", "sender": "token", "attempts": "1"}
+    world.senders["token"] = entry
+    assert world.retry(sqs_record(world.dead_letters()[0]["MessageBody"])) == []
+    assert len(world.highlevel.conversations) == 1
+
+
+def test_a_message_of_a_kind_that_is_not_asked_for_any_more_leaves_the_queue(world: World, log: Log) -> None:
+    body = json.dumps({"event_type": "form_abandoned"}).encode()
+    text = submission(trigger="webhook", sender="typeform", body=body).to_message()
+    assert world.retry(sqs_record(text)) == []
+    assert (log.line["outcome"], log.line["reason"]) == ("ignored", "other_event")
+    assert world.dead_letters() == []
+
+
+def test_a_location_that_fails_alone_rests_alone(world: World) -> None:
+    world.highlevel.fail(kind="status", status=503, location="sick")
+    sick = [sqs_record(message(f"contact-{number}", "sick"), number) for number in range(5)]
+    world.retry(*sick)
+    world.highlevel.calls.clear()
+    assert world.retry(*sick, sqs_record(message(), 9)) == [f"message-{number}" for number in range(5)]
+    assert [call.location for call in world.highlevel.calls] == [LOCATION]
 
 
 # Locations side by side, each at its pace

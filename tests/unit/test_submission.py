@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from create_conversation.senders import Target, target_of
+from create_conversation.mapping import Target, target_of
 from create_conversation.submission import MAX_BODY_BYTES, Submission
-from tests.unit.world import CONTACT, LOCATION, sample, submission
+from tests.unit.world import CONTACT, LOCATION, SENDERS, sample, submission
 
 EVENT = sample("event_conversation_requested")
 EVENT_TARGET = Target(EVENT["detail"]["locationId"], EVENT["detail"]["contactId"])
@@ -24,10 +24,22 @@ def test_a_submission_survives_the_queue_byte_by_byte(body: bytes) -> None:
     assert Submission.from_message(message) == sent
 
 
+@pytest.mark.parametrize("delivery_id", ["", "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", "\u00fc\ud800\n", "x" * 8000])
+def test_the_id_of_a_delivery_travels_along(delivery_id: str) -> None:
+    sent = submission(delivery_id=delivery_id)
+    assert Submission.from_message(sent.to_message()) == sent
+
+
+def test_a_message_without_the_id_of_a_delivery_is_read() -> None:
+    message = json.loads(submission(delivery_id="delivery-1").to_message())
+    del message["submission"]["delivery_id"]
+    assert Submission.from_message(json.dumps(message)).delivery_id == ""
+
+
 def test_an_event_from_the_rules_dead_letters_is_read() -> None:
     read = Submission.from_message(json.dumps(EVENT))
     assert (read.trigger, read.sender, read.request_id) == ("event", "event", EVENT["id"])
-    assert target_of(read, None) == EVENT_TARGET
+    assert target_of(read, SENDERS, None) == EVENT_TARGET
     assert Submission.from_message(read.to_message()) == read
 
 
@@ -35,7 +47,7 @@ def test_lambdas_record_of_a_failed_invocation_is_read() -> None:
     record = sample("on_failure", "tests/data")
     read = Submission.from_message(json.dumps(record))
     assert (read.trigger, read.request_id) == ("event", record["requestPayload"]["id"])
-    assert target_of(read, None) == Target(LOCATION, CONTACT)
+    assert target_of(read, SENDERS, None) == Target(LOCATION, CONTACT)
 
 
 def kept(**changes: Any) -> str:
@@ -69,6 +81,8 @@ def kept(**changes: Any) -> str:
         kept(body="not base64!"),
         kept(body="YQ"),
         kept(body="\u00fc"),
+        kept(delivery_id=7),
+        kept(delivery_id=None),
         kept(received_at=None),
         kept(received_at="1"),
         kept(received_at=10**400),
@@ -89,7 +103,7 @@ def test_an_event_as_large_as_a_body_may_be_fits() -> None:
     detail = EVENT["detail"] | {"amounts": [1] * 125_000}
     event = json.dumps(EVENT | {"detail": detail}, separators=(",", ":"))
     assert 250_000 < len(event) <= MAX_BODY_BYTES
-    assert target_of(Submission.from_event(json.loads(event)), None) == EVENT_TARGET
+    assert target_of(Submission.from_event(json.loads(event)), SENDERS, None) == EVENT_TARGET
 
 
 def test_an_event_without_an_id_takes_the_doors() -> None:

@@ -12,7 +12,7 @@ import urllib3
 import urllib3.exceptions
 
 from create_conversation.errors import REASONS
-from highlevel.verdict import MAX_RETRY_AFTER_SECONDS, Answer, Verdict, found_conversation, verdict
+from highlevel.verdict import MAX_RETRY_AFTER_SECONDS, Answer, Verdict, found_conversation, upsert_verdict, verdict
 from tests.unit.world import CONTACT, LOCATION
 
 HTML = b"<!DOCTYPE html><title>Attention Required! | Cloudflare</title>"
@@ -288,3 +288,117 @@ def test_a_search_that_does_not_show_it_gives_none(status: int, body: object) ->
 
 def test_a_search_that_failed_gives_none() -> None:
     assert found_conversation(urllib3.exceptions.ProtocolError(), LOCATION, CONTACT) is None
+
+
+# The contact's upsert
+
+
+def judge_upsert(status: int, body: object = b"", **headers: str) -> Verdict:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return upsert_verdict(Answer(status, named, content), LOCATION)
+
+
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize(
+    "contact",
+    [
+        {"id": CONTACT, "locationId": LOCATION},
+        {"id": CONTACT, "locationId": LOCATION, "tags": ["a"], "email": None},
+        {"id": CONTACT},
+    ],
+)
+def test_an_upsert_finds_the_contact_new_or_not(status: int, contact: dict[str, Any]) -> None:
+    headers = {"x_ratelimit_remaining": "7"}
+    for new in (True, False):
+        judged = judge_upsert(status, {"new": new, "contact": contact, "traceId": "t-1"}, **headers)
+        assert (judged.outcome, judged.reason, judged.contact) == ("found", "", CONTACT)
+        assert (judged.status, judged.trace_id, judged.body) == (status, "t-1", None)
+        assert judged.rate_limit is not None
+        assert judged.rate_limit.remaining == 7
+
+
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        HTML,
+        b"[]",
+        b"null",
+        b'{"contact": {"id"',
+        b"[" * 100_000,
+        {},
+        {"contact": None},
+        {"contact": []},
+        {"contact": CONTACT},
+        {"contact": {}},
+        {"contact": {"id": None}},
+        {"contact": {"id": 7}},
+        {"contact": {"id": ""}},
+        {"contact": {"id": "a b"}},
+        {"contact": {"id": f"{CONTACT}\n"}},
+        {"contact": {"id": "x" * 65}},
+        {"contact": {"id": CONTACT, "locationId": "another"}},
+        {"contact": {"id": CONTACT, "locationId": None}},
+        {"message": "Conversation with the contact id:x already exists!"},
+    ],
+    ids=lambda body: str(body)[:40],
+)
+def test_an_upsert_that_names_no_contact_of_this_location_is_deferred(status: int, body: object) -> None:
+    judged = judge_upsert(status, body)
+    assert (judged.outcome, judged.reason, judged.contact) == ("deferred", "upstream_unexpected", None)
+    assert judged.status == status
+
+
+@ENVELOPES
+@pytest.mark.parametrize(
+    ("status", "message", "outcome", "reason", "suspect"),
+    [
+        (400, "email must be an email", "rejected", "contact_refused", False),
+        (422, ["email must be an email", "phone should not be empty"], "rejected", "contact_refused", False),
+        (404, "Contact not found", "rejected", "contact_refused", False),
+        (400, "Contact with this phone already exists", "rejected", "contact_refused", False),
+        (400, "Location is not active", "deferred", "location_inactive", False),
+        (401, "Invalid JWT", "deferred", "token_refused", True),
+        (401, "Invalid Private Integration token", "deferred", "token_refused", True),
+        (401, "The token is not authorized for this scope.", "rejected", "scope_missing", False),
+        (401, "version header is invalid", "rejected", "version_refused", False),
+        (401, "This location is not accessible from this token!", "rejected", "location_refused", False),
+        (403, "The token does not have access to this location.", "rejected", "location_refused", False),
+        (404, "Cannot POST /contacts/upsert", "rejected", "upstream_refused", False),
+        (409, "Conflict", "rejected", "upstream_refused", False),
+        (408, "Request Timeout", "deferred", "upstream_error", False),
+        (429, "Too Many Requests", "deferred", "rate_limited", False),
+        (500, "Internal Server Error", "deferred", "upstream_error", False),
+        (503, "Service Unavailable", "deferred", "upstream_error", False),
+    ],
+)
+def test_a_refused_upsert_is_told_by_status_and_message(
+    envelope: Any, status: int, message: object, outcome: str, reason: str, suspect: bool
+) -> None:
+    judged = judge_upsert(status, envelope(status, message), retry_after="17")
+    assert (judged.outcome, judged.reason, judged.token_suspect) == (outcome, reason, suspect)
+    assert (judged.status, judged.trace_id, judged.contact, judged.body) == (status, "t-1", None, None)
+    assert judged.retry_after == (17 if outcome == "deferred" else None)
+    assert judged.reason in REASONS
+
+
+@pytest.mark.parametrize("status", [202, 204, 302, 401, 403, 404, 422, 500])
+def test_an_upsert_answered_by_somebody_else_is_deferred(status: int) -> None:
+    assert judge_upsert(status, HTML).outcome == "deferred"
+    assert judge_upsert(status).outcome == "deferred"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        urllib3.exceptions.ProtocolError("x"),
+        urllib3.exceptions.SSLError("x"),
+        TimeoutError(),
+        urllib3.exceptions.LocationValueError("x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_upsert_fails_as_a_create_does(error: Exception) -> None:
+    assert upsert_verdict(error, LOCATION) == verdict(error, LOCATION, CONTACT)

@@ -10,15 +10,16 @@ from typing import Any
 
 from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.events import EventDoor
-from create_conversation.flow import Flow
+from create_conversation.flow import Effort, Flow
 from create_conversation.http import HttpDoor
+from create_conversation.mapping import Target
 from create_conversation.outcome import Outcome
 from create_conversation.queue import Queue
 from create_conversation.quota import Quota
 from create_conversation.records import Records
 from create_conversation.retries import RetryDoor
 from create_conversation.secrets import Secret
-from create_conversation.senders import Target
+from create_conversation.senders import Sender, load
 from create_conversation.settings import Settings
 from create_conversation.submission import Submission
 from highlevel.client import HighLevel
@@ -29,10 +30,12 @@ ROOT = Path(__file__).parents[2]
 TOKEN = "pit-11111111-2222-3333-4444-555555555555"
 NEW_TOKEN = "pit-99999999-8888-7777-6666-555555555555"
 API_SECRET = "api-secret-of-forty-characters-0123456789"
+TOKEN_SECRET = "the-secret-of-the-sender-named-token"
 LOCATION = "ve9EPM428h8vShlRW1KT"
 CONTACT = "ocQHyuzHvysMo5N5VsXc"
 RETRY_URL = "https://sqs.invalid/retry"
 DEAD_LETTER_URL = "https://sqs.invalid/dead-letters"
+SENDERS = load()
 CONTEXT = SimpleNamespace(aws_request_id="8d39a5ea-5a7b-4bd4-a0de-0a5d6f6d1c11")
 
 SETTINGS = Settings(
@@ -71,6 +74,16 @@ def gateway_event(body: str | None = None, *, age: float = 0.0, **headers: str |
     return event
 
 
+def webhook_event(
+    body: object, sender: str = "token", *, secret: str | None = TOKEN_SECRET, **headers: str | None
+) -> dict[str, Any]:
+    """A delivery to POST /webhooks/{sender}; a body that is no text is sent as JSON."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    event = gateway_event(text, age=0.0, **{"authorization": None if secret is None else f"Bearer {secret}"} | headers)
+    path = {"rawPath": f"/webhooks/{sender}", "pathParameters": {"sender": sender}}
+    return event | {"routeKey": "POST /webhooks/{sender}", **path}
+
+
 def submission(**changes: Any) -> Submission:
     body = json.dumps(request()).encode()
     return replace(Submission("http", "api", "request-1", time.time(), "application/json", body), **changes)
@@ -87,13 +100,14 @@ def sqs_record(message: str, number: int = 1, *, receives: int = 1, age: float =
 
 @dataclass
 class World:
-    """`settings` may be replaced before a door is taken."""
+    """`settings` and `senders` may be replaced before a door is taken."""
 
     highlevel: LocalHighLevel
     settings: Settings = SETTINGS
+    senders: dict[str, Sender] = field(default_factory=lambda: dict(SENDERS))
     secrets: FakeSecretsManager = field(
         default_factory=lambda: FakeSecretsManager(
-            HighLevelToken=TOKEN, SenderSecrets=json.dumps({"api": [API_SECRET]})
+            HighLevelToken=TOKEN, SenderSecrets=json.dumps({"api": [API_SECRET], "token": TOKEN_SECRET})
         )
     )
     dynamodb: FakeDynamoDb = field(default_factory=FakeDynamoDb)
@@ -114,19 +128,30 @@ class World:
 
     @property
     def http(self) -> HttpDoor:
-        return HttpDoor(self.settings, self.sender_secrets, self.flow, self.queue)
+        return HttpDoor(self.settings, self.senders, self.sender_secrets, self.flow, self.queue)
 
     @property
     def events(self) -> EventDoor:
-        return EventDoor(self.settings, self.flow, self.queue)
+        return EventDoor(self.settings, self.senders, self.flow, self.queue)
 
     @property
     def retries(self) -> RetryDoor:
-        return RetryDoor(self.settings, self.flow, self.queue, random.Random(1))
+        return RetryDoor(self.settings, self.senders, self.flow, self.queue, random.Random(1))
 
-    def open(self, contact: str = CONTACT, *, location: str = LOCATION, within: float = 3.0, **options: Any) -> Outcome:
-        options = {"attempt_seconds": 2.5} | options
-        return self.flow.open(Target(location, contact), until=time.monotonic() + within, **options)
+    def open(self, contact: str = CONTACT, *, location: str = LOCATION, **options: Any) -> Outcome:
+        return self.open_for(Target(location, contact), **options)
+
+    def open_for(
+        self,
+        target: Target,
+        *,
+        within: float = 3.0,
+        attempt_seconds: float = 2.5,
+        in_background: bool = False,
+        need_id: bool = False,
+    ) -> Outcome:
+        effort = Effort(time.monotonic() + within, attempt_seconds, in_background)
+        return self.flow.open(target, effort, need_id=need_id)
 
     def post(self, event: dict[str, Any]) -> dict[str, Any]:
         return self.http.handle(event, CONTEXT)

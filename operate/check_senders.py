@@ -1,0 +1,20 @@
+"""Look for mistakes in functions/presets.toml and functions/senders.toml: `python -m operate.check_senders`."""
+
+import sys
+
+from create_conversation.senders import SendersError, load
+
+
+def main() -> int:
+    """Print what is wrong, or how many senders there are. Returns 1 or 0."""
+    try:
+        senders = load()
+    except SendersError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{len(senders)} senders, no mistakes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,262 @@
+"""Look for what would stop a submission: `python -m operate.doctor [STACK] [--location ID]`. Changes nothing."""
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from create_conversation.errors import REASONS
+from create_conversation.proof import secrets_of
+from create_conversation.senders import Sender
+from highlevel.client import DEFAULT_BASE_URL, HighLevel
+from highlevel.tokens import TokenError, Tokens, read_tokens
+from highlevel.verdict import Answer, RateLimit, Verdict, verdict
+from operate.sender import all_senders, entries_of, read_secrets, stack_name
+from operate.signing import is_usable
+from operate.stack import Stack, StackError, explain, parser, run
+
+CALL_SECONDS = 10.0
+_LOCATION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_WHERE_SCOPES = "add it in HighLevel under Settings, Private Integrations; the token stays the same"
+# What each call needs, and what a stack without it cannot do.
+_SCOPES = {
+    "conversations.write": "opens conversations",
+    "conversations.readonly": "finds the id of a conversation that exists already",
+    "contacts.write": "looks up the contact of a sender that knows only an e-mail or phone",
+}
+_TODO = {
+    "token_refused": "it is expired, revoked or mistyped: make token",
+    "token_kind_refused": "it is an agency's: make token, with one that was made inside the sub-account",
+    "location_refused": "it belongs to another sub-account: make token LOCATION=<its id>, or correct the location id",
+    "location_inactive": "the sub-account is suspended: submissions wait until it is active again",
+    "version_refused": "make deploy PARAMETERS=HighLevelApiVersion=2021-04-15",
+    "base_url_refused": f"make deploy PARAMETERS=HighLevelBaseUrl={DEFAULT_BASE_URL}",
+    "upstream_unreachable": "is the network of this machine in order? The function has its own",
+    "rate_limited": "the location's calls are used up for now; submissions wait",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a line for each check, with what to do about those that fail. Returns 1 if one fails, else 0."""
+    options = _options(arguments)
+    if options.location and not _LOCATION.fullmatch(options.location):
+        raise StackError("a location id has up to 64 letters, digits, _ or -")
+    report = _Report()
+    try:
+        stack = Stack.connect(options.stack)
+    except (StackError, ClientError, BotoCoreError) as error:
+        report.bad("stack", explain(error))
+        return 1
+    report.good("stack", f"{stack.name} is deployed")
+    checks: tuple[Callable[[], None], ...] = (
+        lambda: _check_senders(stack, report),
+        lambda: _check_highlevel(stack, options.location, report),
+        lambda: _check_queues(stack, report),
+    )
+    for name, check in zip(("senders", "HighLevel", "queues"), checks, strict=True):
+        try:
+            check()
+        except (StackError, ClientError, BotoCoreError) as error:
+            report.bad(name, explain(error))
+    return 1 if report.failed else 0
+
+
+@dataclass
+class _Report:
+    """Prints the lines, and remembers whether a check has failed. No line ever holds a secret."""
+
+    failed: bool = False
+
+    def good(self, what: str, how: str) -> None:
+        print(f"✓ {what}: {how}", flush=True)
+
+    def bad(self, what: str, how: str) -> None:
+        self.failed = True
+        print(f"✗ {what}: {how}", flush=True)
+
+
+def _options(arguments: Sequence[str] | None) -> Any:
+    options = parser(
+        "Check secrets, token, scopes, quota and queues of a stack, and say what to do. It changes nothing: the calls\n"
+        "to HighLevel are a search, and two that HighLevel refuses for want of a contact (three calls of the quota)."
+    )
+    options.add_argument(
+        "--location",
+        metavar="ID",
+        help="the HighLevel location to check (default: the stack's LocationId, else those that have a token of their "
+        "own)",
+    )
+    return options.parse_args(arguments)
+
+
+# --- senders ----------------------------------------------------------------------------------------------------------
+
+
+def _check_senders(stack: Stack, report: _Report) -> None:
+    senders = {name: sender for name, sender in all_senders().items() if sender.scheme != "event"}
+    text, _ = read_secrets(stack)
+    entries = entries_of(text)
+    opened = [sender.name for sender in senders.values() if _is_open(sender, text)]
+    closed = [name for name in senders if name not in opened]
+    shut = f"; closed, until make sender NAME=…: {', '.join(closed)}" if closed else ""
+    report.good("senders", f"{', '.join(opened) or 'none'} can get in{shut}")
+    for name, entry in entries.items():
+        if wrong := _wrong(name, entry, senders):
+            report.bad("SenderSecrets", f"{wrong}, or take the entry out with aws secretsmanager put-secret-value")
+
+
+def _is_open(sender: Sender, text: str) -> bool:
+    if sender.public_keys:
+        return "app_id" not in sender.requires or bool(sender.app_id)
+    return any(is_usable(sender, secret) for secret in secrets_of(text, sender.name))
+
+
+def _wrong(name: str, entry: object, senders: dict[str, Sender]) -> str:
+    """What is wrong with an entry of SenderSecrets, and what to do; "" for nothing."""
+    make = f"make sender NAME={name}"
+    if name not in senders:
+        close = difflib.get_close_matches(name, senders, 1)
+        return f"{name!r} is no sender: " + (
+            f"did you mean {close[0]}? Rename it" if close else "add it to senders.toml"
+        )
+    listed = entry if isinstance(entry, list) else [entry]
+    texts = [secret for secret in listed if isinstance(secret, str) and secret]
+    if not listed or len(texts) < len(listed):
+        return f'{name} must be a text or a list of texts, ["<new>", "<old>"]: {make}'
+    if not all(is_usable(senders[name], secret) for secret in texts):
+        return f"{name} has a secret of a shape that cannot work: {make}"
+    return ""
+
+
+# --- HighLevel --------------------------------------------------------------------------------------------------------
+
+
+def _check_highlevel(stack: Stack, location: str | None, report: _Report) -> None:
+    tokens = _tokens(stack, report)
+    if tokens is None:
+        return
+    base_url = stack.parameters.get("HighLevelBaseUrl", DEFAULT_BASE_URL)
+    try:
+        highlevel = HighLevel(base_url, stack.parameters.get("HighLevelApiVersion", "2021-04-15"))
+    except ValueError as error:
+        report.bad("HighLevel", f"HighLevelBaseUrl: {error}: {_TODO['base_url_refused']}")
+        return
+    named = location or stack.parameters.get("LocationId")
+    locations = [named] if named else [each for each in tokens.by_location if each != "*"]
+    if not locations:
+        report.bad("location", f"name one: make doctor STACK={stack_name(stack)} LOCATION=<location id>")
+    for each in locations:
+        try:
+            token = tokens.of(each)
+        except TokenError as error:
+            report.bad(f"token of {each}", f"{error}: make token LOCATION={each}")
+            continue
+        _check_location(highlevel, token, each, report)
+
+
+def _tokens(stack: Stack, report: _Report) -> Tokens | None:
+    manager = stack.secrets_manager
+    make = f"make token STACK={stack_name(stack)}"
+    try:
+        text = manager.get_secret_value(SecretId=stack.output("HighLevelTokenArn")).get("SecretString", "")
+        tokens = read_tokens(text)
+    except manager.exceptions.ResourceNotFoundException:
+        report.bad("HighLevelToken", f"it has no value yet: {make}")
+        return None
+    except TokenError as error:
+        report.bad("HighLevelToken", f"{error}: {make}")
+        return None
+    own = [location for location in tokens.by_location if location != "*"]
+    parts = [f"a token for {', '.join(own)}"] if own else []
+    if "*" in tokens.by_location:
+        parts.append("a token for all other locations" if own else "one token for all locations")
+    report.good("HighLevelToken", " and ".join(parts) or "readable")
+    return tokens
+
+
+def _check_location(highlevel: HighLevel, token: str, location: str, report: _Report) -> None:
+    search = _search(highlevel, token, location)
+    if search.outcome != "found" and search.reason != "scope_missing":
+        report.bad(f"token of {location}", _explain(search))
+        return
+    report.good(f"token of {location}", "HighLevel accepts it")
+    # Both are refused for want of a contact, once token and scope were found good: nothing is written.
+    create = highlevel.create_conversation(token, location, "", within=CALL_SECONDS)
+    upsert = highlevel.upsert_contact(token, location, {}, within=CALL_SECONDS)
+    _check_scope("conversations.write", create, create.reason == "ids_refused", report)
+    _check_scope("conversations.readonly", search, search.outcome == "found", report)
+    _check_scope("contacts.write", upsert, upsert.reason == "contact_refused", report)
+    _check_quota(next((each.rate_limit for each in (upsert, create, search) if each.rate_limit), None), report)
+
+
+def _search(highlevel: HighLevel, token: str, location: str) -> Verdict:
+    """The verdict `found` for an answer to the search, else why there is none."""
+    query = urlencode({"locationId": location, "limit": 1})
+    answer = highlevel.call("GET", f"/conversations/search?{query}", token, None, CALL_SECONDS)
+    judged = verdict(answer, location, "")
+    if isinstance(answer, Answer) and answer.status == 200 and b'"conversations"' in answer.body:
+        return Verdict("found", status=200, rate_limit=judged.rate_limit)
+    return judged
+
+
+def _check_scope(scope: str, judged: Verdict, reached: bool, report: _Report) -> None:
+    what = f"scope {scope}"
+    if reached:
+        report.good(what, _SCOPES[scope])
+    elif judged.reason == "scope_missing":
+        report.bad(what, f"the token lacks it; it {_SCOPES[scope]}: {_WHERE_SCOPES}")
+    else:
+        report.bad(what, _explain(judged))
+
+
+def _explain(judged: Verdict) -> str:
+    """What HighLevel's answer, or the lack of one, means, and what to do."""
+    reason = REASONS.get(judged.reason)
+    title = reason.title if reason else "HighLevel took a call that it should refuse"
+    status = f" ({judged.status})" if judged.status else ""
+    todo = _TODO.get(judged.reason) or (reason.advice if reason and judged.outcome == "rejected" else "")
+    return f"{title}{status}: {todo or 'run this again in a while'}"
+
+
+def _check_quota(limit: RateLimit | None, report: _Report) -> None:
+    if limit is None:
+        report.good("quota", "HighLevel announces none")
+        return
+    seconds = f"{limit.interval_ms / 1000:g} s" if limit.interval_ms else "window"
+    left = f"{_number(limit.remaining)} of {_number(limit.max)} calls left in this {seconds}"
+    today = f"{_number(limit.daily_remaining)} left today"
+    if limit.daily_remaining == 0:
+        report.bad("quota", f"{left}, none left today: submissions wait until tomorrow")
+    else:
+        report.good("quota", f"{left}, {today}")
+
+
+def _number(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
+
+
+# --- queues -----------------------------------------------------------------------------------------------------------
+
+
+def _check_queues(stack: Stack, report: _Report) -> None:
+    waiting, dead = (_count(stack, f"{queue}Url") for queue in ("RetryQueue", "DeadLetterQueue"))
+    name = stack_name(stack)
+    report.good("retry queue", f"{waiting} wait: make logs STACK={name} tells why" if waiting else "nothing waits")
+    if dead:
+        report.bad("dead-letter queue", f"{dead} need you: make dead-letters STACK={name}, mend, make redrive")
+    else:
+        report.good("dead-letter queue", "empty")
+
+
+def _count(stack: Stack, output: str) -> int:
+    """Messages in the queue, hidden and delayed ones included."""
+    answer = stack.sqs.get_queue_attributes(QueueUrl=stack.output(output), AttributeNames=["All"])
+    return sum(int(value) for name, value in answer["Attributes"].items() if name.startswith("ApproximateNumberOf"))
+
+
+if __name__ == "__main__":
+    run(main)

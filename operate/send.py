@@ -1,0 +1,154 @@
+"""Fire a sender's sample, signed: `python -m operate.send [STACK] SENDER [--location ID]`."""
+
+import http.client
+import json
+import re
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from create_conversation.proof import secrets_of
+from create_conversation.senders import Sender
+from operate.sender import find_sender, read_secrets, stack_name, url_of
+from operate.signing import is_usable, sign, sign_event
+from operate.stack import Stack, StackError, parser, printable, run
+
+EVENTS = Path(__file__).resolve().parent.parent / "events"
+ANSWER_SECONDS = 30.0
+# How long the function may go on refusing a secret that was made a moment ago.
+NOTICED_SECONDS = 11.0
+_LOCATION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the door answered."""
+
+    status: int
+    request_id: str
+    text: str
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Send it and print the answer. Returns 0 for a 200 (201 or 202 for `api`), else 1; raises StackError."""
+    options = _options(arguments)
+    if options.location and not _LOCATION.fullmatch(options.location):
+        raise StackError("a location id has up to 64 letters, digits, _ or -")
+    sender = find_sender(options.sender, "make send SENDER=")
+    if sender.scheme not in ("token", "mac"):
+        sign(sender, "", b"", "", 0)  # says why not, and how else
+    event = _sample(sender.name)
+    stack = Stack.connect(options.stack)
+    location = options.location or stack.parameters.get("LocationId", "")
+    secret = _secret(stack, sender)
+    answer = _send(stack, sender, secret, event, location)
+    if answer.status == 401:
+        print("refused; perhaps its secret is new: once more in a moment", file=sys.stderr)
+        time.sleep(NOTICED_SECONDS)
+        answer = _send(stack, sender, secret, event, location)
+    print(f"{answer.status}  {url_of(stack, sender)}")  # without the query: it may hold the secret
+    print(f"x-request-id: {answer.request_id or '-'}")
+    print(printable(answer.text))
+    if advice := _advice(answer, sender, stack_name(stack)):
+        print(f"\n{advice}")
+    return 0 if answer.status in ((200, 201, 202) if sender.name == "api" else (200,)) else 1
+
+
+def _options(arguments: Sequence[str] | None) -> Any:
+    options = parser(
+        "Send a sender's sample (events/webhook_<name>.json, - as _), signed with its secret, and show the answer.\n"
+        "On a deployed stack this opens a conversation in HighLevel, for a contact of the sample's e-mail address."
+    )
+    options.add_argument(
+        "sender", metavar="SENDER", help="an entry of functions/presets.toml or functions/senders.toml"
+    )
+    options.add_argument(
+        "--location",
+        metavar="ID",
+        help="the location to name instead of the sample's (default: the stack's LocationId, if it has one)",
+    )
+    return options.parse_args(arguments)
+
+
+def _sample(name: str) -> dict[str, Any]:
+    file = EVENTS / ("http_conversation.json" if name == "api" else f"webhook_{name.replace('-', '_')}.json")
+    try:
+        event = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StackError(
+            f"{name} has no sample: copy events/webhook_token.json to events/{file.name} and put in the body (and the "
+            "content-type) that it sends"
+        ) from None
+    except ValueError as error:
+        raise StackError(f"events/{file.name} is not JSON: {error}") from None
+    if not (isinstance(event, dict) and isinstance(event.get("headers"), dict) and isinstance(event.get("body"), str)):
+        raise StackError(f'events/{file.name} must be an object with "headers" and a "body" text, as the others are')
+    return event
+
+
+def _secret(stack: Stack, sender: Sender) -> str:
+    """The newest secret. Raises StackError."""
+    found = secrets_of(read_secrets(stack)[0], sender.name)
+    make = f"make sender NAME={sender.name} STACK={stack_name(stack)}"
+    if not found:
+        raise StackError(f"{sender.name} has no secret yet: {make}")
+    if not is_usable(sender, found[0]):
+        raise StackError(f"the newest secret of {sender.name} has a shape that cannot work: {make}")
+    return found[0]
+
+
+def _send(stack: Stack, sender: Sender, secret: str, event: Mapping[str, Any], location: str) -> Answer:
+    headers, query, body = sign_event(sender, secret, event, time.time(), location=location)
+    url = url_of(stack, sender)
+    return _post(f"{url}?{query}" if query else url, headers, body, direct=stack.is_local)
+
+
+def _post(url: str, headers: Mapping[str, str], body: bytes, *, direct: bool) -> Answer:
+    """`direct`: past the proxy of the environment."""
+    proxies = urllib.request.ProxyHandler({} if direct else None)
+    request = urllib.request.Request(url, body, dict(headers))  # noqa: S310 the stack's own URL
+    try:
+        with urllib.request.build_opener(proxies).open(request, timeout=ANSWER_SECONDS) as response:
+            return Answer(response.status, response.headers.get("x-request-id", ""), response.read().decode())
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, error.headers.get("x-request-id", ""), error.read().decode("utf-8", "replace"))
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise StackError(f"the stack's URL does not answer: {printable(str(reason) or type(error).__name__)}") from None
+
+
+def _advice(answer: Answer, sender: Sender, stack: str) -> str:
+    """What to do about the answer, or about what became of it."""
+    try:
+        outcome = json.loads(answer.text).get("outcome")
+    except (ValueError, AttributeError):
+        outcome = None
+    match answer.status:
+        case 200 if outcome in ("rejected", "invalid"):
+            return f"It was kept as a dead letter; its reason: make dead-letters STACK={stack}"
+        case 200 if outcome == "deferred":
+            return f"It is kept and tried again by itself; see make logs STACK={stack} REQUEST={answer.request_id}"
+        case 200 | 201 | 202:
+            return ""
+        case 401:
+            return (
+                f"The stack does not take it for {sender.name}'s: deploy functions/ as it is here (make deploy), or "
+                f"make the secret anew (make sender NAME={sender.name} STACK={stack})"
+            )
+        case 404:
+            return "The stack has no such door: an older version is deployed (make deploy)"
+        case 429 | 503:
+            return f"It was neither done nor kept: send it again; why: make logs STACK={stack}"
+        case status if status >= 500:
+            return f"Something failed: make logs STACK={stack}"
+    return "The sample is not what the stack takes from this sender: compare it with its entry (docs/senders.md)"
+
+
+if __name__ == "__main__":
+    run(main)

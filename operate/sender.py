@@ -1,0 +1,277 @@
+"""Make or rotate a sender's secret: `python -m operate.sender [STACK] NAME [--given | --retire]`."""
+
+import base64
+import difflib
+import getpass
+import json
+import secrets
+import sys
+import uuid
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from create_conversation.proof import secrets_of
+from create_conversation.senders import Sender, SendersError, load
+from operate.signing import is_usable
+from operate.stack import Stack, StackError, parser, run
+
+# Where the URL and the secret are pasted; docs/senders.md has the whole of it.
+_PASTE = {
+    "api": "Callers send it as the header Authorization: Bearer <secret>.",
+    "token": (
+        "Paste the URL into Zapier, Make, n8n, your form builder or script, and the secret into its header\n"
+        "Authorization: Bearer <secret>, or X-Webhook-Token: <secret>. Where only a URL can be set: the one with the\n"
+        "secret in it."
+    ),
+    "typeform": (
+        "In Typeform: the form, Connect, Webhooks, Add a webhook: paste the URL. Edit it, paste the secret into\n"
+        "Secret, and switch the webhook on."
+    ),
+    "tally": (
+        "In Tally: publish the form, Integrations, Webhooks, Connect: paste the URL as Endpoint URL and the secret\n"
+        "under Add a signing secret."
+    ),
+    "highlevel-workflow": (
+        'In HighLevel: Automation, Workflows, the workflow. Step "Webhook": method POST, the URL with the secret.\n'
+        'Step "Custom Webhook": method POST, the URL, Authorization Bearer Token with the secret.'
+    ),
+    "highlevel-app": (
+        "In HighLevel's developer portal: My Apps, the app, Advanced Settings, Webhooks: paste the URL and choose\n"
+        "ContactCreate. HighLevel signs with its own key, so there is no secret."
+    ),
+    "standard-webhooks": (
+        "In the sender's webhook settings: paste the URL as the endpoint and the secret as its signing secret. If the\n"
+        "sender makes the secret itself: make sender NAME=standard-webhooks GIVEN=1 asks for that one."
+    ),
+    "standard-webhooks-v1a": "Paste the URL as the endpoint in the sender's webhook settings.",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make, take over or retire a secret, and print what to paste where. Returns 0; raises StackError."""
+    options = _options(arguments)
+    sender = find_sender(options.name, "make sender NAME=")
+    if sender.scheme == "event":
+        raise StackError(f"{sender.name} has no secret: who may put events on the bus, AWS's permissions say")
+    stack = Stack.connect(options.stack)
+    if sender.public_keys:
+        _print_keyless(sender, url_of(stack, sender))
+        return 0
+    text, version = read_secrets(stack)
+    entries = entries_of(text)
+    kept = secrets_of(text, sender.name)
+    if options.retire:
+        return _retire(stack, sender, entries, kept, version)
+
+    asked = options.given or sender.scheme == "pubkey"
+    secret = _asked(sender) if asked else _new(sender)
+    if secret in kept:
+        raise StackError(f"{sender.name} has this one already; nothing was stored")
+    entries[sender.name] = [secret, *kept[:1]]
+    _store(stack, entries, version)
+    _print(stack, sender, secret, rotated=bool(kept), shown=not asked)
+    return 0
+
+
+def find_sender(name: str, usage: str) -> Sender:
+    """An entry of presets.toml and senders.toml. `usage`: the command up to the name. Raises StackError."""
+    senders = all_senders()
+    if name in senders:
+        return senders[name]
+    known = ", ".join(senders)
+    if not name:
+        raise StackError(f"name a sender ({usage}typeform); known are {known}")
+    close = difflib.get_close_matches(name, senders, 1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise StackError(
+        f"there is no sender {name}; {hint}Known are {known}; add your own to functions/senders.toml (docs/senders.md)"
+    )
+
+
+def all_senders() -> dict[str, Sender]:
+    """All entries of both files, by name. Raises StackError for a mistake in them."""
+    try:
+        return load()
+    except SendersError as error:
+        raise StackError(str(error)) from None
+
+
+def read_secrets(stack: Stack) -> tuple[str, str]:
+    """The text of SenderSecrets and its version; `{}` and no version if it has no value."""
+    manager = stack.secrets_manager
+    try:
+        answer = manager.get_secret_value(SecretId=stack.output("SenderSecretsArn"))
+    except manager.exceptions.ResourceNotFoundException:
+        return "{}", ""
+    return answer.get("SecretString", ""), answer["VersionId"]
+
+
+def entries_of(text: str) -> dict[str, Any]:
+    """What SenderSecrets holds, by sender. Raises StackError if it is no JSON object."""
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError):
+        entries = None
+    if not isinstance(entries, dict):
+        raise StackError(
+            'SenderSecrets is not a JSON object such as {"api": ["<secret>"]}, so nobody gets in: '
+            "mend it with aws secretsmanager put-secret-value"
+        )
+    return entries
+
+
+def url_of(stack: Stack, sender: Sender) -> str:
+    """Where this sender posts to."""
+    if sender.name == "api":
+        return stack.output("ConversationsUrl")
+    return f"{stack.output('WebhooksUrl')}/{sender.name}"
+
+
+def _options(arguments: Sequence[str] | None) -> Any:
+    options = parser(
+        "Make a sender's secret, or rotate it: the former one stays valid beside the new one. Prints the URL and the\n"
+        "secret, this once, and where to paste both."
+    )
+    options.add_argument("name", metavar="NAME", help="an entry of functions/presets.toml or functions/senders.toml")
+    what = options.add_mutually_exclusive_group()
+    what.add_argument(
+        "--given",
+        action="store_true",
+        help="the sender has made the secret: ask for it without echo, or read it as one line from standard input",
+    )
+    what.add_argument("--retire", action="store_true", help="keep only the newest secret")
+    return options.parse_args(arguments)
+
+
+def _new(sender: Sender) -> str:
+    if sender.key_format == "whsec_base64":
+        return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+    token = secrets.token_urlsafe(32)
+    return f"{sender.name}:{token}" if sender.where == ("basic",) else token
+
+
+def _asked(sender: Sender) -> str:
+    """The secret, or public key, that the sender has made. Raises StackError without any part of it."""
+    what = "public key" if sender.scheme == "pubkey" else "secret"
+    if not sys.stdin.isatty():
+        secret = sys.stdin.readline().strip()
+    elif what == "public key":
+        secret = input(f"public key of {sender.name}: ").strip()
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            try:
+                secret = getpass.getpass(f"secret of {sender.name} (is not shown): ").strip()
+            except getpass.GetPassWarning:
+                raise StackError("this terminal cannot hide what is typed: pipe the secret in") from None
+    if not secret:
+        raise StackError("nothing was entered, nothing was stored")
+    if not is_usable(sender, secret):
+        shape = {
+            "whsec_base64": "whsec_ and base64",
+            "whpk_base64": "whpk_ and base64 of 32 bytes",
+            "spki_base64": "the base64 of an Ed25519 key in SPKI (what is in a PEM file), on one line",
+        }.get(sender.key_format, "printable characters without blanks at its ends")
+        raise StackError(f"that is no {what} for {sender.name}: it must be {shape}; nothing was stored")
+    if len(secret) < 16:
+        print("hint: a secret this short can be guessed; stored anyway", file=sys.stderr)
+    return secret
+
+
+def _retire(stack: Stack, sender: Sender, entries: dict[str, Any], kept: tuple[str, ...], version: str) -> int:
+    if not kept:
+        raise StackError(f"{sender.name} has no secret yet: make sender NAME={sender.name} STACK={stack_name(stack)}")
+    if len(kept) == 1:
+        print(f"{sender.name} has one secret only: nothing to retire")
+        return 0
+    entries[sender.name] = [kept[0]]
+    _store(stack, entries, version)
+    print(f"only the newest secret of {sender.name} is left; the function refuses the others within a minute")
+    return 0
+
+
+def _store(stack: Stack, entries: Mapping[str, Any], version: str) -> None:
+    """Raises StackError if another has stored something since `version` was read: its id is made of that one's."""
+    manager = stack.secrets_manager
+    token = str(uuid.uuid5(uuid.NAMESPACE_OID, version)) if version else str(uuid.uuid4())
+    try:
+        manager.put_secret_value(
+            SecretId=stack.output("SenderSecretsArn"), SecretString=json.dumps(entries), ClientRequestToken=token
+        )
+    except manager.exceptions.ResourceExistsException:
+        raise StackError(
+            "SenderSecrets was changed at the same moment, or set back to an older version; nothing was stored: "
+            "try again"
+        ) from None
+
+
+def stack_name(stack: Stack) -> str:
+    """What STACK is for this one."""
+    return "local" if stack.is_local else stack.name
+
+
+def _print(stack: Stack, sender: Sender, secret: str, *, rotated: bool, shown: bool) -> None:
+    what = "public key" if sender.scheme == "pubkey" else "secret"
+    url = url_of(stack, sender)
+    in_query = next((place.removeprefix("query:") for place in sender.where if place.startswith("query:")), "")
+    once = ", shown this once" if shown else ""
+    print(f"stored {'a new' if rotated else 'the first'} {what} of {sender.name}{once}\n")
+    print(f"  URL     {url}")
+    if shown:
+        print(f"  secret  {secret}")
+        if in_query:
+            print(
+                f"  or, where only a URL can be set, this URL alone:\n          {url}?{urlencode({in_query: secret})}"
+            )
+        if "basic" in sender.where and ":" in secret:
+            user, _, password = secret.partition(":")
+            print(f"  as HTTP Basic: user {user}, password {password}")
+    print(f"\n{_PASTE.get(sender.name) or _paste_generic(sender)}")
+    if rotated:
+        print(
+            f"The former {what} stays valid. Once nobody uses it: make sender NAME={sender.name} RETIRE=1"
+            f" STACK={stack_name(stack)}"
+        )
+    print("The function notices within a minute; a sender that already uses the new one gets in within ten seconds.")
+    if sender.scheme != "pubkey" and sender.name != "api":
+        print(f"Try it: make send SENDER={sender.name} STACK={stack_name(stack)}")
+
+
+def _print_keyless(sender: Sender, url: str) -> None:
+    print(f"{sender.name} needs no secret: its public key is in functions/presets.toml or senders.toml\n")
+    print(f"  URL     {url}\n")
+    print(_PASTE.get(sender.name, "Paste the URL as the endpoint in the sender's webhook settings."))
+    if "app_id" in sender.requires and not sender.app_id:
+        print(
+            f"It is closed until it knows your app: put app_id under [{sender.name}] in functions/senders.toml, then "
+            "make deploy.\nThe app id is what precedes the - in the app's client id."
+        )
+
+
+def _paste_generic(sender: Sender) -> str:
+    """For a sender of the user's own."""
+    if sender.scheme == "token":
+        ways = [_WAYS[place.partition(":")[0]].format(place.partition(":")[2]) for place in sender.where]
+        where = f"The sender gives the secret as {', or '.join(ways)}."
+    elif sender.scheme == "mac":
+        where = (
+            f"Paste both where the sender asks for a webhook's URL and signing secret; it signs in {sender.sig_header}."
+        )
+    else:
+        where = "Paste the URL as the endpoint in the sender's webhook settings."
+    return f"{where}\nIts entry in functions/senders.toml works once it is deployed: make deploy."
+
+
+_WAYS = {
+    "bearer": "Authorization: Bearer <secret>",
+    "basic": "HTTP Basic, where the secret is user:password",
+    "header": "the header {}",
+    "query": "{} in the URL",
+    "body": "the member {} of the body",
+}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,709 @@
+"""From a raw body to whom it is about, whatever the body is; and nothing personal or secret stays behind."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+
+from create_conversation.errors import Ignored, Invalid, Rejected, SubmissionError
+from create_conversation.mapping import FORM, Person, Target, payload_of, target_of, without_secrets
+from create_conversation.senders import FUNCTIONS, Sender, load, of_event
+from create_conversation.submission import MAX_BODY_BYTES, Submission
+
+PAYLOADS = Path(__file__).parent.parent / "data" / "payloads"
+LOCATION, OTHER = "ve9EPM428h8vShlRW1KT", "AnotherLocation00000"
+CONTACT = "nmFmQEsNgz6AVpgLVUJ0"
+JANE = ("jane@example.com", "+15550100", "Jane", "Doe")
+PRESETS = load()
+OWN = {"scheme": "token", "where": ["bearer"], "email": "email"}
+
+
+def senders(folder: Path, **entries: Mapping[str, Any]) -> dict[str, Sender]:
+    """The presets, and these entries as the user's senders.toml; names with _ for -."""
+    lines = [
+        line
+        for name, entry in entries.items()
+        for line in (f"[{name.replace('_', '-')}]", *(f"{key} = {json.dumps(value)}" for key, value in entry.items()))
+    ]
+    (folder / "presets.toml").write_bytes((FUNCTIONS / "presets.toml").read_bytes())
+    (folder / "senders.toml").write_text("\n".join(lines), "utf-8")
+    return load(folder)
+
+
+def submission(sender: str, body: Any, content_type: str = "application/json", delivery_id: str = "") -> Submission:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    trigger = {"api": "http", "event": "event"}.get(sender, "webhook")
+    return Submission(trigger, sender, "req-1", 1_767_225_600.0, content_type, raw, delivery_id)
+
+
+def documented(name: str) -> dict[str, Any]:
+    payload: dict[str, Any] = json.loads((PAYLOADS / f"{name}.json").read_text("utf-8"))
+    return payload
+
+
+def known(person: Person | None) -> tuple[str | None, str | None, str | None, str | None] | None:
+    return (person.email, person.phone, person.first_name, person.last_name) if person else None
+
+
+def reason(error: pytest.ExceptionInfo[SubmissionError]) -> str:
+    return error.value.reason
+
+
+# --- presets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "contact", "person", "delivery"),
+    [
+        ("api", CONTACT, None, ""),
+        ("highlevel-app", CONTACT, None, ""),
+        ("highlevel-workflow", CONTACT, None, ""),
+        ("typeform", None, JANE, "01JDA7E9M3N8T5V2X4Z6B8C0D1"),
+        ("tally", None, (*JANE[:2], None, None), "ce9f355d-0000-4f16-b56f-000000000001"),
+        ("standard-webhooks", None, JANE, "msg_1"),
+        ("standard-webhooks-v1a", None, JANE, "msg_1"),
+        ("token", None, JANE, None),
+        ("event", None, JANE, None),
+    ],
+)
+def test_preset_maps_its_documented_payload(
+    name: str, contact: str | None, person: tuple[str, ...] | None, delivery: str | None
+) -> None:
+    sent = submission(name, documented(name), delivery_id="msg_1" if name.startswith("standard") else "")
+    target = target_of(sent, PRESETS, None)
+    body_hash = hashlib.sha256(sent.body).hexdigest()
+    expected = "" if contact else f"{name}#{LOCATION}#{body_hash if delivery is None else delivery}"
+    assert (target.location, target.contact, known(target.person), target.delivery) == (
+        LOCATION,
+        contact,
+        person,
+        expected,
+    )
+
+
+def test_every_preset_has_a_documented_payload() -> None:
+    assert {path.stem for path in PAYLOADS.glob("*.json")} == PRESETS.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("typeform", {"event_type": "form_response_partial"}),
+        ("typeform", {"event_type": None}),
+        ("typeform", {"event_type": ["form_response"]}),
+        ("typeform", {"event_type": "form_response_partial", "event_type == 'form_response'": True}),
+        ("tally", {"eventType": "PING"}),
+        *(("highlevel-app", {"type": kind}) for kind in ("ContactUpdate", "INSTALL", "", None, 1)),
+    ],
+)
+def test_another_kind_of_event_is_ignored(name: str, change: dict[str, object]) -> None:
+    with pytest.raises(Ignored) as error:
+        target_of(submission(name, documented(name) | change), PRESETS, None)
+    assert reason(error) == "other_event"
+
+
+def test_typeform_hidden_fields_name_what_no_question_asks() -> None:
+    payload = documented("typeform")
+    payload["form_response"]["answers"] = []
+    payload["form_response"]["hidden"] |= {"phone": "+15550199"}
+    target = target_of(submission("typeform", payload), PRESETS, None)
+    assert known(target.person) == ("hidden@example.com", "+15550199", "Jane", "Doe")
+    payload["form_response"]["hidden"] |= {"contact_id": CONTACT}
+    assert target_of(submission("typeform", payload), PRESETS, None) == Target(LOCATION, CONTACT)
+
+
+def test_typeform_without_answers_or_hidden_fields_has_no_contact() -> None:
+    payload = documented("typeform")
+    del payload["form_response"]["answers"], payload["form_response"]["hidden"]
+    with pytest.raises(Invalid) as error:
+        target_of(submission("typeform", payload), PRESETS, LOCATION)
+    assert reason(error) == "no_contact"
+
+
+def test_tally_hidden_contact() -> None:
+    payload = documented("tally")
+    payload["data"]["fields"] += [{"label": "contact_id", "type": "HIDDEN_FIELDS", "value": CONTACT}]
+    assert target_of(submission("tally", payload), PRESETS, None) == Target(LOCATION, CONTACT)
+
+
+@pytest.mark.parametrize(
+    ("members", "contact"),
+    [
+        ({"type": "AppointmentCreate", "appointment": {"contactId": "c2"}, "id": "not-a-contact"}, "c2"),
+        ({"type": "OpportunityCreate", "contactId": "c3", "id": "not-a-contact"}, "c3"),
+        ({"type": "ContactUpdate", "id": "c4"}, "c4"),
+        ({"type": "NoteCreate", "id": "not-a-contact"}, None),
+    ],
+)
+def test_a_highlevel_app_may_listen_to_other_events(
+    members: dict[str, Any], contact: str | None, tmp_path: Path
+) -> None:
+    changed = senders(tmp_path, highlevel_app={"app_id": "x", "when": "starts_with(type, '')"})
+    sent = submission("highlevel-app", {"locationId": LOCATION, **members})
+    if contact:
+        assert target_of(sent, changed, None) == Target(LOCATION, contact)
+    else:
+        with pytest.raises(Invalid, match="no_contact"):
+            target_of(sent, changed, None)
+
+
+# --- people -----------------------------------------------------------------------------------------------------------
+
+
+def person_of(**members: Any) -> tuple[str | None, ...] | None:
+    return known(target_of(submission("token", members), PRESETS, LOCATION).person)
+
+
+@pytest.mark.parametrize(
+    ("phone", "expected"),
+    [
+        (15550100, "15550100"),
+        ("+1 (555) 010-0000", "+1 (555) 010-0000"),
+        (" 0301234567\n", "0301234567"),
+        ("(030) 12 34.56/7", "(030) 12 34.56/7"),
+        *((wrong, None) for wrong in (True, 1.5, -15550100, 0, "", "12", "+", "n/a", "١٢٣٤٥٦٧", "123\n456 ")),
+        *((wrong, None) for wrong in ([15550100], {"phone": 15550100}, "1" * 40, "555 0100 ext. 5", "\ud8005550100")),
+    ],
+    ids=ascii,
+)
+def test_phone(phone: object, expected: str | None) -> None:
+    assert person_of(email="jane@example.com", phone=phone) == ("jane@example.com", expected, None, None)
+
+
+@pytest.mark.parametrize(
+    ("email", "expected"),
+    [
+        (" jane.o'neil+x@sub.example.com ", "jane.o'neil+x@sub.example.com"),
+        ("jäne@exämple.com", "jäne@exämple.com"),
+        *((wrong, None) for wrong in ("", "jane", "@example.com", "jane@", "a@b@c", "a b@example.com", "a@exam ple")),
+        *(
+            (wrong, None)
+            for wrong in (1, True, ["jane@example.com"], {"email": "a@b"}, "a" * 65 + "@b", "a@" + "b" * 190)
+        ),
+        ("jane@example.com\nBcc: all@example.com", None),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_email(email: object, expected: str | None) -> None:
+    assert person_of(phone="+15550100", email=email) == (expected, "+15550100", None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("  Zoë Ünal ", "Zoë Ünal"),
+        ("Anne\x00\r\n\u202e\ud800Marie", "AnneMarie"),
+        ("x" * 500, "x" * 100),
+        *((nothing, None) for nothing in ("", " ", "\x00", 1, None, ["Jane"], {"first": "Jane"})),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_name(name: object, expected: str | None) -> None:
+    assert person_of(email="jane@example.com", first_name=name) == ("jane@example.com", None, expected, None)
+
+
+def test_a_person_shows_nothing_personal() -> None:
+    target = target_of(submission("token", documented("token")), PRESETS, None)
+    for shown in (repr(target), str(target), f"{target.person}", repr([target.person]), repr({"p": target.person})):
+        assert not any(value in shown for value in JANE)
+
+
+@pytest.mark.parametrize(
+    "change", [{"email": "not-an-address", "phone": "none"}, {"contact_id": "not an id"}, {"location_id": "bad\nplace"}]
+)
+def test_what_the_caller_is_told_holds_no_value_of_the_body(change: dict[str, str]) -> None:
+    with pytest.raises(Invalid) as error:
+        target_of(submission("token", documented("token") | change), PRESETS, None)
+    assert not any(value in error.value.detail for value in (*change.values(), *JANE))
+
+
+# --- ids --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value", ["a b", "é", "x" * 65, 1, 0, True, False, [], ["c1"], {"id": "c1"}, "c1\n", "../c1", "c1?x=y", "\u0661"]
+)
+@pytest.mark.parametrize("member", ["contact_id", "location_id"])
+def test_an_id_that_is_none_is_invalid(member: str, value: object) -> None:
+    with pytest.raises(Invalid) as error:
+        target_of(submission("token", documented("token") | {member: value}), PRESETS, None)
+    assert reason(error) == "invalid_body"
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_an_empty_id_of_a_form_is_none(nothing: str | None) -> None:
+    payload = documented("token") | {"contact_id": nothing, "location_id": nothing}
+    target = target_of(submission("token", payload), PRESETS, OTHER)
+    assert (target.location, known(target.person)) == (OTHER, JANE)
+
+
+@pytest.mark.parametrize("member", ["locationId", "contactId"])
+def test_an_empty_id_of_a_caller_is_invalid(member: str) -> None:
+    with pytest.raises(Invalid) as error:
+        target_of(submission("api", documented("api") | {member: ""}), PRESETS, LOCATION)
+    assert reason(error) == "invalid_body"
+
+
+# --- the user's paths -------------------------------------------------------------------------------------------------
+
+
+PATHS = [
+    "floor(a)",
+    "ceil(a)",
+    "abs(a)",
+    "avg(a)",
+    "sum(a)",
+    "max(a)",
+    "sort(a)",
+    "length(a)",
+    "join('',a)",
+    "keys(a)",
+    "to_number(a)",
+    "to_string(a)",
+    "values(a)",
+    "starts_with(a,'x')",
+    "contains(a,'x')",
+    "a[::2]",
+    "map(&x,a)",
+    "sort_by(a,&x)",
+    "max_by(a,&x)",
+    "merge(a,a)",
+    "reverse(a)",
+    "a[*].b[]",
+    "not_null()",
+    "a[?x>`1`].x",
+    "a==b",
+    "type(a)",
+    "unknown(a)",
+    "a.b.c",
+    "a[0]",
+    "*",
+    "@",
+]
+VALUES = (
+    *(b"1e999", b"-1e999", b"NaN", b"[1e308, 1e308]", b"[1" + b"0" * 400 + b"]", b"[" + b"9" * 4300 + b", 9]"),
+    *(b"null", b'"text"', b"[]", b'["x", 1, null]', b"{}", b'[{"x": 1}, {"x": "y"}, {}]', b'"\\ud800"', b"true"),
+    b"[" * 5000 + b"]" * 5000,
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: value[:12].decode())
+def test_a_path_that_does_not_fit_the_value_finds_nothing(path: str, value: bytes, tmp_path: Path) -> None:
+    every = senders(tmp_path, own=OWN | {"phone": path, "first_name": path, "id": f"json:{path}"})
+    body = b'{"email": "jane@example.com", "a": ' + value + b', "b": [[[1]]]}'
+    target = target_of(submission("own", body), every, LOCATION)
+    assert target.person
+    assert target.person.email == "jane@example.com"
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: value[:12].decode())
+def test_whatever_a_path_finds_the_outcome_is_one_of_ours(path: str, value: bytes, tmp_path: Path) -> None:
+    entry = OWN | {"when": path, "contact_id": path, "location_id": path}
+    sent = submission("own", b'{"email": "jane@example.com", "a": ' + value + b"}")
+    with suppress(Ignored, Invalid, Rejected):
+        target_of(sent, senders(tmp_path, own=entry), LOCATION)
+
+
+# --- forms ------------------------------------------------------------------------------------------------------------
+
+
+def form(fields: list[tuple[str, str]] | bytes, charset: str = "") -> Submission:
+    raw = fields if isinstance(fields, bytes) else urlencode(fields).encode()
+    return submission("own", raw, FORM + (f"; charset={charset}" if charset else ""))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("email", "email"),
+        ('"your-email"', "your-email"),
+        ('"fields[email]"', "fields[email]"),
+        ('"form.email"', "form.email"),
+        ('"E-Mail-Adresse (geschäftlich)"', "E-Mail-Adresse (geschäftlich)"),
+        ('"1.3"', "1.3"),
+        ('"1.3" || "2"', "2"),
+        ("email || mail", "mail"),
+    ],
+)
+def test_a_forms_field_is_found_by_its_name(path: str, name: str, tmp_path: Path) -> None:
+    own = senders(tmp_path, own=OWN | {"email": path})
+    target = target_of(form([("x", "y"), (name, "jane@example.com")]), own, LOCATION)
+    assert known(target.person) == ("jane@example.com", None, None, None)
+
+
+def test_a_field_that_comes_several_times_is_a_list(tmp_path: Path) -> None:
+    fields = [("email", "jane@example.com"), ("email", "joe@example.com"), ("email", ""), ("tag", "a"), ("empty", "")]
+    assert payload_of(form(fields)) == {
+        "email": ["jane@example.com", "joe@example.com", ""],
+        "tag": "a",
+        "empty": "",
+    }
+    own = senders(tmp_path, own=OWN | {"email": "email[0] || email"})
+    assert known(target_of(form(fields), own, LOCATION).person) == ("jane@example.com", None, None, None)
+    assert known(target_of(form(fields[:1]), own, LOCATION).person) == ("jane@example.com", None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "charset"),
+    [
+        ("name=Zoë&a=1".encode(), ""),
+        (b"name=Zo%C3%AB&a=1", ""),
+        (b"name=Zo%C3%AB&a=1", "UTF-8"),
+        (b"name=Zo%C3%AB&a=1", '"utf-8"'),
+        ("name=Zoë&a=1".encode("latin-1"), "latin-1"),
+        (b"name=Zo%EB&a=1", "ISO-8859-1"),
+        (b"name=Zo%EB&a=1", "windows-1252"),
+        (b"&&name=Zo%c3%ab&&a=1&", ""),
+    ],
+)
+def test_a_form_is_read_in_its_character_set(raw: bytes, charset: str) -> None:
+    assert payload_of(form(raw, charset)) == {"name": "Zoë", "a": "1"}
+
+
+def test_a_form_has_a_thousand_fields_at_most() -> None:
+    assert len(payload_of(form([(str(n), "x") for n in range(1000)]))) == 1000
+    with pytest.raises(Invalid) as error:
+        payload_of(form([(str(n), "x") for n in range(1001)]))
+    assert reason(error) == "invalid_form"
+
+
+@pytest.mark.parametrize("raw", [b"", b"&", b"=", b"&&==&=&%", b"%zz=%", b"a" * 1000, b"%00=%00", b"\xc3\xa9=%ff"])
+def test_a_strange_form_is_a_form_without_a_contact(raw: bytes) -> None:
+    with pytest.raises(Invalid) as error:
+        target_of(replace(form(raw), sender="token"), PRESETS, LOCATION)
+    assert reason(error) == "no_contact"
+
+
+def test_post_conversations_takes_no_form() -> None:
+    sent = submission("api", f"locationId={LOCATION}&contactId={CONTACT}".encode(), FORM)
+    with pytest.raises(Invalid) as error:
+        target_of(sent, PRESETS, None)
+    assert reason(error) == "unsupported_media_type"
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "expected"),
+    [
+        (b"{", "", "invalid_json"),
+        (b"", "", "invalid_json"),
+        (b"[" * 100_000, "", "invalid_json"),
+        (b'{"a":' * 50_000, "", "invalid_json"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "", "invalid_json"),
+        (b"\xff", "application/json", "invalid_encoding"),
+        (b'{"a": "\xe9"}', "application/json; charset=utf-8", "invalid_encoding"),
+        (b"{}", "application/json; charset=utf-32", "invalid_encoding"),
+        (b" " * (MAX_BODY_BYTES + 1), "application/json", "body_too_large"),
+        *(
+            (b"{}", kind, "unsupported_media_type")
+            for kind in ("text/plain", "text/xml", "multipart/form-data", "x", "/")
+        ),
+        *(
+            (b"{}", f"application/json; charset={charset}", "unsupported_media_type")
+            for charset in ("", "x", "hex", "zip", "rot13", "unicode_escape", "raw-unicode-escape", "utf-7", "idna")
+        ),
+        (b"{}", "application/json; charset=punycode", "unsupported_media_type"),
+        (b"{}", "application/json; charset=\x00", "unsupported_media_type"),
+        (b"{}", "application/json; charset=" + "x" * 9000, "unsupported_media_type"),
+        (b"{}", "application/json; charset*=utf-8''utf-8; charset*1=x", "unsupported_media_type"),
+        (b"{}", "application/json; charset*" + "9" * 5000 + "=x", "unsupported_media_type"),
+        (b"{}", FORM + "x", "unsupported_media_type"),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_a_body_that_cannot_be_read_is_invalid(body: bytes, content_type: str, expected: str) -> None:
+    with pytest.raises(Invalid) as error:
+        payload_of(submission("token", body, content_type))
+    assert reason(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ('{"name": "Zoë"}'.encode(), ""),
+        ('\ufeff{"name": "Zoë"}'.encode(), "application/json"),
+        ('{"name": "Zoë"}'.encode("utf-16"), "application/json; charset=utf-16"),
+        ('{"name": "Zoë"}'.encode("latin-1"), "application/vnd.api+json; charset=ISO-8859-1"),
+        (b'{"name": "Zo\\u00eb"}', "APPLICATION/JSON ; x=y; Charset=US-ASCII"),
+        (b'{"name": "x", "name": "Zo\\u00eb"}', "application/json;"),
+    ],
+)
+def test_json_is_read_in_its_character_set(body: bytes, content_type: str) -> None:
+    assert payload_of(submission("token", body, content_type)) == {"name": "Zoë"}
+
+
+def test_a_body_of_just_the_limit_is_read() -> None:
+    assert payload_of(submission("token", b"{}".ljust(MAX_BODY_BYTES))) == {}
+
+
+@pytest.mark.parametrize("body", [[], [{}], "text", 1, None, True])
+@pytest.mark.parametrize("name", ["api", "token", "event"])
+def test_a_body_that_is_no_object_is_invalid(name: str, body: object) -> None:
+    with pytest.raises(Invalid) as error:
+        target_of(submission(name, body), PRESETS, LOCATION)
+    assert reason(error) == "invalid_body"
+
+
+def test_deep_nesting_and_lone_surrogates_harm_nothing() -> None:
+    deep = b'{"email": "jane@example.com", "x": ' + b"[" * 5000 + b"]" * 5000 + b', "first_name": "\\ud83dJane"}'
+    target = target_of(submission("token", deep), PRESETS, LOCATION)
+    assert known(target.person) == ("jane@example.com", None, "Jane", None)
+
+
+def test_a_sender_that_senders_toml_no_longer_has_is_rejected() -> None:
+    with pytest.raises(Rejected) as error:
+        target_of(submission("removed", documented("token")), PRESETS, LOCATION)
+    assert reason(error) == "unknown_sender"
+
+
+# --- locations --------------------------------------------------------------------------------------------------------
+
+REFUSED, UNNAMED = "location_not_allowed", "no_location"
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "named", "expected"),
+    [
+        (None, None, LOCATION, LOCATION),
+        (None, None, None, UNNAMED),
+        (None, LOCATION, None, LOCATION),
+        (None, LOCATION, LOCATION, LOCATION),
+        (None, LOCATION, OTHER, REFUSED),
+        (["*"], LOCATION, OTHER, OTHER),
+        (["*"], LOCATION, None, LOCATION),
+        (["*"], None, OTHER, OTHER),
+        (["*"], None, None, UNNAMED),
+        ([OTHER], LOCATION, None, OTHER),
+        ([OTHER], LOCATION, OTHER, OTHER),
+        ([OTHER], LOCATION, LOCATION, REFUSED),
+        ([OTHER], None, LOCATION, REFUSED),
+        ([LOCATION, OTHER], None, OTHER, OTHER),
+        ([LOCATION, OTHER], None, None, UNNAMED),
+        ([LOCATION, OTHER], None, "a-third", REFUSED),
+        ([LOCATION, OTHER], LOCATION, None, LOCATION),
+        ([LOCATION, OTHER], "a-third", None, REFUSED),
+        ([LOCATION, OTHER], "a-third", "a-third", REFUSED),
+        ([OTHER], None, OTHER.lower(), REFUSED),
+        ([OTHER], None, "*", "invalid_body"),
+    ],
+)
+def test_location(own: list[str] | None, default: str | None, named: str | None, expected: str, tmp_path: Path) -> None:
+    entry = OWN | {"location_id": "location"} | ({"locations": own} if own else {})
+    sent = submission("own", {"email": "jane@example.com", "location": named})
+    own_senders = senders(tmp_path, own=entry)
+    if expected not in (REFUSED, UNNAMED, "invalid_body"):
+        assert target_of(sent, own_senders, default).location == expected
+        return
+    with pytest.raises(Rejected if expected == REFUSED else Invalid) as error:
+        target_of(sent, own_senders, default)
+    assert error.value.reason == expected
+
+
+# --- deliveries -------------------------------------------------------------------------------------------------------
+
+
+def delivery(sent: Submission, known_senders: Mapping[str, Sender]) -> str:
+    return target_of(sent, known_senders, LOCATION).delivery
+
+
+def test_the_header_names_a_delivery_before_the_body_does(tmp_path: Path) -> None:
+    own = senders(tmp_path, own=OWN | {"id": "json:meta.id"}, other=OWN | {"id": "json:meta.id"})
+    body = {"email": "jane@example.com", "meta": {"id": 42}}
+    assert delivery(submission("own", body), own) == f"own#{LOCATION}#42"
+    assert delivery(submission("own", body, delivery_id="msg_1"), own) == f"own#{LOCATION}#msg_1"
+    assert delivery(submission("other", body), own) == f"other#{LOCATION}#42", (
+        "ids of two senders have nothing to do with each other"
+    )
+
+
+def test_one_delivery_may_concern_two_locations(tmp_path: Path) -> None:
+    own = senders(tmp_path, own=OWN | {"id": "json:id", "location_id": "location"})
+    body = {"email": "jane@example.com", "id": "d1", "location": LOCATION}
+    here = target_of(submission("own", body), own, None)
+    there = target_of(submission("own", body | {"location": OTHER}), own, None)
+    assert here.delivery != there.delivery
+
+
+@pytest.mark.parametrize("given", [None, "", True, 1.5, [], {}, "a b", "é", "x" * 129, "a\n", "\ud800"], ids=ascii)
+def test_without_a_usable_id_the_body_tells_deliveries_apart(given: object, tmp_path: Path) -> None:
+    own = senders(tmp_path, own=OWN | {"id": "json:id"})
+    sent = submission("own", {"email": "jane@example.com", "id": given})
+    assert delivery(sent, own) == f"own#{LOCATION}#{hashlib.sha256(sent.body).hexdigest()}"
+    assert delivery(replace(sent, body=sent.body + b" "), own) != delivery(sent, own)
+    assert delivery(replace(sent, request_id="another", received_at=0.0), own) == delivery(sent, own)
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_is_mapped_by_the_entry_that_fits_best(tmp_path: Path) -> None:
+    entry = {"scheme": "event", "location_id": "detail.place"}
+    own = senders(
+        tmp_path,
+        by_type=entry | {"detail_type": "lead.created", "contact_id": "detail.byType"},
+        by_both=entry | {"source": "crm", "detail_type": "lead.created", "contact_id": "detail.byBoth"},
+        by_source=entry | {"source": "crm", "contact_id": "detail.bySource"},
+    )
+    for source, detail_type, expected in (
+        ("crm", "lead.created", "by-both"),
+        ("crm", "other", "by-source"),
+        ("shop", "lead.created", "by-type"),
+        ("shop", "other", "event"),
+        (None, None, "event"),
+        (["crm"], {"a": 1}, "event"),
+        ("", "", "event"),
+    ):
+        assert of_event(own, source, detail_type).name == expected
+    without = {name: sender for name, sender in own.items() if name != "by-both"}
+    assert of_event(without, "crm", "lead.created").name == "by-source"
+    detail = {"place": LOCATION, "byBoth": "c1", "bySource": "c2", "byType": "c3"}
+    event = {"source": "crm", "detail-type": "lead.created", "detail": detail}
+    assert target_of(Submission.from_event(event), own, None) == Target(LOCATION, "c1")
+    person = {"source": "shop", "detail-type": "x", "detail": {"email": "jane@example.com"}}
+    assert target_of(Submission.from_event(person), own, LOCATION).delivery.startswith("event#")
+
+
+def test_an_event_may_hold_a_lone_surrogate() -> None:
+    event = documented("event")
+    event["detail"] |= {"firstName": "\ud83dJane", "contactId": CONTACT}
+    assert target_of(Submission.from_event(event), PRESETS, None) == Target(LOCATION, CONTACT)
+
+
+# --- secrets in the body ----------------------------------------------------------------------------------------------
+
+SECRET = "s3cr3t-t0ken"
+AFTER = {
+    "email": "jane@example.com",
+    "name": "Zoë 💥",
+    "n": 1.5,
+    "big": 10**30,
+    "none": None,
+    "list": [{"token": "mine"}],
+}
+
+
+def stripped(body: bytes, content_type: str = "application/json", sender: Sender = PRESETS["token"]) -> Any:
+    """What is kept of a body, as it is read later."""
+    kept = without_secrets(sender, body, content_type)
+    assert SECRET.encode() not in kept
+    assert SECRET.encode("utf-16-le") not in kept
+    return payload_of(submission("token", kept, content_type))
+
+
+@pytest.mark.parametrize(
+    ("charset", "content_type"),
+    [
+        ("utf-8", ""),
+        ("utf-8", "application/json"),
+        ("utf-8", "text/json+json; charset=utf-8"),
+        ("utf-8-sig", "application/json"),
+        ("utf-16", "application/json; charset=utf-16"),
+    ],
+)
+def test_a_secret_is_stripped_from_json_and_nothing_else(charset: str, content_type: str) -> None:
+    for written in (
+        json.dumps({"token": SECRET, **AFTER}),
+        json.dumps({**AFTER, "token": SECRET}, ensure_ascii=False),
+        json.dumps({"tok\u0065n": SECRET, **AFTER}).replace('"token": "s3', '"tok\\u0065n": "s3'),
+        json.dumps({"token": [SECRET], **AFTER}),
+        json.dumps({"token": SECRET, **AFTER})[:-1] + f', "token": "{SECRET}"}}',
+    ):
+        assert stripped(written.encode(charset), content_type) == AFTER
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=latin-1", "application/json; charset=cp1252"])
+def test_a_secret_is_stripped_from_json_in_the_character_set_that_it_is_read_in(content_type: str) -> None:
+    body = f'{{"token": "{SECRET}", "name": "Zoë"}}'.encode("latin-1")
+    assert stripped(body, content_type) == {"name": "Zoë"}
+
+
+def test_a_secret_is_stripped_from_each_element_of_an_array() -> None:
+    elements = [{"token": SECRET, "email": "a@example.com"}, "text", {"email": "b@example.com"}]
+    assert stripped(json.dumps(elements).encode()) == [{"email": "a@example.com"}, "text", {"email": "b@example.com"}]
+
+
+@pytest.mark.parametrize("text", ["д" * 100_000, "\\ud83d\\ude00" * 10_000, "\\ud800"], ids=lambda text: text[:6])
+def test_stripping_makes_no_body_larger(text: str) -> None:
+    body = f'{{"token": "{SECRET}", "text": "{text}"}}'.encode()
+    kept = without_secrets(PRESETS["token"], body, "application/json")
+    assert len(kept) < len(body)
+    assert json.loads(kept) == {"text": json.loads(f'"{text}"')}
+
+
+@pytest.mark.parametrize("content_type", [FORM, f"{FORM}; charset=utf-8", FORM.upper(), f" {FORM}", f"{FORM} ;x=y"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"token={SECRET}&name=Zo%C3%AB&a=%26%3D%2B&a=+&b=",
+        f"name=Zo%C3%AB&tok%65n={SECRET}&a=%26%3D%2B&token={SECRET}&a=+&b=&token=",
+        f"name=Zoë&a=%26%3D%2B&a=+&b=&token={SECRET}",
+        f"&name=Zo%C3%AB&&a=%26%3D%2B&a=%20&b&token={SECRET}&",
+    ],
+)
+def test_a_secret_is_stripped_from_a_form_and_nothing_else(body: str, content_type: str) -> None:
+    assert stripped(body.encode(), content_type) == {"name": "Zoë", "a": ["&=+", " "], "b": ""}
+
+
+@pytest.mark.parametrize(
+    ("body", "charset"),
+    [
+        (f"token={SECRET}&name=Zoë".encode("latin-1"), "latin-1"),
+        (f"token={SECRET}&name=Zo%EB".encode(), "latin-1"),
+        (f"token={SECRET}&name=Zo%EB".encode(), "windows-1252"),
+        (f"token={SECRET}&name=Zoë".encode("utf-16"), "utf-16"),
+    ],
+)
+def test_a_secret_is_stripped_from_a_form_in_the_character_set_that_it_is_read_in(body: bytes, charset: str) -> None:
+    assert stripped(body, f"{FORM}; charset={charset}") == {"name": "Zoë"}
+
+
+@pytest.mark.parametrize("content_type", ["application/json", FORM])
+def test_a_secret_under_a_name_that_is_not_ascii_is_stripped(content_type: str, tmp_path: Path) -> None:
+    own = senders(tmp_path, own=OWN | {"where": ["body:schlüssel"]})["own"]
+    fields = {"schlüssel": SECRET, "email": "jane@example.com"}
+    for body in (
+        (json.dumps(fields),)
+        if content_type != FORM
+        else (urlencode(fields), f"schlüssel={SECRET}&email=jane@example.com")
+    ):
+        assert stripped(body.encode(), content_type, own) == {"email": "jane@example.com"}
+
+
+def test_what_holds_no_secret_stays_as_it_is() -> None:
+    for body in (b'{ "email" :"a@b" }\r\n', b'{"data": {"token": "x"}}', b"null", b'["token"]', b'"token"'):
+        assert without_secrets(PRESETS["token"], body, "application/json") == body
+    assert without_secrets(PRESETS["token"], b"a=%c3%ab&&b=+", FORM) == b"a=%c3%ab&&b=+"
+    for name in ("api", "highlevel-workflow", "typeform"):
+        assert without_secrets(PRESETS[name], b'{"token": "x"}', "application/json") == b'{"token": "x"}'
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"token": ' + b"9" * 5000 + b"}", b'{"token":'])
+@pytest.mark.parametrize("content_type", ["", "application/json", "text/plain", "application/json; charset=x"])
+def test_a_body_that_cannot_be_read_stays_as_it_is(body: bytes, content_type: str) -> None:
+    assert without_secrets(PRESETS["token"], body, content_type) == body
+
+
+def test_what_is_read_is_stripped_however_deep_it_is() -> None:
+    for depth in range(9_950, 10_010):
+        body = b'{"token": "' + SECRET.encode() + b'", "x": ' + b"[" * depth + b"]" * depth + b"}"
+        try:
+            payload_of(submission("token", body))
+        except Invalid:
+            continue
+        assert SECRET.encode() not in without_secrets(PRESETS["token"], body, "application/json")
+
+
+def test_many_fields_are_stripped_fast() -> None:
+    body = b"token=x&" + b"a=&" * 80_000
+    kept = without_secrets(PRESETS["token"], body, FORM)
+    assert parse_qsl(kept.decode(), keep_blank_values=True)[:1] == [("a", "")]

@@ -1,0 +1,275 @@
+"""What is taken for a sender's secret, and how it gets beside the others."""
+
+import base64
+import io
+import json
+import re
+import uuid
+from typing import Any, cast
+
+import boto3
+import pytest
+from botocore.stub import ANY, Stubber
+
+from create_conversation.proof import secrets_of
+from create_conversation.senders import Sender, load
+from operate import check_senders, sender
+from operate.signing import is_usable
+from operate.stack import Stack, StackError
+
+WHPK = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+
+
+class Stored:
+    """A stack whose SenderSecrets holds a text, and takes another one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
+        client = boto3.client(
+            "secretsmanager", region_name="eu-central-1", aws_access_key_id="a", aws_secret_access_key="b"
+        )
+        self.stubber = Stubber(client)
+        self.stored: list[str] = []
+        put = client.put_secret_value
+        client.put_secret_value = self._note(put)  # type: ignore[method-assign]
+        if text is None:
+            self.stubber.add_client_error("get_secret_value", "ResourceNotFoundException")
+        else:
+            self.stubber.add_response("get_secret_value", {"SecretString": text, "VersionId": "v" * 36})
+        self.stubber.activate()
+        outputs = {
+            "SenderSecretsArn": "arn:of:secrets",
+            "WebhooksUrl": "https://api.example/webhooks",
+            "ConversationsUrl": "https://api.example/conversations",
+        }
+        nothing: Any = None
+        stack = Stack("mine", outputs, {}, nothing, client, nothing, "")
+        monkeypatch.setattr(Stack, "connect", lambda _name: stack)
+
+    def takes(self) -> None:
+        self.stubber.add_response(
+            "put_secret_value", {}, {"SecretId": "arn:of:secrets", "SecretString": ANY, "ClientRequestToken": ANY}
+        )
+
+    def _note(self, put: Any) -> Any:
+        def note(**arguments: str) -> Any:
+            answer = put(**arguments)
+            self.stored.append(arguments["SecretString"])
+            return answer
+
+        return note
+
+    @property
+    def entries(self) -> dict[str, Any]:
+        return cast(dict[str, Any], json.loads(self.stored[-1]))
+
+
+def test_the_first_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = Stored(monkeypatch, '{"api": "generated"}')
+    stored.takes()
+    assert sender.main(["mine", "typeform"]) == 0
+    (secret,) = stored.entries["typeform"]
+    printed = capsys.readouterr().out
+    assert stored.entries["api"] == "generated"
+    assert len(secret) == 43
+    assert printed.count(secret) == 1
+    assert "https://api.example/webhooks/typeform\n" in printed
+    assert "In Typeform: " in printed
+    assert "within a minute" in printed
+    assert "former" not in printed
+    assert "make send SENDER=typeform STACK=mine" in printed
+
+
+@pytest.mark.parametrize(
+    ("former", "now_second"),
+    [
+        ('"old"', ["old"]),
+        ('["old"]', ["old"]),
+        ('["old", "older"]', ["old"]),
+        ("17", []),
+        ("[]", []),
+        ('[null, "x"]', ["x"]),
+    ],
+)
+def test_rotation_keeps_one_former_and_all_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], former: str, now_second: list[str]
+) -> None:
+    others = '"api": ["ä", "b"], "x": {"odd": [1.50, null]}'
+    stored = Stored(monkeypatch, f'{{{others}, "tally": {former}}}')
+    stored.takes()
+    assert sender.main(["mine", "tally"]) == 0
+    secret, *rest = stored.entries["tally"]
+    assert rest == now_second
+    assert secrets_of(stored.stored[-1], "tally")[0] == secret
+    kept = json.loads(f"{{{others}}}")
+    assert {name: stored.entries[name] for name in kept} == kept
+    assert ("RETIRE=1" in capsys.readouterr().out) is bool(now_second)
+
+
+def test_retire(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = Stored(monkeypatch, '{"api": ["new", "old"], "tally": ["t"]}')
+    stored.takes()
+    assert sender.main(["mine", "api", "--retire"]) == 0
+    assert stored.entries == {"api": ["new"], "tally": ["t"]}
+    Stored(monkeypatch, '{"api": "only"}')
+    assert sender.main(["mine", "api", "--retire"]) == 0
+    assert "nothing to retire" in capsys.readouterr().out
+    Stored(monkeypatch, "{}")
+    with pytest.raises(StackError, match="no secret yet: make sender NAME=api STACK=mine"):
+        sender.main(["mine", "api", "--retire"])
+
+
+def test_a_secret_without_a_value_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = Stored(monkeypatch, None)
+    stored.takes()
+    assert sender.main(["mine", "api"]) == 0
+    assert list(stored.entries) == ["api"]
+
+
+@pytest.mark.parametrize("text", ["hush", "[]", '"hush"', '{"api": "hush"'])
+def test_another_shape_is_not_touched(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    stored = Stored(monkeypatch, text)
+    with pytest.raises(StackError, match="not a JSON object") as raised:
+        sender.main(["mine", "typeform"])
+    assert stored.stored == []
+    assert "hush" not in str(raised.value)
+
+
+def test_two_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both make the id of the next version of the same former one: Secrets Manager refuses the second."""
+    stored = Stored(monkeypatch, '{"api": "generated"}')
+    expected = str(uuid.uuid5(uuid.NAMESPACE_OID, "v" * 36))
+    stored.stubber.add_client_error(
+        "put_secret_value",
+        "ResourceExistsException",
+        expected_params={"SecretId": ANY, "SecretString": ANY, "ClientRequestToken": expected},
+    )
+    with pytest.raises(StackError, match="nothing was stored: try again"):
+        sender.main(["mine", "typeform"])
+
+
+@pytest.mark.parametrize("name", [name for name, entry in load().items() if entry.scheme in ("token", "mac")])
+def test_what_is_made_works(name: str) -> None:
+    entry = load()[name]
+    assert is_usable(entry, sender._new(entry))
+
+
+def test_shapes_of_what_is_made() -> None:
+    senders = load()
+    key = sender._new(senders["standard-webhooks"])
+    assert key.startswith("whsec_")
+    assert len(base64.b64decode(key.removeprefix("whsec_"))) == 32
+    assert sender._new(Sender("crm", "token", where=("basic",))).startswith("crm:")
+
+
+def test_one_that_the_sender_has_made(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = Stored(monkeypatch, "{}")
+    stored.takes()
+    monkeypatch.setattr("sys.stdin", io.StringIO("theirs-and-long-enough\n"))
+    assert sender.main(["mine", "tally", "--given"]) == 0
+    assert stored.entries == {"tally": ["theirs-and-long-enough"]}
+    printed = capsys.readouterr()
+    assert "theirs" not in printed.out + printed.err
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "said"),
+    [
+        ("tally", "", "nothing was entered"),
+        ("standard-webhooks", "whsec_hush!", "must be whsec_ and base64"),
+        ("standard-webhooks-v1a", "whsk_hush", "must be whpk_ and base64 of 32 bytes"),
+        ("token", "hüsh", "printable characters"),
+    ],
+)
+def test_what_cannot_be_one_is_refused_and_not_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, typed: str, said: str
+) -> None:
+    stored = Stored(monkeypatch, "{}")
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{typed}\n"))
+    with pytest.raises(StackError, match=said) as raised:
+        sender.main(["mine", name, "--given"])
+    assert "nothing was stored" in str(raised.value)
+    assert "hush" not in str(raised.value)
+    assert stored.stored == []
+
+
+def test_the_same_again_and_a_short_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    Stored(monkeypatch, '{"tally": ["short", "old"]}')
+    monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
+    with pytest.raises(StackError, match="has this one already"):
+        sender.main(["mine", "tally", "--given"])
+    assert "can be guessed" in capsys.readouterr().err
+
+
+def test_a_public_key_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = Stored(monkeypatch, "{}")
+    stored.takes()
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{WHPK}\n"))
+    assert sender.main(["mine", "standard-webhooks-v1a"]) == 0
+    assert stored.entries == {"standard-webhooks-v1a": [WHPK]}
+    printed = capsys.readouterr().out
+    assert "stored the first public key" in printed
+    assert "make send" not in printed
+
+
+def test_one_that_needs_no_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = Stored(monkeypatch, "{}")
+    assert sender.main(["mine", "highlevel-app"]) == 0
+    printed = capsys.readouterr().out
+    assert "put app_id under [highlevel-app] in functions/senders.toml" in printed
+    assert "https://api.example/webhooks/highlevel-app\n" in printed
+    assert stored.stored == []
+    with pytest.raises(StackError, match="permissions"):
+        sender.main(["mine", "event"])
+
+
+def test_the_url_with_the_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = Stored(monkeypatch, "{}")
+    stored.takes()
+    sender.main(["mine", "highlevel-workflow"])
+    (secret,) = stored.entries["highlevel-workflow"]
+    assert f"https://api.example/webhooks/highlevel-workflow?token={secret}\n" in capsys.readouterr().out
+
+
+def test_a_sender_of_the_users_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    own = {
+        "crm": Sender("crm", "token", where=("basic",)),
+        "site": Sender("site", "token", where=("header:x-key", "body:key")),
+        "shop": Sender("shop", "mac", sig_header="x-shop"),
+    }
+    monkeypatch.setattr(sender, "load", lambda: own)
+    for name, said in (
+        ("crm", "as HTTP Basic: user crm, password "),
+        ("site", "the header x-key, or the member key of the body"),
+        ("shop", "it signs in x-shop"),
+    ):
+        Stored(monkeypatch, "{}").takes()
+        assert sender.main(["mine", name]) == 0
+        printed = capsys.readouterr().out
+        assert said in printed
+        assert "make deploy" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("", "name a sender .*NAME=typeform.*known are api"), ("typefrom", "did you mean typeform.*senders.toml")],
+)
+def test_an_unknown_name(name: str, said: str) -> None:
+    with pytest.raises(StackError, match=said):
+        sender.main(["mine", name])
+
+
+def test_a_mistake_in_the_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check_senders.main() == 0
+    assert re.fullmatch(r"\d+ senders, no mistakes\n", capsys.readouterr().out)
+    (tmp_path / "presets.toml").write_text('[own]\nscheme = "tokn"')
+    (tmp_path / "senders.toml").write_text("")
+    monkeypatch.setattr(check_senders, "load", lambda: load(tmp_path))
+    monkeypatch.setattr(sender, "load", lambda: load(tmp_path))
+    assert check_senders.main() == 1
+    said = capsys.readouterr().err
+    assert said.startswith("presets.toml: [own] scheme: ")
+    assert said.count("\n") == 1
+    with pytest.raises(StackError, match=r"presets.toml: \[own\] scheme"):
+        sender.main(["mine", "typeform"])

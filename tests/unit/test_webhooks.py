@@ -1,0 +1,497 @@
+"""The door POST /webhooks/{sender}: what its sender gets for each outcome, and what is kept."""
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from create_conversation import gateway
+from create_conversation import http as http_module
+from create_conversation.errors import REASONS
+from create_conversation.senders import FUNCTIONS, load
+from create_conversation.submission import MAX_BODY_BYTES, Submission
+from highlevel.client import HighLevel
+from tests.unit.conftest import Log
+from tests.unit.fakes import refusal
+from tests.unit.world import (
+    API_SECRET,
+    CONTACT,
+    LOCATION,
+    TOKEN,
+    TOKEN_SECRET,
+    World,
+    request,
+    sample,
+    webhook_event,
+)
+
+REQUEST_ID = sample("http_conversation")["requestContext"]["requestId"]
+UNREACHABLE = EndpointConnectionError(endpoint_url="https://aws.invalid/")
+FORM = "application/x-www-form-urlencoded"
+JANE = {"locationId": LOCATION, "email": "jane@example.com", "phone": "+15555550100", "firstName": "Jane"}
+
+
+def check_told(answer: dict[str, Any], outcome: str) -> None:
+    """It is a 200 of that outcome, which no sender takes for a failure."""
+    assert answer["statusCode"] == 200, answer["body"]
+    assert json.loads(answer["body"]) == {"outcome": outcome, "requestId": REQUEST_ID}
+    assert answer["headers"] == {
+        "x-request-id": REQUEST_ID,
+        "content-type": "application/json",
+        "cache-control": "no-store",
+    }
+
+
+def check_problem(answer: dict[str, Any], status: int, reason: str) -> None:
+    problem = json.loads(answer["body"])
+    assert (answer["statusCode"], problem["type"]) == (status, f"urn:highlevel-conversations:{reason}")
+    assert problem["title"] == REASONS[reason].title
+    assert problem["status"] == status
+    assert answer["headers"]["x-request-id"] == problem["instance"] == REQUEST_ID
+    assert ("retry-after" in answer["headers"]) == (status == 429)
+    if status == 429:
+        assert int(answer["headers"]["retry-after"]) >= 5
+
+
+def attributes(letter: dict[str, Any]) -> dict[str, str]:
+    return {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()}
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of each time, so that the tests below take a quarter of theirs."""
+    monkeypatch.setattr(gateway, "ANSWER_SECONDS", gateway.ANSWER_SECONDS / 4)
+    monkeypatch.setattr(http_module, "HIGHLEVEL_SECONDS", http_module.HIGHLEVEL_SECONDS / 4)
+    for module in (gateway, http_module):
+        monkeypatch.setattr(module, "STORE_SECONDS", 1.0 / 4)
+
+
+@contextmanager
+def in_time(seconds: float) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < seconds + 0.3
+
+
+# Done
+
+
+def test_opened_is_200(world: World, log: Log) -> None:
+    check_told(world.post(webhook_event(request())), "opened")
+    assert (LOCATION, CONTACT) in world.highlevel.conversations
+    assert world.sqs.calls == []
+    line = log.line
+    assert (line["outcome"], line["trigger"], line["sender"]) == ("opened", "webhook", "token")
+    assert (line["location_id"], line["contact_id"], line["request_id"]) == (LOCATION, CONTACT, REQUEST_ID)
+
+
+def test_existing_is_200_and_no_id_is_looked_for(world: World) -> None:
+    HighLevel(world.highlevel.url).create_conversation(TOKEN, LOCATION, CONTACT, within=2)
+    check_told(world.post(webhook_event(request())), "existing")
+    assert [call.path for call in world.highlevel.calls] == ["/conversations/"] * 2
+    assert world.sqs.calls == []
+
+
+def test_a_person_is_opened_and_a_repeat_makes_no_call(world: World, log: Log) -> None:
+    check_told(world.post(webhook_event(JANE)), "opened")
+    ((_, contact),) = world.highlevel.conversations
+    assert world.highlevel.contacts[contact]["firstName"] == "Jane"
+    world.highlevel.calls.clear()
+    check_told(world.post(webhook_event(JANE)), "existing")
+    assert world.highlevel.calls == []
+    assert {line["contact_id"] for line in log.lines} == {contact}
+    for private in ("jane@example.com", "+15555550100", "Jane"):
+        assert private not in log.text
+
+
+def test_a_form_is_understood(world: World) -> None:
+    body = f"locationId={LOCATION}&email=jane%40example.com&phone=%2B15555550100"
+    check_told(world.post(webhook_event(body, content_type=FORM)), "opened")
+    (contact,) = world.highlevel.contacts.values()
+    assert (contact["email"], contact["phone"]) == ("jane@example.com", "+15555550100")
+
+
+@pytest.mark.parametrize("empty", ["", None])
+def test_an_empty_id_is_a_missing_one(world: World, empty: str | None) -> None:
+    world.settings = replace(world.settings, location_id=LOCATION)
+    check_told(world.post(webhook_event(JANE | {"contactId": empty, "locationId": empty})), "opened")
+    assert len(world.highlevel.contacts) == 1
+
+
+# Kept
+
+
+@pytest.mark.parametrize(
+    "fault", [{"kind": "status", "status": 503}, {"kind": "status", "status": 429}, {"kind": "html"}, {"kind": "reset"}]
+)
+def test_deferred_is_stored_then_200(world: World, log: Log, fault: dict[str, Any]) -> None:
+    world.highlevel.fail(**fault)
+    check_told(world.post(webhook_event(request())), "deferred")
+    (message,) = world.kept()
+    assert message["MessageGroupId"] == LOCATION
+    kept = Submission.from_message(message["MessageBody"])
+    assert (kept.trigger, kept.sender, kept.request_id) == ("webhook", "token", REQUEST_ID)
+    assert json.loads(kept.body) == request()
+    assert log.line["outcome"] == "deferred"
+    world.highlevel.heal()
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "reason"),
+    [
+        (422, ["contactId must be a string"], "ids_refused"),
+        (401, "This location is not accessible from this token!", "location_refused"),
+        (401, "The token is not authorized for this scope.", "scope_missing"),
+        (409, "Conflict", "upstream_refused"),
+    ],
+)
+def test_rejected_is_a_dead_letter_then_200(world: World, log: Log, status: int, message: Any, reason: str) -> None:
+    world.highlevel.fail(kind="status", status=status, message=message)
+    check_told(world.post(webhook_event(request())), "rejected")
+    (letter,) = world.dead_letters()
+    assert attributes(letter) == {"reason": reason, "sender": "token", "location": LOCATION, "attempts": "1"}
+    assert json.loads(Submission.from_message(letter["MessageBody"]).body) == request()
+    assert (log.line["outcome"], log.line["reason"]) == ("rejected", reason)
+    assert world.kept() == []
+
+
+def test_a_person_whom_highlevel_refuses_is_a_dead_letter(world: World) -> None:
+    world.highlevel.fail(kind="status", status=422, message="email must be an email", path="/contacts/upsert")
+    check_told(world.post(webhook_event(JANE)), "rejected")
+    assert world.reasons() == ["contact_refused"]
+
+
+def test_a_missing_token_is_a_dead_letter(world: World) -> None:
+    world.secrets.texts["HighLevelToken"] = None
+    check_told(world.post(webhook_event(request())), "rejected")
+    assert world.reasons() == ["no_token"]
+
+
+def test_a_location_that_it_may_not_name_is_a_dead_letter(world: World) -> None:
+    world.settings = replace(world.settings, location_id="another-location")
+    check_told(world.post(webhook_event(request())), "rejected")
+    assert attributes(world.dead_letters()[0]) == {
+        "reason": "location_not_allowed",
+        "sender": "token",
+        "attempts": "1",
+    }
+    assert world.highlevel.calls == []
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"locationId": LOCATION}, "no_contact"),
+        ({"locationId": LOCATION, "email": "no address"}, "no_contact"),
+        (request(location=None), "no_location"),
+        (request(contact="a b"), "invalid_body"),
+        ({}, "no_location"),
+        ("7", "invalid_body"),
+        ("null", "invalid_body"),
+        ('"text"', "invalid_body"),
+    ],
+)
+def test_what_can_be_read_but_not_used_is_a_dead_letter_then_200(
+    world: World, log: Log, body: object, reason: str
+) -> None:
+    check_told(world.post(webhook_event(body)), "invalid")
+    (letter,) = world.dead_letters()
+    assert attributes(letter) == {"reason": reason, "sender": "token", "attempts": "1"}
+    assert (log.line["outcome"], log.line["reason"], log.line["sender"]) == ("invalid", reason, "token")
+    assert world.highlevel.calls == []
+
+
+# Refused
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "reason"),
+    [
+        (webhook_event(""), 400, "invalid_json"),
+        (webhook_event("{"), 400, "invalid_json"),
+        (webhook_event("[" * 100_000), 400, "invalid_json"),
+        (webhook_event("ü", content_type="application/json; charset=us-ascii"), 400, "invalid_encoding"),
+        (webhook_event("&".join(["a=1"] * 1001), content_type=FORM), 400, "invalid_form"),
+        (webhook_event(" " * (MAX_BODY_BYTES + 1)), 413, "body_too_large"),
+        (webhook_event("a", content_type="text/plain"), 415, "unsupported_media_type"),
+        (webhook_event("a", content_type="multipart/form-data; boundary=x"), 415, "unsupported_media_type"),
+        (webhook_event(request(), content_encoding="gzip"), 415, "unsupported_media_type"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_read_is_refused_and_not_kept(
+    world: World, log: Log, event: dict[str, Any], status: int, reason: str
+) -> None:
+    check_problem(world.post(event), status, reason)
+    assert world.sqs.calls == []
+    assert (log.line["outcome"], log.line["reason"], log.line["sender"]) == ("invalid", reason, "token")
+
+
+UNKNOWN = {
+    "wrong": webhook_event(request(), secret="wrong"),
+    "none": webhook_event(request(), secret=None),
+    "empty": webhook_event(request(), secret=""),
+    "of the callers of POST /conversations": webhook_event(request(), secret=API_SECRET),
+    "of another sender": webhook_event(request(), "api"),
+    "a sender without a secret": webhook_event(request(), "typeform"),
+    "no such sender": webhook_event(request(), "nobody"),
+    "the events' entry": webhook_event(request(), "event"),
+    "no name": webhook_event(request(), ""),
+    "another spelling": webhook_event(request(), "Token"),
+    "a path": webhook_event(request(), "../api"),
+    "no path parameter": {**webhook_event(request()), "pathParameters": None},
+    "unreadable too": webhook_event("{", secret="wrong"),
+    "oversized too": webhook_event(" " * (MAX_BODY_BYTES + 1), secret="wrong"),
+    "signature of nothing": webhook_event(request(), "typeform", typeform_signature="sha256="),
+}
+
+
+@pytest.mark.parametrize("event", UNKNOWN.values(), ids=UNKNOWN)
+def test_an_unknown_sender_is_a_401_and_all_get_the_same(world: World, log: Log, event: dict[str, Any]) -> None:
+    answer = world.post(event)
+    check_problem(answer, 401, "unauthorized")
+    assert answer == World(world.highlevel).post(webhook_event(request(), secret="wrong"))
+    assert not world.highlevel.calls
+    assert not world.dynamodb.calls
+    assert not world.sqs.calls
+    assert {line["outcome"] for line in log.lines} == {"unauthorized"}
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[", '{"token": ""}', '{"token": []}', '{"token": null}'])
+def test_without_a_secret_a_sender_is_closed(world: World, text: str | None) -> None:
+    world.secrets.texts["SenderSecrets"] = text
+    for secret in (TOKEN_SECRET, "", None):
+        check_problem(world.post(webhook_event(request(), secret=secret)), 401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        webhook_event(request()),
+        webhook_event(request(), secret=None, x_webhook_token=TOKEN_SECRET),
+        webhook_event(request(), secret=None) | {"rawQueryString": f"token={TOKEN_SECRET}"},
+        webhook_event(request() | {"token": TOKEN_SECRET}, secret=None),
+        webhook_event(
+            request(), secret=None, authorization=f"Basic {base64.b64encode(TOKEN_SECRET.encode()).decode()}"
+        ),
+        webhook_event(
+            f"locationId={LOCATION}&contactId={CONTACT}&token={TOKEN_SECRET}", secret=None, content_type=FORM
+        ),
+    ],
+    ids=["bearer", "header", "query", "json", "basic", "form"],
+)
+def test_a_secret_may_ride_in_each_of_its_places_and_is_not_kept(world: World, log: Log, event: dict[str, Any]) -> None:
+    world.highlevel.fail(kind="status", status=503, times=1)
+    check_told(world.post(event), "deferred")
+    (message,) = world.kept()
+    kept = Submission.from_message(message["MessageBody"])
+    assert TOKEN_SECRET.encode() not in kept.body
+    assert TOKEN_SECRET not in message["MessageBody"]
+    assert TOKEN_SECRET not in log.text
+    check_told(world.post(event), "opened")
+
+
+# Ignored
+
+
+@pytest.mark.parametrize("kind", ["form_abandoned", "", None, 7])
+def test_another_kind_of_event_is_ignored(world: World, log: Log, kind: object) -> None:
+    world.senders["token"] = replace(
+        world.senders["token"], paths=world.senders["token"].paths | {"when": world.senders["typeform"].paths["when"]}
+    )
+    check_told(world.post(webhook_event(request() | {"event_type": kind})), "ignored")
+    assert (log.line["outcome"], log.line["reason"]) == ("ignored", "other_event")
+    assert not world.highlevel.calls
+    assert not world.dynamodb.calls
+    assert not world.sqs.calls
+    check_told(world.post(webhook_event(request() | {"event_type": "form_response"})), "opened")
+
+
+# Not stored
+
+
+@pytest.mark.parametrize(("status", "body"), [(503, request()), (422, request()), (200, {"locationId": LOCATION})])
+def test_what_cannot_be_kept_is_a_429(world: World, log: Log, status: int, body: object) -> None:
+    """A 503 would be final for some."""
+    world.highlevel.fail(kind="status", status=status, message="no")
+    world.sqs.error = UNREACHABLE
+    check_problem(world.post(webhook_event(body)), 429, "not_stored")
+    assert (log.line["outcome"], log.line["sender"]) == ("not_stored", "token")
+
+
+@pytest.mark.parametrize("error", [UNREACHABLE, refusal("ThrottlingException"), refusal("AccessDeniedException")])
+def test_secrets_that_cannot_be_read_now_are_a_429(world: World, error: Exception) -> None:
+    world.secrets.error = error
+    check_problem(world.post(webhook_event(request())), 429, "sender_secrets_unavailable")
+
+
+def test_a_sender_ahead_of_the_cache_is_a_429_while_secrets_cannot_be_read(world: World) -> None:
+    check_told(world.post(webhook_event(request())), "opened")
+    world.secrets.error = UNREACHABLE
+    check_problem(world.post(webhook_event(request(), secret="rotated")), 429, "sender_secrets_unavailable")
+    check_told(world.post(webhook_event(request())), "existing")
+
+
+def test_a_mistake_of_ours_is_a_429_without_its_text(world: World, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def burst(*_: object, **__: object) -> None:
+        raise RuntimeError(TOKEN_SECRET)
+
+    monkeypatch.setattr(http_module, "target_of", burst)
+    check_problem(world.post(webhook_event(request())), 429, "failed")
+    assert [trouble["error"] for trouble in log.troubles] == ["RuntimeError"]
+    assert TOKEN_SECRET not in log.text
+
+
+# Arrays
+
+
+def test_an_array_is_one_submission_each(world: World, log: Log) -> None:
+    check_told(world.post(webhook_event([request(contact=f"contact-{number}") for number in range(3)])), "opened")
+    assert len(world.highlevel.conversations) == 3
+    assert [line["contact_id"] for line in log.lines] == [f"contact-{number}" for number in range(3)]
+    assert {(line["outcome"], line["request_id"]) for line in log.lines} == {("opened", REQUEST_ID)}
+
+
+def test_an_array_tells_the_gravest_of_its_outcomes(world: World, log: Log) -> None:
+    world.highlevel.fail(kind="status", status=503, contact="later")
+    world.highlevel.fail(kind="status", status=422, message="no", contact="refused")
+    done, later = request(contact="done"), request(contact="later")
+    invalid, refused = request(location=None), request(contact="refused")
+    check_told(world.post(webhook_event([done])), "opened")
+    check_told(world.post(webhook_event([done, done])), "existing")
+    check_told(world.post(webhook_event([done, request(contact="new")])), "opened")
+    check_told(world.post(webhook_event([done, later])), "deferred")
+    check_told(world.post(webhook_event([later, invalid, done])), "invalid")
+    check_told(world.post(webhook_event([refused, done, invalid, later])), "rejected")
+    assert world.reasons() == ["no_location", "ids_refused", "no_location"]
+    assert len(world.kept()) == 3
+    for message in (*world.kept(), *world.dead_letters()):
+        assert isinstance(json.loads(Submission.from_message(message["MessageBody"]).body), dict), "each by itself"
+
+
+@pytest.mark.parametrize("body", ["[]", " [ ] "])
+def test_an_empty_array_is_nothing_to_do(world: World, body: str) -> None:
+    check_told(world.post(webhook_event(body)), "ignored")
+    assert world.sqs.calls == []
+
+
+def test_what_is_no_object_in_an_array_is_a_dead_letter_and_harms_no_other(world: World) -> None:
+    check_told(world.post(webhook_event([7, None, [request()], "text", request()])), "invalid")
+    assert world.reasons() == ["invalid_body"] * 4
+    assert (LOCATION, CONTACT) in world.highlevel.conversations
+
+
+def test_persons_in_an_array_are_told_apart(world: World) -> None:
+    body = [JANE, {"locationId": LOCATION, "email": "joe@example.com"}]
+    check_told(world.post(webhook_event(body)), "opened")
+    assert len(world.highlevel.contacts) == len(world.highlevel.conversations) == 2
+    world.highlevel.calls.clear()
+    check_told(world.post(webhook_event(body)), "existing")
+    assert world.highlevel.calls == []
+
+
+def test_an_array_of_which_one_cannot_be_kept_is_a_429_and_its_repeat_ends_it(world: World) -> None:
+    world.highlevel.fail(kind="status", status=503, contact="contact-1")
+    world.sqs.error = UNREACHABLE
+    body = [request(contact=f"contact-{number}") for number in range(3)]
+    check_problem(world.post(webhook_event(body)), 429, "not_stored")
+    world.sqs.error = None
+    world.highlevel.heal()
+    check_told(world.post(webhook_event(body)), "opened")
+    assert len(world.highlevel.conversations) == 3
+
+
+def test_an_array_that_highlevel_is_too_slow_for_is_kept_in_time(world: World, quick: None) -> None:
+    world.highlevel.fail(kind="slow", seconds=0.3)
+    body = [request(contact=f"contact-{number}") for number in range(20)]
+    with in_time(4.0 / 4):
+        check_told(world.post(webhook_event(body)), "deferred")
+    assert 15 <= len(world.kept()) <= 20
+    assert len(world.highlevel.calls) <= 4
+
+
+def test_an_array_that_cannot_be_kept_in_time_is_a_429_in_time(
+    world: World, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.highlevel.fail(kind="hang")
+    handle = world.sqs.handle
+
+    def handle_slowly(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(0.02)
+        return handle(operation, parameters)
+
+    monkeypatch.setattr(world.sqs, "handle", handle_slowly)
+    body = [request(contact=f"contact-{number}") for number in range(300)]
+    with in_time(4.0 / 4):
+        check_problem(world.post(webhook_event(body)), 429, "not_stored")
+
+
+def test_an_element_may_be_as_large_as_a_body(world: World) -> None:
+    """Not larger than it came, once it stands alone: what is too large for a queue could never be kept."""
+    note = "ü" * 100_000
+    check_told(world.post(webhook_event(json.dumps(request() | {"note": note}, ensure_ascii=False))), "opened")
+    body = json.dumps([request(contact="another") | {"note": note}], ensure_ascii=False)
+    check_told(world.post(webhook_event(body)), "opened")
+
+
+def test_a_body_is_not_larger_without_its_secret(world: World) -> None:
+    note = "ü" * 100_000
+    body = json.dumps(request() | {"token": TOKEN_SECRET, "note": note}, ensure_ascii=False)
+    check_told(world.post(webhook_event(body, secret=None)), "opened")
+
+
+# In time
+
+
+def test_everything_hanging_at_once_is_answered_in_time(world: World, quick: None) -> None:
+    world.sender_secrets.get()
+    world.highlevel.fail(kind="hang")
+    world.dynamodb.hang = world.secrets.hang = world.sqs.hang = 30.0
+    with in_time(4.0 / 4):
+        check_problem(world.post(webhook_event([request()] * 3)), 429, "not_stored")
+
+
+def test_sender_secrets_that_hang_are_a_429_in_time(world: World, quick: None) -> None:
+    world.secrets.hang = 3.0
+    with in_time(4.0 / 4):
+        check_problem(world.post(webhook_event(request())), 429, "sender_secrets_unavailable")
+
+
+def test_a_highlevel_that_hangs_is_answered_for_in_time(world: World, quick: None) -> None:
+    world.highlevel.fail(kind="hang")
+    with in_time(2 * 2.5 / 4):
+        check_told(world.post(webhook_event(JANE)), "deferred")
+    assert len(world.kept()) == 1
+
+
+# Senders of the user's own
+
+
+def test_a_sender_of_the_users_own_names_its_one_location(world: World, tmp_path: Path) -> None:
+    (tmp_path / "presets.toml").write_bytes((FUNCTIONS / "presets.toml").read_bytes())
+    (tmp_path / "senders.toml").write_text(
+        f"""
+        [our-site]
+        scheme = "token"
+        where = ["header:x-our-key"]
+        email = "contact.mail"
+        location_id = "place"
+        locations = ["{LOCATION}"]
+        """
+    )
+    world.senders = load(tmp_path)
+    world.secrets.texts["SenderSecrets"] = '{"our-site": "its-secret"}'
+    body: dict[str, Any] = {"contact": {"mail": "jane@example.com"}}
+    sent = webhook_event(body, "our-site", secret=None, x_our_key="its-secret")
+    check_told(world.post(sent), "opened")
+    elsewhere = webhook_event(body | {"place": "another"}, "our-site", secret=None, x_our_key="its-secret")
+    check_told(world.post(elsewhere), "rejected")
+    assert world.reasons() == ["location_not_allowed"]
+    check_problem(world.post(webhook_event(body, "our-site", secret="its-secret")), 401, "unauthorized")
