@@ -30,7 +30,7 @@ class EventDoor:
         """Take an EventBridge event: done, or kept in one of the queues. Raises NotStored when it could not be kept."""
         sender = of_event(self.senders, event.get("source"), event.get("detail-type"))
         line = Line("event", _request_id(event, context), sender.name)
-        submission = Submission.from_event(event, line.request_id, time.time())
+        submission = Submission.from_event(event, line.request_id, time.time(), sender.name)
         try:
             line.target = target_of(submission, self.senders, self.settings.location_id)
             outcome = self.flow.open(line.target, Effort(line.started + 2 * ATTEMPT_SECONDS, ATTEMPT_SECONDS))

@@ -81,8 +81,9 @@ class HttpDoor:
 
     def _take_webhook(self, event: dict[str, Any], line: Line, answer_by: float) -> dict[str, Any]:
         """Raises Unauthorized, NotStored, or Invalid for a body that cannot be read."""
-        request, sender = self._proved(event, gateway.path_parameter(event, "sender"), answer_by)
-        line.sender = sender.name
+        name = gateway.path_parameter(event, "sender")
+        line.sender = name if name in self.senders else None  # whoever it is: the log tells whose secret is wrong
+        request, sender = self._proved(event, name, answer_by)
         outcomes: list[str] = []
         for submission in _submissions(_submission("webhook", sender, request, line.request_id)):
             if time.monotonic() > answer_by:  # a large array: what is done by now is on record when it comes again

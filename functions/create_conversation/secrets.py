@@ -8,8 +8,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from create_conversation import canonical
 
-# A failed read is not repeated sooner, and so long a window has at most FORCED_READS: a thousand refused tokens, or
-# a flood of wrong senders' secrets, cause a handful of reads.
+# A stale text serves so long before the next try to renew it. In the same time at most FORCED_READS are forced: a
+# thousand refused tokens, or a flood of wrong senders' secrets, cause a handful of reads.
 GUARD_SECONDS = 10.0
 FORCED_READS = 5
 
@@ -64,17 +64,14 @@ class Secret:
 
     def _read(self, now: float) -> None:
         self._tried_at = now
-        self._unreachable = True
         try:
             self._text = self._client.get_secret_value(SecretId=self._arn).get("SecretString", "")
             self._read_at = now
             self._unreachable = False
-        except ClientError as error:
-            # The secret exists but was never given a value, or it is gone: an answer, not an outage.
-            if error.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
+        except (ClientError, BotoCoreError) as error:
+            code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
+            self._unreachable = code != "ResourceNotFoundException"
+            if not self._unreachable:  # it was never given a value, or it is gone: an answer, not an outage
                 self._text = None
-                self._unreachable = False
                 raise SecretMissing from None
-            canonical.trouble("secrets", error)
-        except BotoCoreError as error:
             canonical.trouble("secrets", error)  # get() decides: stale, or unavailable

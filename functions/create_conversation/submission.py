@@ -77,10 +77,12 @@ class Submission:
             raise ValueError("received_at is no time") from None
 
     @classmethod
-    def from_event(cls, event: dict[str, Any], request_id: str = "", received_at: float = 0.0) -> "Submission":
-        """An EventBridge event, kept whole."""
+    def from_event(
+        cls, event: dict[str, Any], request_id: str = "", received_at: float = 0.0, sender: str = "event"
+    ) -> "Submission":
+        """An EventBridge event, kept whole; `sender`: the entry that maps it."""
         request_id = request_id or str(event.get("id", ""))
-        return cls("event", "event", request_id, received_at, "application/json", json_bytes(event))
+        return cls("event", sender, request_id, received_at, "application/json", json_bytes(event))
 
 
 def json_bytes(value: Any) -> bytes:

@@ -87,6 +87,14 @@ def test_another_location_than_the_stacks_is_a_dead_letter(world: World) -> None
     assert world.highlevel.calls == []
 
 
+def test_a_lone_surrogate_in_an_event_does_no_harm(world: World) -> None:
+    world.highlevel.fail(kind="status", status=503, times=1)
+    world.events.handle(changed(detail=EVENT["detail"] | {"note": "\ud800"}), CONTEXT)
+    kept = Submission.from_message(world.kept()[0]["MessageBody"])
+    assert json.loads(kept.body)["detail"]["note"] == "\ud800"
+    assert target_of(kept, SENDERS, None).contact == CONTACT
+
+
 def test_an_event_that_knows_only_a_person_opens_theirs(world: World, log: Log) -> None:
     detail = {"locationId": LOCATION, "email": "jane@example.com", "firstName": "Jane"}
     for _ in range(2):
