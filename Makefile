@@ -8,6 +8,9 @@ SHELL := /bin/bash
 STACK ?= highlevel-conversations
 PARAMETERS ?=
 
+# uv and SAM look for Python 3.13 on PATH; a pyenv that is not set up for this shell has it here.
+export PATH := $(PATH)$(addprefix :,$(lastword $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.13*/bin)))
+
 # Tools live in the clone, one environment each: SAM CLI, the emulator and the Lambda runtime pin different botocores.
 UV := .tools/uv/bin/uv
 UV_VERSION := 0.13.9
