@@ -16,14 +16,12 @@ class CircuitBreaker:
 
     def __init__(self) -> None:
         self._failed: deque[tuple[float, str]] = deque(maxlen=FAILURES)
-        self._open_until = 0.0
-        self._open_for: str | None = None  # None: for all
+        self._open_until: dict[str | None, float] = {}  # by location; None: for all
 
     def wait(self, location: str) -> float:
         """Seconds until HighLevel may be called for this location again; 0 for now."""
-        if self._open_for not in (None, location):
-            return 0.0
-        return max(0.0, self._open_until - time.monotonic())
+        until = max(self._open_until.get(location, 0.0), self._open_until.get(None, 0.0))
+        return max(0.0, until - time.monotonic())
 
     def record(self, location: str, *, failed: bool) -> None:
         """Take note of a call: failed means no connection, no answer or a 5xx."""
@@ -34,6 +32,6 @@ class CircuitBreaker:
         self._failed.append((now, location))
         if len(self._failed) == FAILURES and now - self._failed[0][0] <= WITHIN_SECONDS:
             locations = {failed_for for _, failed_for in self._failed}
-            self._open_for = location if len(locations) == 1 else None
-            self._open_until = now + OPEN_SECONDS
+            still_open = {opened: until for opened, until in self._open_until.items() if until > now}
+            self._open_until = still_open | {location if len(locations) == 1 else None: now + OPEN_SECONDS}
             self._failed.clear()

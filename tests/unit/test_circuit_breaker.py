@@ -91,3 +91,12 @@ def test_open_for_one_location_it_still_opens_for_all(clock: Clock) -> None:
     fail(breaker, clock, every=0.1, locations=("sick",))
     fail(breaker, clock, every=0.1)
     assert waits(breaker, "sick", "never seen") == [OPEN_SECONDS] * 2
+
+
+def test_two_sick_locations_are_both_left_alone(clock: Clock) -> None:
+    breaker = CircuitBreaker()
+    fail(breaker, clock, every=0.1, locations=("sick",))
+    fail(breaker, clock, every=0.1, locations=("sick-too",))
+    assert breaker.wait("sick") > 0
+    assert breaker.wait("sick-too") > 0
+    assert breaker.wait("another") == 0
