@@ -34,9 +34,14 @@ serve: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/
 ##### Deploy and operate
 
 .PHONY: deploy
-deploy: .tools/sam/ready ## Build and deploy to AWS, no questions asked   [STACK=… PARAMETERS="LocationId=…"]
-	@$(SAM) build --parameter-overrides Architecture=arm64 $(PARAMETERS)
-	@$(SAM) deploy --stack-name $(STACK) --parameter-overrides Architecture=arm64 $(PARAMETERS)
+deploy: .tools/sam/ready .tools/operate/ready ## Build and deploy to AWS, no questions asked   [STACK=… PARAMETERS="LocationId=…"]
+	@$(OPERATE) operate.check_senders
+	@overrides=(); for word in Architecture=arm64 $(PARAMETERS); do \
+		[[ $$word == *=* ]] || { echo "PARAMETERS: $$word is no Name=value; quote blanks: PARAMETERS=\"Name='two words'\"" >&2; exit 1; }; \
+		overrides+=("$${word%%=*}=\"$${word#*=}\""); \
+	done; \
+	$(SAM) build --parameter-overrides "$${overrides[@]}" && \
+	$(SAM) deploy --stack-name $(STACK) --parameter-overrides "$${overrides[@]}"
 
 .PHONY: token
 token: .tools/operate/ready ## Store HighLevel's token, typed without echo      [STACK=… LOCATION=…]

@@ -18,7 +18,7 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
-from create_conversation.senders import load
+from create_conversation.senders import SendersError, load
 from local.application import Answer, Application
 from local.highlevel import LocalHighLevel
 from local.stack import ROOT, LocalAws, LocalAwsError, build, deploy, exit_on_sigterm
@@ -73,7 +73,7 @@ def main() -> int:
     show = Screen()
     try:
         return _run(show)
-    except (LocalAwsError, TimeoutError) as error:
+    except (LocalAwsError, SendersError, TimeoutError) as error:
         show.line(f"\n{error}")
         return 1
     except KeyboardInterrupt:
@@ -82,6 +82,7 @@ def main() -> int:
 
 
 def _run(show: "Screen") -> int:
+    load()  # a mistake in senders.toml would stop the function at start: say so here
     token = f"pit-{uuid.uuid4()}"
     with contextlib.ExitStack() as running:
         with show.step("start a HighLevel and an AWS on 127.0.0.1"):

@@ -16,6 +16,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from create_conversation.senders import SendersError, load
+from highlevel.tokens import TokenError, read_tokens
 from local.application import Application
 from local.highlevel import LocalHighLevel
 from local.run import LOCATION, Screen
@@ -32,7 +34,7 @@ def main() -> int:
     show = Screen()
     try:
         return _serve(show)
-    except LocalAwsError as error:
+    except (LocalAwsError, SendersError) as error:
         show.line(f"\n{error}")
         return 1
     except KeyboardInterrupt:
@@ -41,10 +43,16 @@ def main() -> int:
 
 
 def _serve(show: Screen) -> int:
+    load()  # a mistake in senders.toml would stop the function at start: say so here
     other = os.environ.get("HIGHLEVEL_BASE_URL", "").strip()
     token = _token_of_another_highlevel() if other else f"pit-{uuid.uuid4()}"
     if not token:
         show.line("No token: set HIGHLEVEL_TOKEN, or type it when asked.")
+        return 1
+    try:
+        read_tokens(token).of(LOCATION)
+    except TokenError as error:
+        show.line(f"The token cannot be used: {error}.")
         return 1
     with contextlib.ExitStack() as running:
         with show.step("start an AWS on 127.0.0.1"):
@@ -93,7 +101,9 @@ def _announced(application: Application) -> Iterator[None]:
 
 
 def _greet(show: Screen, application: Application, highlevel: str, *, local: bool) -> None:
-    ids = {"locationId": LOCATION, "contactId": CONTACT} if local else {"locationId": "…", "contactId": "…"}
+    ids = {"locationId": LOCATION, "contactId": CONTACT}
+    if not local:
+        ids = {"locationId": "<location id>", "contactId": "<contact id>"}
     show.line(f"\nHighLevel is at {highlevel}" + (" (GET /_local shows what is in it)." if local else "."))
     show.line("Paste this" + (":\n" if local else ", with the ids of a location and a contact of yours:\n"))
     show.line(

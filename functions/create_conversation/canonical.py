@@ -1,6 +1,7 @@
 """The log: one canonical line for each submission, and its metrics. Ids yes; e-mails, phones, secrets never."""
 
 import logging
+import re
 import traceback
 from dataclasses import dataclass, field
 from time import monotonic
@@ -46,8 +47,8 @@ class Line:
             reason=outcome.reason or None,
             trigger=self.trigger,
             sender=self.sender,
-            location_id=self.target.location if self.target else None,
-            contact_id=outcome.contact or (self.target.contact if self.target else None),
+            location_id=self.target.location if self.target else outcome.location,
+            contact_id=_no_phone(outcome.contact or (self.target.contact if self.target else None)),
             conversation_id=outcome.body["conversation"]["id"] if outcome.body else None,
             upstream_status=upstream.status if upstream else None,
             upstream_ms=outcome.upstream_ms,
@@ -67,6 +68,11 @@ class Line:
         if outcome.upstream_ms is not None:
             metrics.add_metric("UpstreamDuration", MetricUnit.Milliseconds, outcome.upstream_ms)
         metrics.flush_metrics()
+
+
+def _no_phone(contact: str | None) -> str | None:
+    """HighLevel's ids have letters: digits alone are a phone number that a wrong mapping takes for one."""
+    return None if contact and re.fullmatch(r"[0-9_-]{7,}", contact) else contact
 
 
 def trouble(part: str, error: ClientError | BotoCoreError) -> None:

@@ -6,12 +6,13 @@ from collections import deque
 FAILURES = 5
 WITHIN_SECONDS = 10.0
 OPEN_SECONDS = 5.0
+ALL_FROM_LOCATIONS = 3
 
 
 class CircuitBreaker:
     """Opens for OPEN_SECONDS after FAILURES failures in a row WITHIN_SECONDS; one success closes the count.
 
-    If all of them are of one location, it opens for that location only: a sick location harms only itself.
+    If they are of one or two locations, it opens for these only: a sick location harms only itself.
     """
 
     def __init__(self) -> None:
@@ -32,6 +33,7 @@ class CircuitBreaker:
         self._failed.append((now, location))
         if len(self._failed) == FAILURES and now - self._failed[0][0] <= WITHIN_SECONDS:
             locations = {failed_for for _, failed_for in self._failed}
+            opening: set[str | None] = {None} if len(locations) >= ALL_FROM_LOCATIONS else {*locations}
             still_open = {opened: until for opened, until in self._open_until.items() if until > now}
-            self._open_until = still_open | {location if len(locations) == 1 else None: now + OPEN_SECONDS}
+            self._open_until = still_open | dict.fromkeys(opening, now + OPEN_SECONDS)
             self._failed.clear()

@@ -33,6 +33,7 @@ REASONS = {
     "invalid_form": Reason(400, "The body is not a form"),
     "unreadable": Reason(400, "The kept message cannot be read"),
     "invalid_body": Reason(422, "The body is not the request that was promised"),
+    "mapping_failed": Reason(422, "The sender's mapping cannot be evaluated"),
     "no_location": Reason(422, "No location is named"),
     "no_contact": Reason(422, "No contact is named"),
     # ignored
@@ -87,15 +88,19 @@ REASONS = {
 
 
 class SubmissionError(Exception):
-    """Base class. `reason` is a key of `REASONS`; `detail` may be shown to the caller; `outcome` is the log's word."""
+    """Base class. `reason` is a key of `REASONS`; `detail` may be shown to the caller; `outcome` is the log's word.
+    `location`: the id of the one that was named, where that is what is wrong."""
 
     outcome: str
 
-    def __init__(self, reason: str, detail: str = "", retry_after: float | None = None) -> None:
+    def __init__(
+        self, reason: str, detail: str = "", retry_after: float | None = None, location: str | None = None
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
         self.retry_after = retry_after
+        self.location = location
 
 
 class Invalid(SubmissionError):

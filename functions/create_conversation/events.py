@@ -51,7 +51,7 @@ class EventDoor:
                 submission.to_message(),
                 reason=outcome.reason,
                 sender=line.sender,
-                location=line.target.location if line.target else None,
+                location=line.target.location if line.target else outcome.location,
                 attempts=line.attempts,
             )
 

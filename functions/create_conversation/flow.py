@@ -70,7 +70,7 @@ class Flow:
         return None
 
     def _open_for_person(self, target: Target, effort: Effort) -> Outcome:
-        key = delivery_key(target.delivery)
+        key = delivery_key(target.delivery, *_details(target, with_names=False).values())
         if record := self._records.find(key):
             known = replace(target, contact=record.contact)
             return Outcome("existing", body=_body(known, record.conversation_id), contact=record.contact)

@@ -42,7 +42,9 @@ def request(event: dict[str, Any]) -> Request:
     """What came in, the body in its raw bytes."""
     headers = {str(name).lower(): str(value) for name, value in _object(event.get("headers")).items()}
     query = event.get("rawQueryString")
-    return Request(headers, query if isinstance(query, str) else "", _body(event))
+    return Request(
+        headers, query if isinstance(query, str) else "", _body(event), event.get("isBase64Encoded") is not True
+    )
 
 
 def reply(status: int, request_id: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:

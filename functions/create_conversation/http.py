@@ -11,7 +11,7 @@ from create_conversation.canonical import Line
 from create_conversation.errors import Deferred, Invalid, NotStored, SubmissionError, Unauthorized
 from create_conversation.flow import Effort, Flow
 from create_conversation.gateway import STORE_SECONDS, problem, reply, whole_seconds
-from create_conversation.mapping import Target, payload_of, target_of, without_secrets
+from create_conversation.mapping import Target, in_utf8, payload_of, target_of, without_secrets
 from create_conversation.outcome import Outcome
 from create_conversation.proof import Request, delivery_id, is_proved, secrets_of
 from create_conversation.queue import MIN_DELAY_SECONDS, Queue
@@ -85,15 +85,31 @@ class HttpDoor:
         line.sender = name if name in self.senders else None  # whoever it is: the log tells whose secret is wrong
         request, sender = self._proved(event, name, answer_by)
         outcomes: list[str] = []
-        for submission in _submissions(_submission("webhook", sender, request, line.request_id)):
-            if time.monotonic() > answer_by:  # a large array: what is done by now is on record when it comes again
-                raise NotStored("not_stored", "Send it again.", MIN_DELAY_SECONDS)
+        submissions = _submissions(_submission("webhook", sender, request, line.request_id))
+        for number, submission in enumerate(submissions):
+            if number and time.monotonic() > answer_by - 2 * STORE_SECONDS:
+                self._keep_rest(submissions[number:], line, answer_by)
+                outcomes.append("deferred")
+                break
             each = replace(line)
             outcome = self._settle(submission, each, answer_by)
             each.write(outcome, self.settings.metrics_namespace)
             outcomes.append(outcome.name)
         told = min(outcomes, key=GRAVEST_FIRST.index, default="ignored")
         return reply(200, line.request_id, {"outcome": told, "requestId": line.request_id})
+
+    def _keep_rest(self, submissions: list[Submission], line: Line, answer_by: float) -> None:
+        """Of a large array, what does not fit the time: into the queue, mapped or not; its consumer parks what is of no
+        use. Raises NotStored."""
+        rest = [(submission, self._location_of(submission)) for submission in submissions]
+        self._store(lambda: self.queue.keep_all(rest), answer_by)
+        replace(line).write(Outcome.of(Deferred("deadline")), self.settings.metrics_namespace)
+
+    def _location_of(self, submission: Submission) -> str:
+        try:
+            return target_of(submission, self.senders, self.settings.location_id).location
+        except SubmissionError as error:
+            return error.location or "unknown"
 
     def _refuse_webhook(self, error: SubmissionError, line: Line) -> dict[str, Any]:
         """Not done and not kept. A sender that takes a 5xx for final repeats after a 429."""
@@ -115,7 +131,7 @@ class HttpDoor:
                     submission.to_message(),
                     reason=outcome.reason,
                     sender=line.sender,
-                    location=line.target.location if line.target else None,
+                    location=line.target.location if line.target else outcome.location,
                     attempts=line.attempts,
                 ),
                 answer_by,
@@ -174,6 +190,8 @@ def _submission(trigger: str, sender: Sender, request: Request, request_id: str)
     content_type = request.headers.get("content-type", "")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Invalid("unsupported_media_type", "Send the body without Content-Encoding.")
+    if request.is_text:
+        content_type = in_utf8(content_type)
     body = without_secrets(sender, request.body, content_type)
     delivery = delivery_id(sender, request) or ""
     return Submission(trigger, sender.name, request_id, time.time(), content_type, body, delivery)

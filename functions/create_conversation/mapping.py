@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from jmespath.exceptions import JMESPathError
+from jmespath.exceptions import JMESPathError, JMESPathTypeError
 
 from create_conversation.errors import Ignored, Invalid, Rejected
 from create_conversation.senders import Sender, of_event
@@ -57,7 +57,7 @@ def target_of(submission: Submission, senders: Mapping[str, Sender], default_loc
     sender = _sender_of(submission, payload, senders)
     if not isinstance(payload, dict):
         raise Invalid("invalid_body", "The body must be an object.")
-    if "when" in sender.paths and not _found(sender, "when", payload):
+    if "when" in sender.paths and not _is_wanted(sender, payload):
         raise Ignored("other_event")
     location = _location(sender, _id(sender, "location_id", payload), default_location)
     contact = _id(sender, "contact_id", payload)
@@ -70,7 +70,7 @@ def target_of(submission: Submission, senders: Mapping[str, Sender], default_loc
         _name(sender, "last_name", payload),
     )
     if not (person.email or person.phone):
-        raise Invalid("no_contact", _names_missing(sender))
+        raise Invalid("no_contact", _names_missing(sender), location=location)
     return Target(location, None, person, f"{sender.name}#{location}#{_delivery(sender, submission, payload)}")
 
 
@@ -152,6 +152,12 @@ def _declared(content_type: str) -> tuple[str, str]:
     return media_type, "utf-8-sig" if charset == "utf-8" else charset
 
 
+def in_utf8(content_type: str) -> str:
+    """The content type of the same body, written anew in UTF-8. Raises Invalid for one that is not known."""
+    media_type, charset = _declared(content_type)
+    return content_type if charset == "utf-8-sig" else f"{media_type}; charset=utf-8"
+
+
 def _in_form(charset: str) -> str:
     """The codec of a form's percent-encoded bytes; those of UTF-16 and the like are in UTF-8."""
     return "utf-8" if charset.startswith(("utf-16", "utf-32", "utf-8")) else charset
@@ -168,6 +174,16 @@ def _form(text: str, charset: str) -> dict[str, Any]:
         else:
             fields[name] = [fields[name], value]
     return fields
+
+
+def _is_wanted(sender: Sender, payload: dict[str, Any]) -> bool:
+    """Whether `when` is true. Raises Invalid if that cannot be told: what is ignored is lost, so it must be meant."""
+    try:
+        return bool(sender.paths["when"].search(payload))
+    except JMESPathTypeError:
+        return False  # an event of another shape: what `when` looks at is not there, or is something else
+    except (JMESPathError, ValueError, TypeError, ArithmeticError, RecursionError):
+        raise Invalid("mapping_failed", "The sender's `when` cannot be evaluated.") from None
 
 
 def _found(sender: Sender, field: str, payload: dict[str, Any]) -> Any:
@@ -196,7 +212,7 @@ def _location(sender: Sender, named: str | None, default: str | None) -> str:
         raise Invalid("no_location", "Name the location; this stack has no default one.")
     any_location = not own and (sender.locations == ("*",) or default is None)
     if not any_location and location not in (own or (default,)):
-        raise Rejected("location_not_allowed")
+        raise Rejected("location_not_allowed", location=location)
     return location
 
 

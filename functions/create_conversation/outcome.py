@@ -14,7 +14,8 @@ class Outcome:
     `name`: opened, existing, ignored, deferred, rejected, invalid, unauthorized, not_stored. `body`: what a caller of
     `POST /conversations` gets, when the conversation's id is known. `retry_after` in seconds; `spread`: over how many
     seconds others that wait for the same should spread. `upstream`: HighLevel's answer, if it was asked, after
-    `upstream_ms` milliseconds. `contact`: the contact's id, where it had to be looked up.
+    `upstream_ms` milliseconds. `contact`: the contact's id, where it had to be looked up; `location`: the one
+    that was refused.
     """
 
     name: str
@@ -26,7 +27,8 @@ class Outcome:
     upstream: Verdict | None = None
     upstream_ms: int | None = None
     contact: str | None = None
+    location: str | None = None
 
     @classmethod
     def of(cls, error: SubmissionError) -> "Outcome":
-        return cls(error.outcome, error.reason, error.detail, retry_after=error.retry_after)
+        return cls(error.outcome, error.reason, error.detail, retry_after=error.retry_after, location=error.location)

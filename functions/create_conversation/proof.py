@@ -24,11 +24,13 @@ type Matches = Callable[[Sender, str, bytes, str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What came in: headers by lower-case name, the query string as it stood in the URL, the body's raw bytes."""
+    """What came in: headers by lower-case name, the query string as it stood in the URL, the body's raw bytes.
+    `is_text`: API Gateway has read the body as UTF-8, whatever charset was declared, and so it is."""
 
     headers: Mapping[str, str]
     query: str
     body: bytes
+    is_text: bool = False
 
 
 def secrets_of(text: str, sender: str) -> tuple[str, ...]:
@@ -154,7 +156,7 @@ def _timestamp(sender: Sender, request: Request, fields: list[tuple[str, str]]) 
         return request.headers.get(name)
     if place == "kv":
         return next((value for label, value in fields if label == name), None)
-    return _body_member(request, name) if place == "json" else None
+    return _body_member(request, name, numbers=True) if place == "json" else None
 
 
 def _is_in_time(sender: Sender, request: Request, fields: list[tuple[str, str]], now: float) -> bool:
@@ -230,12 +232,14 @@ def _is_of_its_app(sender: Sender, request: Request) -> bool:
     return bool(sender.app_id) and _equal(_body_member(request, "appId") or "", sender.app_id)
 
 
-def _body_member(request: Request, name: str) -> str | None:
+def _body_member(request: Request, name: str, *, numbers: bool = False) -> str | None:
     try:
         payload = json.loads(request.body)
     except (ValueError, RecursionError):
         return None
     value = payload.get(name) if isinstance(payload, dict) else None
+    if numbers and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**16:
+        return str(value)
     return value if isinstance(value, str) else None
 
 

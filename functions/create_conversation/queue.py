@@ -1,8 +1,10 @@
 """What is kept: the retry queue for what time mends, the dead-letter queue for what a person mends."""
 
 import contextlib
+import itertools
 import math
 import random
+from collections.abc import Iterable
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -38,6 +40,21 @@ class Queue:
             DelaySeconds=delay,
         )
 
+    def keep_all(self, submissions: Iterable[tuple[Submission, str]]) -> None:
+        """Store several submissions, each with its location (all of one webhook: ten always fit into a call)."""
+        for chunk in itertools.batched(submissions, 10, strict=False):
+            entries = [
+                {
+                    "Id": str(number),
+                    "MessageBody": submission.to_message(),
+                    "MessageGroupId": location,
+                    "DelaySeconds": MIN_DELAY_SECONDS,
+                }
+                for number, (submission, location) in enumerate(chunk)
+            ]
+            if self._call("send_message_batch", QueueUrl=self._retry_url, Entries=entries).get("Failed"):
+                raise NotStored("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS)
+
     def park(self, message: str, **attributes: str | int | None) -> None:
         """Put a message aside for a person, with why (reason, sender, location, attempts, last_error) as attributes."""
         self._call(
@@ -70,12 +87,13 @@ class Queue:
         with contextlib.suppress(NotStored):
             self._call("change_message_visibility_batch", QueueUrl=self._retry_url, Entries=entries)
 
-    def _call(self, operation: str, **arguments: Any) -> None:
+    def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         try:
-            getattr(self._client, operation)(**arguments)
+            answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
         except (ClientError, BotoCoreError) as error:
             canonical.trouble("queues", error)
             raise NotStored("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS) from None
+        return answer
 
 
 def backoff(attempt: int, cap: float, retry_after: float | None, spread: float, draw: random.Random) -> float:

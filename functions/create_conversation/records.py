@@ -1,5 +1,6 @@
 """What HighLevel has already answered, in DynamoDB. It remembers; it never decides: on any trouble, go on without."""
 
+import hashlib
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +87,7 @@ def contact_key(location: str, contact: str) -> str:
     return f"contact#{location}#{contact}"
 
 
-def delivery_key(delivery: str) -> str:
-    """A delivery that had to look its contact up: repeated or replayed, it does not overwrite the contact."""
-    return f"delivery#{delivery}"
+def delivery_key(delivery: str, *about: str) -> str:
+    """A delivery that had to look its contact up: repeated or replayed, it does not overwrite the contact. Whom it is
+    `about` (e-mail, phone) is part of it: an id that several people share must not swallow all but the first."""
+    return f"delivery#{delivery}#{hashlib.sha256('\n'.join(about).encode()).hexdigest()[:16]}"

@@ -160,17 +160,17 @@ class RetryDoor:
     def _is_settled(self, message: _Message, outcome: Outcome, unreachable: threading.Event) -> bool:
         """Whether the message may leave the queue: done, or parked. Else it is visible again after its own backoff."""
         try:
-            if unreachable.is_set() and outcome.name in ("deferred", "rejected", "invalid"):
+            if unreachable.is_set() and outcome.name not in ("opened", "existing"):
                 raise NotStored("not_stored")
             if outcome.name == "deferred":
                 self.queue.postpone(message.receipt_handle, self._wait(message, outcome))
-            elif outcome.name in ("rejected", "invalid"):
+            elif outcome.name in ("rejected", "invalid", "ignored"):  # ignored only now: `when` was changed meanwhile
                 target = message.line.target
                 self.queue.park(
                     message.text,
                     reason=outcome.reason,
                     sender=message.line.sender,
-                    location=target.location if target else None,
+                    location=target.location if target else outcome.location,
                     attempts=message.receives,
                     last_error=outcome.detail if outcome.reason == "expired" else None,
                 )

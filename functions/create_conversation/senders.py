@@ -10,6 +10,7 @@ from typing import Any
 
 import jmespath
 from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
 
 from create_conversation.keys import ed25519_key
 
@@ -187,7 +188,27 @@ def _check_value(key: str, value: Any, scheme: str, wrong: Any) -> None:
         raise wrong(key, 'can only be ["app_id"]')
     if key in (*FIELDS, "when") or (key == "id" and value.startswith("json:")):
         try:
-            jmespath.compile(value.removeprefix("json:") if key == "id" else value)
+            compiled = jmespath.compile(value.removeprefix("json:") if key == "id" else value)
         except JMESPathError as error:
             quoted = f"""'"{value}"'"""
             raise wrong(key, f"is not JMESPath: {str(error).splitlines()[0]} A field of that name? {quoted}") from None
+        if mistake := _wrong_call(compiled.parsed):
+            raise wrong(key, mistake)
+
+
+def _wrong_call(node: Any) -> str:
+    """What is wrong with a function that the parsed JMESPath calls; jmespath itself notices only when it runs."""
+    if isinstance(node, list):
+        return next(filter(None, map(_wrong_call, node)), "")
+    if not isinstance(node, dict):
+        return ""
+    if node.get("type") == "function_expression":
+        name, given = node["value"], len(node["children"])
+        if name not in Functions.FUNCTION_TABLE:
+            close = difflib.get_close_matches(name, Functions.FUNCTION_TABLE, 1)
+            return f"JMESPath has no function {name}{f'; did you mean {close[0]}?' if close else ''}"
+        signature = Functions.FUNCTION_TABLE[name]["signature"]
+        variadic = bool(signature) and signature[-1].get("variadic", False)
+        if given < len(signature) or (given > len(signature) and not variadic):
+            return f"{name} takes {len(signature)} arguments, not {given}"
+    return _wrong_call(node.get("children", []))

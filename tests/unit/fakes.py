@@ -1,5 +1,6 @@
 """The AWS clients as the parts call them: arguments checked against AWS's own model, calls noted, state in memory."""
 
+import itertools
 import re
 import threading
 import time
@@ -120,7 +121,10 @@ class FakeSqs(FakeAws):
         return {}
 
     def sent(self, url: str) -> list[dict[str, Any]]:
-        return [message for message in self.named("send_message") if message["QueueUrl"] == url]
+        """The messages sent to a queue, singly or in batches."""
+        batches = (batch["Entries"] for batch in self.named("send_message_batch") if batch["QueueUrl"] == url)
+        single = [message for message in self.named("send_message") if message["QueueUrl"] == url]
+        return [*single, *itertools.chain.from_iterable(batches)]
 
 
 class Clock:

@@ -56,8 +56,8 @@ def test_deferred_is_kept_for_another_try(world: World, log: Log) -> None:
     ("event", "reason", "location"),
     [
         (EVENT, "ids_refused", LOCATION),
-        (changed(detail={"locationId": LOCATION}), "no_contact", None),
-        (sample("event_without_contact"), "no_contact", None),
+        (changed(detail={"locationId": LOCATION}), "no_contact", LOCATION),
+        (sample("event_without_contact"), "no_contact", LOCATION),
         (changed(detail={"contactId": CONTACT}), "no_location", None),
         (changed(detail={"locationId": "a b", "contactId": CONTACT}), "invalid_body", None),
         (changed(detail=None), "no_location", None),

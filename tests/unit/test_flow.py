@@ -374,7 +374,7 @@ def test_a_location_that_fails_alone_is_left_alone_alone(world: World) -> None:
 def test_a_highlevel_that_fails_for_several_locations_is_left_alone_for_all(world: World) -> None:
     world.highlevel.fail(kind="status", status=503)
     for number in range(FAILURES):
-        assert world.open(location=f"loc-{number % 2}").reason == "upstream_error"
+        assert world.open(location=f"loc-{number % 3}").reason == "upstream_error"
     world.highlevel.heal()
     assert world.open(location="never-seen").reason == "breaker_open"
     assert len(world.highlevel.calls) == FAILURES
@@ -454,7 +454,7 @@ def test_a_person_is_found_then_opened_and_the_delivery_remembered(world: World)
     identifier = conversation_id(world, jane(world))
     assert outcome.body is not None
     assert outcome.body["conversation"]["id"] == identifier
-    item = world.dynamodb.items["delivery#typeform#delivery-1"]
+    item = next(item for key, item in world.dynamodb.items.items() if key.startswith("delivery#typeform#delivery-1#"))
     assert (item["conversation_id"], item["contact_id"]) == ({"S": identifier}, {"S": jane(world)})
     assert world.dynamodb.items[f"contact#{LOCATION}#{jane(world)}"]["conversation_id"] == {"S": identifier}
     assert "jane@example.com" not in json.dumps(world.dynamodb.items)
@@ -480,7 +480,7 @@ def test_another_delivery_of_the_same_person_ends_in_the_same_conversation(world
     again = world.open_for(later)
     assert (again.name, again.contact) == ("existing", opened.contact)
     assert paths(world) == [UPSERT, "/conversations/", UPSERT], "the contact is on record"
-    assert "delivery#typeform#delivery-2" in world.dynamodb.items
+    assert any(key.startswith("delivery#typeform#delivery-2#") for key in world.dynamodb.items)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ def test_a_delivery_is_remembered_with_the_contact_that_it_led_to(records: Recor
     assert records.find(key) == Record("conv-1", "contact-1")
     assert records.find(delivery_key("typeform#delivery-2")) is None
     assert records.find(delivery_key("tally#delivery-1")) is None
-    assert table.items.keys() == {"delivery#typeform#delivery-1"}
+    assert delivery_key("typeform#delivery-1", "another@example.com") != key
+    assert table.items.keys() == {key}
 
 
 def test_a_delivery_without_a_known_conversation_is_remembered_too(records: Records) -> None:
@@ -127,3 +128,7 @@ def test_trouble_is_logged_and_passed_over(
     assert records.find(PK) == Record("conv-1")
     assert [trouble["part"] for trouble in log.troubles] == ["records"]
     assert "message-of-aws" not in log.text
+
+
+def test_one_delivery_id_for_two_people_is_two_deliveries() -> None:
+    assert delivery_key("shop#loc#777", "a@example.com") != delivery_key("shop#loc#777", "b@example.com")

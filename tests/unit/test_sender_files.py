@@ -261,3 +261,17 @@ def test_every_field_of_each_preset_is_compiled() -> None:
     for name, sender in load().items():
         assert sender.paths.keys() - {"id", "when"} == entries[name].keys() & set(FIELDS)
         assert all(path.expression for path in sender.paths.values())
+
+
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("startswith(kind, 'x')", "JMESPath has no function startswith; did you mean starts_with?"),
+        ("starts_with(kind)", "starts_with takes 2 arguments, not 1"),
+        ("a[?lower(b) == 'x'] | [0]", "JMESPath has no function lower"),
+    ],
+)
+def test_a_call_that_could_only_fail_is_a_mistake(path: str, right: str, folder: Path) -> None:
+    said = mistake(folder, f'[our-site]\n{TOKEN}\nwhen = "{path}"')
+    assert said.startswith("senders.toml: [our-site] when: ")
+    assert right in said
