@@ -34,6 +34,20 @@ class Line:
     attempts: int = 1
     started: float = field(default_factory=monotonic)
 
+    def location(self, outcome: Outcome) -> str | None:
+        """The location's id, where it is known: mapped, or refused."""
+        return self.target.location if self.target else outcome.location
+
+    def dead_letter(self, outcome: Outcome) -> dict[str, str | int | None]:
+        """Why the submission is put aside for a person: the attributes of its dead letter."""
+        return {
+            "reason": outcome.reason,
+            "sender": self.sender,
+            "location": self.location(outcome),
+            "attempts": self.attempts,
+            "last_error": outcome.detail if outcome.reason == "expired" else None,
+        }
+
     def write(self, outcome: Outcome, metrics_namespace: str) -> None:
         """The submission has ended: write its line and its metrics (dimensions outcome and trigger only; a location
         as a dimension would cost by the location)."""
@@ -47,7 +61,7 @@ class Line:
             reason=outcome.reason or None,
             trigger=self.trigger,
             sender=self.sender,
-            location_id=self.target.location if self.target else outcome.location,
+            location_id=self.location(outcome),
             contact_id=_no_phone(outcome.contact or (self.target.contact if self.target else None)),
             conversation_id=outcome.body["conversation"]["id"] if outcome.body else None,
             upstream_status=upstream.status if upstream else None,

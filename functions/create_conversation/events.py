@@ -47,13 +47,7 @@ class EventDoor:
         if outcome.name == "deferred" and line.target:
             self.queue.keep(submission, line.target.location, outcome.retry_after)
         elif outcome.name in ("rejected", "invalid"):
-            self.queue.park(
-                submission.to_message(),
-                reason=outcome.reason,
-                sender=line.sender,
-                location=line.target.location if line.target else outcome.location,
-                attempts=line.attempts,
-            )
+            self.queue.park(submission.to_message(), **line.dead_letter(outcome))
 
 
 def _request_id(event: dict[str, Any], context: Any) -> str:

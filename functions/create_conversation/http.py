@@ -126,16 +126,7 @@ class HttpDoor:
         if outcome.name == "deferred" and line.target:
             self._keep(submission, line.target, outcome, answer_by)
         elif outcome.name in ("rejected", "invalid"):
-            self._store(
-                lambda: self.queue.park(
-                    submission.to_message(),
-                    reason=outcome.reason,
-                    sender=line.sender,
-                    location=line.target.location if line.target else outcome.location,
-                    attempts=line.attempts,
-                ),
-                answer_by,
-            )
+            self._store(lambda: self.queue.park(submission.to_message(), **line.dead_letter(outcome)), answer_by)
         return outcome
 
     # --- both ---------------------------------------------------------------------------------------------------------

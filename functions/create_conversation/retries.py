@@ -165,15 +165,7 @@ class RetryDoor:
             if outcome.name == "deferred":
                 self.queue.postpone(message.receipt_handle, self._wait(message, outcome))
             elif outcome.name in ("rejected", "invalid", "ignored"):  # ignored only now: `when` was changed meanwhile
-                target = message.line.target
-                self.queue.park(
-                    message.text,
-                    reason=outcome.reason,
-                    sender=message.line.sender,
-                    location=target.location if target else outcome.location,
-                    attempts=message.receives,
-                    last_error=outcome.detail if outcome.reason == "expired" else None,
-                )
+                self.queue.park(message.text, **message.line.dead_letter(outcome))
         except NotStored as error:  # it stays, and comes back when its lease ends
             unreachable.set()
             outcome = Outcome.of(error)
