@@ -4,29 +4,23 @@ import contextlib
 import copy
 import io
 import json
-import os
-import queue
 import subprocess
 import sys
-import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local.highlevel import LocalHighLevel
+from local.lambda_runtime import API, PYTHON, Answer, FunctionProcess, Server, environment_of
 from local.stack import build
 
 ROOT = Path(__file__).parents[2]
-PYTHON = ROOT / ".tools/runtime/bin/python"
 MAX_ZIPPED_BYTES = 3_000_000
-ARN = "arn:aws:lambda:eu-central-1:123456789012:function:highlevel-conversations"
-INVOCATION = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 TOKEN = "pit-11111111-2222-3333-4444-555555555555"
 API_SECRET = "api-secret-of-forty-characters-0123456789"
 SECRETS = {"arn:token": TOKEN, "arn:senders": json.dumps({"api": API_SECRET})}
@@ -44,24 +38,6 @@ SETTINGS = {
     "GIVE_UP_AFTER_HOURS": "72",
     "BACKOFF_CAP_SECONDS": "900",
     "RECORD_TTL_SECONDS": "86400",
-}
-# What Lambda itself sets.
-RESERVED = {
-    "PATH": os.defpath,
-    "LANG": "en_US.UTF-8",
-    "TZ": ":UTC",
-    "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's disk cannot be written to
-    "_HANDLER": "create_conversation.app.handler",
-    "AWS_LAMBDA_FUNCTION_NAME": "highlevel-conversations",
-    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
-    "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-    "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-    "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
-    "AWS_REGION": "eu-central-1",
-    "AWS_DEFAULT_REGION": "eu-central-1",
-    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-    "AWS_SESSION_TOKEN": "session-token",
 }
 EVENT = json.loads((ROOT / "events/http_conversation.json").read_text())
 
@@ -114,16 +90,12 @@ def test_nothing_is_beside_the_artifact_but_what_lambda_has() -> None:
     assert installed == boto3 | {"awslambdaric", "simplejson", "snapshot_restore_py"}
 
 
-def environment_of(artifact: Path) -> dict[str, str]:
-    return RESERVED | SETTINGS | {"PYTHONPATH": str(artifact), "LAMBDA_TASK_ROOT": str(artifact)}
-
-
 def run(artifact: Path, code: str) -> str:
     """What that code prints, run where the function runs."""
     done = subprocess.run(
         [str(PYTHON), "-c", code],
         cwd=artifact,
-        env=environment_of(artifact),
+        env=environment_of(artifact, SETTINGS),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -160,78 +132,13 @@ for body in (b"body", b"another"):
 # Under the runtime client
 
 
-type Answer = tuple[int, dict[str, str], bytes]
-type Answering = Callable[[str, str, dict[str, str], bytes], Answer]
-
-
-class Server(ThreadingHTTPServer):
-    """Answers on 127.0.0.1 as `answering(method, path, headers, body)` says: status, headers, body."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, answering: Answering) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answering = answering
-        self.address = f"127.0.0.1:{self.server_port}"
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """The function has been ended while it waited: no fault of anybody's."""
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        status, headers, content = self.server.answering(self.command, self.path, dict(self.headers), body)
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST = _answer
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-class RuntimeApi:
-    """Lambda's Runtime API: hands out the events, takes the answers."""
-
-    def __init__(self) -> None:
-        self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.results: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-
-    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        if (method, path) == ("GET", "/2018-06-01/runtime/invocation/next"):
-            event = self.events.get()
-            lambda_headers = {
-                "Content-Type": "application/json",
-                "Lambda-Runtime-Aws-Request-Id": INVOCATION,
-                "Lambda-Runtime-Deadline-Ms": str(int(1000 * (time.time() + 30))),
-                "Lambda-Runtime-Invoked-Function-Arn": ARN,
-                "Lambda-Runtime-Trace-Id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700",
-            }
-            return 200, lambda_headers, json.dumps(event).encode()
-        self.results.put((path, json.loads(body or b"null")))
-        return 202, {}, b"{}"
-
-
 @dataclass
 class Aws:
     """The three services that the function calls; `calls` are (operation, arguments)."""
 
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
-    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         arguments = json.loads(body)
         operation = headers["X-Amz-Target"].partition(".")[2]
         self.calls.append((operation, arguments))
@@ -245,31 +152,18 @@ class Aws:
 
 @dataclass
 class Function:
-    """The artifact in a process of its own, as Lambda starts it."""
+    """The artifact under the runtime client, and whom it calls."""
 
-    process: subprocess.Popen[str]
-    runtime: RuntimeApi
+    process: FunctionProcess
     aws: Aws
     highlevel: LocalHighLevel
-
-    def invoke(self, event: Any) -> Any:
-        """The handler's answer. Fails when it raised."""
-        self.runtime.events.put(event)
-        path, result = self.runtime.results.get(timeout=20)
-        assert path == f"/2018-06-01/runtime/invocation/{INVOCATION}/response", result
-        return result
 
     def post(self, contact: str = CONTACT, secret: str = API_SECRET) -> Any:
         event = copy.deepcopy(EVENT)
         event["requestContext"]["timeEpoch"] = int(1000 * time.time())
         event["headers"]["authorization"] = f"Bearer {secret}"
         event["body"] = json.dumps({"locationId": LOCATION, "contactId": contact})
-        return self.invoke(event)
-
-    def end(self) -> str:
-        """Everything that it wrote."""
-        self.process.kill()
-        return self.process.communicate(timeout=10)[0]
+        return self.process.invoke(event)
 
 
 @pytest.fixture
@@ -277,25 +171,14 @@ def start(artifact: Path) -> Iterator[Callable[..., Function]]:
     with contextlib.ExitStack() as stack:
 
         def start_function(**environment: str) -> Function:
-            runtime, aws = RuntimeApi(), Aws()
+            aws = Aws()
             highlevel = stack.enter_context(LocalHighLevel(tokens={TOKEN: "*"}))
             own = {
                 "HIGHLEVEL_BASE_URL": highlevel.url,
-                "AWS_LAMBDA_RUNTIME_API": stack.enter_context(Server(runtime.answer)).address,
                 "AWS_ENDPOINT_URL": f"http://{stack.enter_context(Server(aws.answer)).address}",
             }
-            process = subprocess.Popen(
-                [PYTHON, "-u", "-m", "awslambdaric", "create_conversation.app.handler"],
-                cwd=artifact,
-                env=environment_of(artifact) | own | environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            function = Function(process, runtime, aws, highlevel)
-            stack.callback(function.end)
-            return function
+            process = stack.enter_context(FunctionProcess(artifact, SETTINGS | own | environment))
+            return Function(process, aws, highlevel)
 
         yield start_function
 
@@ -319,20 +202,20 @@ def test_it_keeps_what_highlevel_cannot_take_now_and_does_it_later(start: Callab
     assert (operation, message["MessageGroupId"], message["DelaySeconds"]) == ("SendMessage", LOCATION, 5)
     batch = json.loads((ROOT / "events/retry_batch.json").read_text())
     batch["Records"][0]["body"] = message["MessageBody"]
-    assert function.invoke(batch) == {"batchItemFailures": []}
+    assert function.process.invoke(batch) == {"batchItemFailures": []}
     assert (LOCATION, CONTACT) in function.highlevel.conversations
 
 
 def test_it_takes_an_event(start: Callable[..., Function]) -> None:
     function = start()
-    assert function.invoke(json.loads((ROOT / "events/event_conversation_requested.json").read_text())) is None
+    assert function.process.invoke(json.loads((ROOT / "events/event_conversation_requested.json").read_text())) is None
     assert len(function.highlevel.conversations) == 1
 
 
 def test_it_names_a_setting_that_is_missing(start: Callable[..., Function]) -> None:
     function = start(RETRY_QUEUE_URL="")
-    path, error = function.runtime.results.get(timeout=20)
-    assert path == "/2018-06-01/runtime/init/error"
+    path, error = function.process.result()
+    assert path == f"{API}/init/error"
     assert "RETRY_QUEUE_URL" in error["errorMessage"]
 
 
@@ -345,7 +228,7 @@ def test_at_debug_it_writes_its_line_and_no_secret(start: Callable[..., Function
     function.highlevel.fail(kind="status", status=503)
     assert function.post("another")["statusCode"] == 202
     assert function.post(secret=f"{API_SECRET}x")["statusCode"] == 401
-    written = function.end()
+    written = function.process.end()
     lines = [json.loads(line) for line in written.splitlines() if line.startswith("{")]
     outcomes = [line["outcome"] for line in lines if line.get("level") == "INFO"]
     assert outcomes == ["opened", "deferred", "unauthorized"]
