@@ -99,13 +99,15 @@ def without_secrets(sender: Sender, body: bytes, content_type: str) -> bytes:
         return body
     try:
         media_type, charset = _declared(content_type)
-        text = body.decode(charset)
         if media_type == FORM:
-            # Field by field, so that all others stay as they were.
-            fields = text.split("&")
-            kept = [field for field in fields if _form_name(field, charset) not in names]
-            return body if len(kept) == len(fields) else "&".join(kept).encode(charset.removesuffix("-sig"))
-        payload = json.loads(text)
+            # Field by field, so that all others stay as they were; also as the proof reads them: in UTF-8 in any case.
+            for codec, errors in (("utf-8", "surrogateescape"), (charset, "strict")):
+                fields = body.decode(codec, errors).split("&")
+                kept = [field for field in fields if _form_name(field, codec) not in names]
+                if len(kept) < len(fields):
+                    body = "&".join(kept).encode(codec.removesuffix("-sig"), errors)
+            return body
+        payload = json.loads(body.decode(charset))
     except (Invalid, ValueError, RecursionError):
         return body
     each = payload if isinstance(payload, list) else [payload]
@@ -220,8 +222,9 @@ def _text(sender: Sender, field: str, payload: dict[str, Any], shape: re.Pattern
     """An e-mail address or phone number (some senders give it as a JSON number); None if it is not shaped like one."""
     value = _found(sender, field, payload)
     is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**20
-    text = str(value) if is_number else value
-    return text.strip() if isinstance(text, str) and shape.fullmatch(text.strip()) else None
+    text = str(value).strip() if is_number or isinstance(value, str) else ""
+    # No control characters, lone surrogates or invisible ones: no address has them, and they would go to HighLevel.
+    return text if shape.fullmatch(text) and text.replace("\u00a0", " ").isprintable() else None
 
 
 def _name(sender: Sender, field: str, payload: dict[str, Any]) -> str | None:

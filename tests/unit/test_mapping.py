@@ -187,6 +187,9 @@ def test_phone(phone: object, expected: str | None) -> None:
             for wrong in (1, True, ["jane@example.com"], {"email": "a@b"}, "a" * 65 + "@b", "a@" + "b" * 190)
         ),
         ("jane@example.com\nBcc: all@example.com", None),
+        # what has no bytes, or what nobody sees
+        *((wrong, None) for wrong in ("a\0b@c.de", "a\x1b[2J@c.de", "a\x7f@c.de", "\ud800@c.de", "a@\ufffec.de")),
+        *((wrong, None) for wrong in ("a@\u202ec.de", "a\u200b@c.de", "\ufeffa@c.de")),
     ],
     ids=lambda value: ascii(value)[:40],
 )
@@ -683,6 +686,15 @@ def test_what_holds_no_secret_stays_as_it_is() -> None:
     assert without_secrets(PRESETS["token"], b"a=%c3%ab&&b=+", FORM) == b"a=%c3%ab&&b=+"
     for name in ("api", "highlevel-workflow", "typeform"):
         assert without_secrets(PRESETS[name], b'{"token": "x"}', "application/json") == b'{"token": "x"}'
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-32-be", "cp037", "latin-1", "shift_jis", "hz"])
+def test_the_secret_of_a_form_in_utf8_is_not_kept_whatever_charset_is_declared(charset: str) -> None:
+    """The sender is believed by its token in UTF-8; read as declared, the same bytes may have no such field."""
+    body = f"email=%41&to%6ben={SECRET}&note=\u00e4{'&x=1' if charset.startswith('utf') else ''}".encode()
+    kept = without_secrets(PRESETS["token"], body, f"{FORM}; charset={charset}")
+    assert SECRET.encode() not in kept
+    assert kept.startswith("email=%41&note=\u00e4".encode())
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"token": ' + b"9" * 5000 + b"}", b'{"token":'])
