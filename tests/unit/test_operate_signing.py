@@ -30,7 +30,7 @@ SAMPLES = sorted(
     if not file.stem.endswith(("_app", "_v1a"))
 )
 # Of a sender whose payload has no place for a location: the stack's, or the entry's.
-PLACELESS = ("jotform", "webflow", "wpforms", "calendly", "shopify", "google_ads", "gravity_forms")
+PLACELESS = ("jotform", "webflow", "calendly", "shopify", "google_ads", "gravity_forms")
 
 
 def token(*where: str) -> Sender:
