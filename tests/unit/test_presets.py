@@ -5,16 +5,21 @@ import json
 import time
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
+from create_conversation.errors import Ignored
+from create_conversation.mapping import FORM, Person, Target, target_of
 from create_conversation.submission import Submission
+from operate.signing import sign
 from tests.samples import LOCATION, PEOPLE, SENDERS, Sent, mistaken, sample_of, secret_of
 from tests.unit.conftest import Log
 from tests.unit.test_webhooks import attributes, check_problem, check_told
 from tests.unit.world import World
 
 PRESETS = sorted(PEOPLE)
+JSON = "application/json"
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +95,153 @@ def test_a_wrong_mapping_is_kept(name: str, world: World) -> None:
 def test_somebody_without_address_and_number_is_kept(name: str, world: World) -> None:
     check_told(world.post(event_of(Sent.of(name).nobody())), "invalid")
     assert world.reasons() == ["no_contact"]
+
+
+# --- other shapes of theirs -------------------------------------------------------------------------------------------
+
+A, PHONE = "a@example.com", "+15555550199"
+
+
+def target(name: str, payload: dict[str, Any], content_type: str = JSON) -> Target:
+    body = json.dumps(payload) if content_type == JSON else urlencode(payload)
+    return target_of(Submission("webhook", name, "r", 0.0, content_type, body.encode()), SENDERS, LOCATION)
+
+
+def answers(**fields: object) -> dict[str, Any]:
+    return {"triggerType": "form_submission", "payload": {"data": fields}}
+
+
+def lead(**columns: str) -> dict[str, Any]:
+    """As Google sends it: `column_name` is not always there."""
+    return {"user_column_data": [{"column_id": name, "string_value": value} for name, value in columns.items()]}
+
+
+def session(**members: object) -> dict[str, Any]:
+    return {"type": "checkout.session.completed", "data": {"object": members}}
+
+
+def invitee(**members: object) -> dict[str, Any]:
+    return {"event": "invitee.created", "payload": {"email": A, "name": "Ada Byron", **members}}
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "content_type", "person"),
+    [
+        # labels
+        ("webflow", answers(**{"Your e-mail": A, "Phone": PHONE, "Name": "Ada"}), JSON, (A, PHONE, None, None, "Ada")),
+        ("webflow", answers(Message="me @ home", Link="https://x/@y", M=A), JSON, (A,)),
+        ("webflow", answers(Email="", email=A, n=1, agree=True, list=[A], none=None), JSON, (A,)),
+        ("wpforms", {"Email": A, "First Name": "Ada", "Last Name": "Byron"}, JSON, (A, None, "Ada", "Byron", None)),
+        ("wpforms", {"Your address": A, "when": {"value": "1", "unix": 1}, "multi": "a||b"}, JSON, (A,)),
+        ("formstack", {"E-mail address": A, "Name": "first = Ada\nlast = Byron"}, FORM, (A,)),
+        ("formstack", {"Email": A, "Name": {"first": "Ada", "last": "Byron"}}, JSON, (A, None, "Ada", "Byron", None)),
+        ("formstack", {"Phone": PHONE, "12345": "x"}, FORM, (None, PHONE)),
+        ("elementor", {"Name": "Ada", "Email": A, "Phone": PHONE, "form_id": "1"}, FORM, (A, PHONE, None, None, "Ada")),
+        ("elementor", {"No Label field_1": A, "Page URL": "https://x/@y", "form_id": "1"}, FORM, (A,)),
+        ("elementor", {"fields[tel][value]": PHONE, "fields[x][title]": "Tel @"}, FORM, (None, PHONE)),
+        ("elementor", {"First Name": "Ada", "email": A}, FORM, (A, None, "Ada")),
+        ("gravity-forms", {"email": A, "phone": PHONE, "first_name": "Ada"}, FORM, (A, PHONE, "Ada")),
+        ("gravity-forms", {"id": "7", "2.3": "Ada", "5": A, "source_url": "https://x/@y"}, JSON, (A,)),
+        # events
+        ("calendly", invitee(first_name="Ada", last_name="Byron"), JSON, (A, None, "Ada", "Byron", None)),
+        (
+            "calendly",
+            invitee(questions_and_answers=[{"question": "Phone", "answer": PHONE}]),
+            JSON,
+            (A, PHONE, None, None, "Ada Byron"),
+        ),
+        (
+            "calendly",
+            invitee(questions_and_answers=None, text_reminder_number=PHONE),
+            JSON,
+            (A, PHONE, None, None, "Ada Byron"),
+        ),
+        ("calendly", invitee(questions_and_answers=[{"question": None}]), JSON, (A, None, None, None, "Ada Byron")),
+        ("shopify", {"id": 1, "email": "", "contact_email": A, "note_attributes": []}, JSON, (A,)),
+        ("shopify", {"id": 1, "email": None, "customer": {"email": A, "first_name": "Ada"}}, JSON, (A, None, "Ada")),
+        (
+            "shopify",
+            {"email": A, "phone": None, "customer": None, "billing_address": {"phone": PHONE}},
+            JSON,
+            (A, PHONE),
+        ),
+        ("stripe", session(customer_details={"email": A, "phone": None, "name": None}), JSON, (A,)),
+        ("stripe", session(customer_details=None, customer_email=A, metadata=None), JSON, (A,)),
+        ("google-ads", lead(WORK_EMAIL=A, WORK_PHONE=PHONE, FIRST_NAME="Ada"), JSON, (A, PHONE, "Ada")),
+        ("google-ads", lead(EMAIL=A, FULL_NAME="Ada Byron", LAST_NAME="Byron"), JSON, (A, None, None, "Byron", None)),
+        ("google-ads", lead(EMAIL=A) | {"is_test": False}, JSON, (A,)),
+        ("paperform", {"data": [{"type": "email", "value": A}, {"type": "phone", "value": PHONE}]}, JSON, (A, PHONE)),
+        (
+            "paperform",
+            {"data": [{"type": "email", "value": A}, {"custom_key": "name", "value": "A"}]},
+            JSON,
+            (A, None, None, None, "A"),
+        ),
+    ],
+)
+def test_another_shape(name: str, payload: dict[str, Any], content_type: str, person: tuple[str | None, ...]) -> None:
+    found = target(name, payload, content_type)
+    assert found.person == Person(*(*person, *[None] * (5 - len(person))))
+    assert (found.location, found.contact) == (LOCATION, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "content_type"),
+    [
+        ("webflow", answers(contact_id="c1"), JSON),
+        ("wpforms", {"contact_id": "c1", "email": A}, JSON),
+        ("formstack", {"contact_id": "c1"}, FORM),
+        ("stripe", session(metadata={"contact_id": "c1"}), JSON),
+        ("elementor", {"fields[contact_id][value]": "c1"}, FORM),
+        ("gravity-forms", {"contact_id": "c1"}, JSON),
+        ("paperform", {"data": [{"custom_key": "contact_id", "value": "c1"}]}, JSON),
+    ],
+)
+def test_a_contact_id_needs_no_look_up(name: str, payload: dict[str, Any], content_type: str) -> None:
+    assert target(name, payload, content_type) == Target(LOCATION, "c1")
+
+
+@pytest.mark.parametrize(
+    ("name", "payload"),
+    [
+        ("webflow", {"triggerType": "site_publish"}),
+        ("calendly", invitee() | {"event": "invitee.canceled"}),
+        ("calendly", {"event": "routing_form_submission.created"}),
+        ("stripe", {"type": "customer.created", "data": {"object": {"email": A}}}),
+        ("stripe", {"type": "payment_intent.succeeded"}),
+        ("google-ads", lead(EMAIL="test@example.com") | {"is_test": True}),
+    ],
+)
+def test_other_events_and_test_leads_are_ignored(name: str, payload: dict[str, Any]) -> None:
+    with pytest.raises(Ignored):
+        target(name, payload)
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "delivery"),
+    [
+        ("webflow", {"triggerType": "form_submission", "payload": {"id": "6321", "data": {"m": A}}}, "6321"),
+        ("formstack", {"UniqueID": "150", "Email": A}, "150"),
+        ("calendly", invitee(uri=f"https://api.calendly.com/scheduled_events/{'e' * 36}/invitees/{'i' * 36}"), None),
+        ("stripe", session(customer_email=A) | {"id": "evt_1"}, "evt_1"),
+        ("google-ads", lead(EMAIL=A) | {"lead_id": "TeSter-1"}, "TeSter-1"),
+        ("gravity-forms", {"id": "42", "email": A}, "42"),
+        ("paperform", {"submission_id": "674", "data": [{"type": "email", "value": A}]}, "674"),
+    ],
+)
+def test_a_repeated_delivery_is_known_by_its_id(name: str, payload: dict[str, Any], delivery: str | None) -> None:
+    told = payload["payload"]["uri"] if delivery is None else delivery
+    assert target(name, payload).delivery == f"{name}#{LOCATION}#{told}"
+
+
+@pytest.mark.parametrize("content_type", [JSON, FORM])
+def test_formstacks_key_in_the_body_is_not_kept(content_type: str, world: World) -> None:
+    fields = {"FormID": "1", "HandshakeKey": "hush-hush", "Name": "nobody"}
+    body = (json.dumps(fields) if content_type == JSON else urlencode(fields)).encode()
+    headers, query, body = sign(SENDERS["formstack"], secret_of("formstack"), body, content_type, time.time())
+    sent = Sent(SENDERS["formstack"], headers | {"content-type": content_type}, query, body)
+    check_told(world.post(event_of(sent)), "invalid")
+    (letter,) = world.dead_letters()
+    kept = Submission.from_message(letter["MessageBody"]).body
+    assert b"nobody" in kept
+    assert b"hush" not in kept
