@@ -16,7 +16,7 @@ from operate.signing import sign
 from tests.samples import LOCATION, PEOPLE, SENDERS, Sent, mistaken, sample_of, secret_of
 from tests.unit.conftest import Log
 from tests.unit.test_webhooks import attributes, check_problem, check_told
-from tests.unit.world import World
+from tests.unit.world import World, sqs_record
 
 PRESETS = sorted(PEOPLE)
 JSON = "application/json"
@@ -95,6 +95,17 @@ def test_a_wrong_mapping_is_kept(name: str, world: World) -> None:
 def test_somebody_without_address_and_number_is_kept(name: str, world: World) -> None:
     check_told(world.post(event_of(Sent.of(name).nobody())), "invalid")
     assert world.reasons() == ["no_contact"]
+
+
+@pytest.mark.parametrize("name", ["jotform", "formstack", "google-ads"])
+def test_what_time_mends_is_kept_whole_and_opened_later(name: str, world: World) -> None:
+    world.highlevel.fail(kind="status", status=503, times=1)
+    check_told(world.post(event_of(Sent.of(name))), "deferred")
+    (message,) = world.kept()
+    world.highlevel.calls.clear()
+    assert world.retry(sqs_record(message["MessageBody"])) == []
+    assert told(world)["email"] == PEOPLE[name]["email"]
+    assert len(world.highlevel.conversations) == 1
 
 
 # --- other shapes of theirs -------------------------------------------------------------------------------------------
