@@ -87,6 +87,7 @@ class Page:
 
     def __enter__(self) -> Self:
         self._open_senders()
+        self._start_function()
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/"
@@ -150,6 +151,12 @@ class Page:
                 SecretId=self._application.stack.outputs["SenderSecretsArn"],
                 SecretString=json.dumps(json.loads(kept) | missing),
             )
+
+    def _start_function(self) -> None:
+        """By an empty batch of the retry queue. A cold start may take longer than an answer may: the first submission
+        would be deferred for want of time."""
+        name = self._application.stack.resource("CreateConversation")
+        self._application.aws.client("lambda").invoke(FunctionName=name, Payload=b'{"Records": []}')
 
     def _secrets(self) -> str:
         return self._application.secret("SenderSecretsArn")
