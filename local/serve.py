@@ -61,10 +61,12 @@ def _serve(show: Screen) -> int:
         with show.step("sam build"):
             built = build()
         with show.step("sam deploy"):
-            application = Application(aws, deploy(aws, {"HighLevelBaseUrl": url}, built=built))
+            location = None if other else LOCATION  # the samples of senders that know no location need one
+            parameters = {"HighLevelBaseUrl": url, "LocationId": location or ""}
+            application = Application(aws, deploy(aws, parameters, built=built))
         application.store_token(token)
         running.enter_context(_announced(application))
-        page = running.enter_context(Page(application, local, url))
+        page = running.enter_context(Page(application, local, url, location))
         _greet(show, application, url, page.url, local=not other)
         for line in page.watch():
             if "_aws" not in line:

@@ -97,7 +97,7 @@ function fill(sample) {
 function checkText() {
   const type = senderNow().content_type;
   let hint = type;
-  if (!type.startsWith("application/x-www-form-urlencoded")) {
+  if (type.includes("json")) {
     try {
       JSON.parse(element("text").value);
     } catch {

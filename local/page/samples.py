@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from nacl.signing import SigningKey
 
-from create_conversation.errors import SubmissionError
+from create_conversation.errors import REASONS, SubmissionError
 from create_conversation.mapping import FORM, Target, payload_of, target_of
 from create_conversation.proof import secrets_of
 from create_conversation.senders import Sender
@@ -44,10 +44,11 @@ class Sample:
 
 
 class Samples:
-    """Of these senders. `door`: http, webhook or event."""
+    """Of these senders, for a stack with this `location` as its LocationId. `door`: http, webhook or event."""
 
-    def __init__(self, senders: Mapping[str, Sender]) -> None:
+    def __init__(self, senders: Mapping[str, Sender], location: str | None) -> None:
         self._senders = senders
+        self._location = location
         self._events = {name: event for name in senders if (event := _event(name))}
         self._private_key = SigningKey.generate()
 
@@ -77,9 +78,10 @@ class Samples:
 
     def fresh(self, name: str, sample: Sample) -> Sample:
         """The same of another person, and another delivery. Raises SampleError."""
-        payload = self._payload(name, sample.text)
-        sender = self._senders[name]
-        instead = {value: _another(field, value) for field, value in _values(sender, payload, ("id",)).items()}
+        known = self._person(name, sample.text) | self._delivery(name, sample.text)
+        if not known:
+            raise SampleError("This text names nobody whom a button could change.")
+        instead = {value: _another(field, value) for field, value in known.items()}
         delivery = f"msg_{uuid.uuid4().hex}" if sample.delivery else ""
         return Sample(self._with(name, sample.text, instead), delivery)
 
@@ -87,11 +89,11 @@ class Samples:
         """The same without contact id, e-mail address and phone number. Raises SampleError."""
         text = sample.text
         for _ in range(8):  # behind a value that is gone the mapping may find another
-            values = _values(self._senders[name], self._payload(name, text))
-            values.pop("id", None)
-            if not values:
+            if not (known := self._person(name, text)):
                 break
-            text = self._with(name, text, dict.fromkeys(values.values(), ""))
+            text = self._with(name, text, dict.fromkeys(known.values(), ""))
+        if text == sample.text:
+            raise SampleError("This text names no contact as it is.")
         return Sample(text, sample.delivery)
 
     def missing_secrets(self, kept: str) -> dict[str, str]:
@@ -109,10 +111,10 @@ class Samples:
         headers = dict(event["headers"])
         if sample.delivery:
             headers[self._delivery_header(name)] = sample.delivery
-        event = {**event, "headers": headers, "body": sample.text, "isBase64Encoded": False}
+        event = {**event, "headers": headers, "body": self._wire(name, sample.text), "isBase64Encoded": False}
         if proof == "none" or (sender.scheme == "pubkey" and name != V1A):
             unproved = {header: headers[header] for header in ("content-type", "user-agent") if header in headers}
-            return unproved, "", sample.text.encode()
+            return unproved, "", event["body"].encode()
         if name == V1A:
             return signed_with_ed25519(event, self._private_key if proof == "right" else SigningKey.generate())
         secret = new_secret(sender) if proof == "wrong" else next(iter(secrets_of(kept, name)), "")
@@ -131,7 +133,7 @@ class Samples:
     def target(self, name: str, body: str) -> Target | None:
         """Whom the function will find it to be about, so that HighLevel's calls for it can be told from others."""
         try:
-            return target_of(self._submission(name, body), self._senders, None)
+            return target_of(self._submission(name, body), self._senders, self._location)
         except (SubmissionError, SampleError):
             return None
 
@@ -142,6 +144,10 @@ class Samples:
 
     def _content_type(self, name: str) -> str:
         return str(self._event(name).get("headers", {}).get("content-type", "application/json"))
+
+    def _wire(self, name: str, text: str) -> str:
+        """The text as it is sent: a browser's text field makes every line end in LF, multipart asks for CRLF."""
+        return re.sub("\r?\n", "\r\n", text) if self._content_type(name).startswith("multipart/") else text
 
     def _delivery_header(self, name: str) -> str:
         return self._senders[name].id.removeprefix("header:")
@@ -155,21 +161,35 @@ class Samples:
         if name == "event":
             event = {"source": "my.crm", "detail-type": "ConversationRequested", "detail": self.detail(text)}
             return Submission("event", name, "", 0.0, "application/json", json_bytes(event))
-        return Submission(self.door(name), name, "", 0.0, self._content_type(name), text.encode())
+        return Submission(self.door(name), name, "", 0.0, self._content_type(name), self._wire(name, text).encode())
 
-    def _payload(self, name: str, text: str) -> dict[str, Any]:
+    def _person(self, name: str, text: str) -> dict[str, str]:
+        """What tells the function whom the text is about, by field. Raises SampleError."""
         try:
-            payload = payload_of(self._submission(name, text))
-        except SubmissionError:
-            payload = None
-        if not isinstance(payload, dict):
-            raise SampleError("This text cannot be changed by a button: it is not one JSON object, or one form.")
-        return payload
+            target = target_of(self._submission(name, text), self._senders, self._location)
+        except SubmissionError as error:
+            if error.reason in ("no_contact", "invalid_body"):
+                return {}
+            raise SampleError(f"A button cannot change this text: {REASONS[error.reason].title.lower()}.") from None
+        person = target.person
+        found = {"contact_id": target.contact, "email": person and person.email, "phone": person and person.phone}
+        return {field: value for field, value in found.items() if value}
 
-    def _with(self, name: str, text: str, instead: Mapping[Any, Any]) -> str:
+    def _delivery(self, name: str, text: str) -> dict[str, str]:
+        """The id that the body gives the delivery, where the sender's entry says that it has one."""
+        sender = self._senders[name]
+        value = sender.paths["id"].search(payload_of(self._submission(name, text))) if "id" in sender.paths else None
+        return {"id": str(value)} if value and isinstance(value, str | int) else {}
+
+    def _with(self, name: str, text: str, instead: Mapping[str, str]) -> str:
         """The text with other values in place of these, wherever they stand."""
-        if self._content_type(name).startswith(FORM):
+        content_type = self._content_type(name)
+        if content_type.startswith(FORM):
             return urlencode([(key, instead.get(value, value)) for key, value in parse_qsl(text, True)])
+        if content_type.startswith("multipart/"):
+            for old, new in instead.items():
+                text = text.replace(old, new)
+            return text
         return json.dumps(_replaced(json.loads(text), instead), indent=2, ensure_ascii=False)
 
 
@@ -215,43 +235,32 @@ def _proof(sender: Sender) -> str:
     return "AWS permissions"
 
 
-def _values(sender: Sender, payload: Any, more: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What the sender's mapping finds in the payload, by field."""
-    found = {}
-    for field in ("contact_id", "email", "phone", *more):
-        try:
-            value = sender.paths[field].search(payload) if field in sender.paths else None
-        except Exception:  # noqa: BLE001 a mapping that meets another type finds nothing
-            value = None
-        if value and isinstance(value, str | int):
-            found[field] = value
-    return found
-
-
-def _another(field: str, value: Any) -> Any:
+def _another(field: str, value: str) -> str:
     """Another value of the same kind."""
     match field:
         case "email":
-            name, _, domain = str(value).partition("@")
+            name, _, domain = value.partition("@")
             return f"{name.partition('.')[0]}.{uuid.uuid4().hex[:6]}@{domain}"
         case "phone":
-            digits = f"1555{random.randrange(10**7):07}"
-            return f"+{digits}" if isinstance(value, str) else int(digits)
+            return f"+1555{random.randrange(10**7):07}"
         case "contact_id":
             return "".join(random.choices(_ALPHANUMERICS, k=20))
-    if isinstance(value, int):
-        return random.randrange(10**9, 10**10)
+    if value.isdecimal():
+        return str(random.randrange(10**9, 10**10))
     if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", value):
         return str(uuid.uuid4())
     return "".join(random.choices(string.ascii_uppercase + string.digits, k=26))
 
 
-def _replaced(value: Any, instead: Mapping[Any, Any]) -> Any:
+def _replaced(value: Any, instead: Mapping[str, str]) -> Any:
     match value:
         case dict():
             return {key: _replaced(member, instead) for key, member in value.items()}
         case list():
             return [_replaced(member, instead) for member in value]
-        case str() | int() if not isinstance(value, bool):
+        case str():
             return instead.get(value, value)
+        case int() if str(value) in instead:
+            new = instead[str(value)].removeprefix("+")
+            return int(new) if new else ""
     return value

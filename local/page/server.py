@@ -73,13 +73,16 @@ class Page:
     """The page, as long as it is used as a context manager; `url` is where. `watch` must run beside it.
 
     `highlevel`: the local one; None where the application talks to another, whose conversations nobody can list.
+    `location`: the stack's LocationId.
     """
 
-    def __init__(self, application: Application, highlevel: LocalHighLevel | None, highlevel_url: str) -> None:
+    def __init__(
+        self, application: Application, highlevel: LocalHighLevel | None, highlevel_url: str, location: str | None
+    ) -> None:
         self._application = application
         self._highlevel = highlevel
         self._highlevel_url = highlevel_url
-        self._samples = Samples(load())
+        self._samples = Samples(load(), location)
         self._submissions: OrderedDict[str, _Seen] = OrderedDict()
         self._queues: dict[str, list[dict[str, Any]]] = {"retry": [], "dead": []}
         self._lock = threading.Lock()

@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from local.application import Application
 from local.highlevel import LocalHighLevel
 from local.page.server import Page as Served
+from local.run import LOCATION
 from local.stack import LocalAws, deploy
 from tests.stack.world import TOKEN, World, eventually
 
@@ -50,14 +51,14 @@ RETRY_MS = 60_000
 def world() -> Iterator[World]:
     """An application of this file's own: the page gives its senders secrets."""
     with LocalHighLevel(tokens={TOKEN: "*"}) as highlevel, LocalAws(enforce_iam=True) as aws:
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url}))
+        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, "LocationId": LOCATION}))
         application.store_token(TOKEN)
         yield World(highlevel, application)
 
 
 @pytest.fixture(scope="module")
 def served(world: World) -> Iterator[Served]:
-    with Served(world.application, world.highlevel, world.highlevel.url) as served:
+    with Served(world.application, world.highlevel, world.highlevel.url, LOCATION) as served:
         watching = threading.Thread(target=lambda: deque(served.watch(), maxlen=0))
         watching.start()
         yield served
@@ -239,7 +240,7 @@ def test_a_submission_from_elsewhere_appears_and_can_be_chosen(page: Page, world
     change(page, "Another person")
     send(page)
     shows(page, *ALL_PASSED)
-    answer = world.application.post({"locationId": "elsewhere", "contactId": contact})
+    answer = world.application.post({"locationId": LOCATION, "contactId": contact})
     entry = page.locator(f"[data-key='{answer.headers['x-request-id']}']")
     expect(entry).to_contain_text("api: opened")
     entry.click()
@@ -281,7 +282,7 @@ def test_nothing_moves_when_a_submission_ends(page: Page) -> None:
 
 
 def test_another_highlevel_is_named_and_cannot_be_made_to_fail(browser: Browser, world: World) -> None:
-    with Served(world.application, None, "https://highlevel.example") as served:
+    with Served(world.application, None, "https://highlevel.example", LOCATION) as served:
         watching = threading.Thread(target=lambda: deque(served.watch(), maxlen=0))
         watching.start()
         page = browser.new_page()
@@ -299,7 +300,7 @@ def test_another_highlevel_is_named_and_cannot_be_made_to_fail(browser: Browser,
 
 def test_an_open_browser_and_a_submission_under_way_do_not_keep_it_from_ending(browser: Browser, world: World) -> None:
     page = browser.new_page()
-    with Served(world.application, world.highlevel, world.highlevel.url) as served:
+    with Served(world.application, world.highlevel, world.highlevel.url, LOCATION) as served:
         page.goto(served.url)
         pick(page, "api")
         change(page, "Another person")
@@ -343,14 +344,14 @@ def test_every_sender_of_the_list_gets_in(served: Served) -> None:
         sample = ask(served, "POST", "/sample", {**name, **sample, "change": "fresh"})[1]
         sent = ask(served, "POST", "/send", {**name, **sample, "proof": "right"})[1]
 
-        def ended(request_id: str = sent["request_id"]) -> list[str]:
-            found = [
-                each for each in ask(served, "GET", "/state")[1]["submissions"] if each["request_id"] == request_id
-            ]
-            return [step["state"] for each in found if each["lines"] for step in each["way"]]
+        def ended(request_id: str = sent["request_id"]) -> list[dict[str, str]]:
+            submissions = ask(served, "GET", "/state")[1]["submissions"]
+            found = [each for each in submissions if each["request_id"] == request_id and each["lines"]]
+            return [step for each in found for step in each["way"]]
 
         eventually(ended)
-        assert ended() == (["failed", *["unreached"] * 4, "failed"] if sender["note"] else [*ALL_PASSED]), sender
+        states = tuple(step["state"] for step in ended())
+        assert states == (("failed", *["unreached"] * 4, "failed") if sender["note"] else ALL_PASSED), ended()
 
 
 FOREIGN = "http://evil.example"

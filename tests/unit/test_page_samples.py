@@ -11,9 +11,10 @@ from create_conversation.proof import Request, is_proved, secrets_of
 from create_conversation.senders import load
 from create_conversation.submission import Submission
 from local.page.samples import Sample, SampleError, Samples
+from local.run import LOCATION
 
 SENDERS = load()
-SAMPLES = Samples(SENDERS)
+SAMPLES = Samples(SENDERS, LOCATION)
 LISTED = {sender["name"]: sender for sender in SAMPLES.listed()}
 KEPT = json.dumps(SAMPLES.missing_secrets("{}"))
 
@@ -24,7 +25,7 @@ def target(name: str, text: str) -> Target:
     if name == "event":
         text = json.dumps({"source": "my.crm", "detail-type": "ConversationRequested", "detail": json.loads(text)})
     submission = Submission(sender["door"], name, "", 0.0, sender["content_type"], text.encode())
-    return target_of(submission, SENDERS, None)
+    return target_of(submission, SENDERS, LOCATION)
 
 
 def is_known(name: str, sample: Sample, proof: str) -> bool:
