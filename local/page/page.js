@@ -146,6 +146,7 @@ function show() {
 function showHighlevel(highlevel) {
   element("troubles").disabled = !highlevel.local;
   element("other-highlevel").hidden = highlevel.local;
+  element("all-local").hidden = !highlevel.local;
   if (!highlevel.local) {
     element("other-highlevel").textContent =
       `What you send goes to ${highlevel.url}: name a location and a contact of yours. Its conversations cannot be ` +

@@ -289,6 +289,7 @@ def test_another_highlevel_is_named_and_cannot_be_made_to_fail(browser: Browser,
         page.goto(served.url)
         pick(page, "typeform")
         expect(page.locator("#other-highlevel")).to_contain_text("https://highlevel.example")
+        expect(page.get_by_text("All of it runs on this machine.")).to_be_hidden()
         expect(page.get_by_label("answers 503")).to_be_disabled()
         expect(page.locator("#conversations")).to_have_text("not visible from here")
         change(page, "Another person")
