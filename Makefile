@@ -82,6 +82,10 @@ else
 	@.venv/bin/pytest tests/stack --ignore tests/stack/test_noisy_neighbour.py --numprocesses 3 --dist loadfile
 endif
 
+.PHONY: pictures
+pictures: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## The README's screenshots anew, by the page's test
+	@SCREENSHOTS=docs .venv/bin/pytest tests/stack/test_page.py -k test_pictures
+
 .PHONY: check
 check: .venv/ready .tools/sam/ready ## Lint, types, template, locked requirements
 	@.venv/bin/ruff check .

@@ -107,7 +107,7 @@ def _run(show: "Screen") -> int:
         for sender in load().values():
             if _signs(sender):
                 application.store_sender_secret(sender.name, _secret_of(sender.name))
-        application.store_sender_secret(V1A, f"whpk_{base64.b64encode(bytes(PRIVATE_KEY.verify_key)).decode()}")
+        application.store_sender_secret(V1A, public_key(PRIVATE_KEY))
         show.heading()
         failed = 0
         for sample in SAMPLES:
@@ -140,7 +140,7 @@ def _send(
     if event.get("routeKey") == "POST /webhooks/{sender}":
         sender = load()[event["pathParameters"]["sender"]]
         if sender.name == V1A:
-            headers, query, signed = _signed_with_ed25519(event)
+            headers, query, signed = signed_with_ed25519(event, PRIVATE_KEY)
         elif _signs(sender):
             headers, query, signed = sign_event(sender, _secret_of(sender.name), event, time.time())
         else:
@@ -162,10 +162,10 @@ def _send(
     return answer, lines
 
 
-def _signed_with_ed25519(event: dict[str, Any]) -> tuple[dict[str, str], str, bytes]:
+def signed_with_ed25519(event: dict[str, Any], key: SigningKey) -> tuple[dict[str, str], str, bytes]:
     """As a sender of Standard Webhooks does that keeps a private key."""
     body, at, identifier = event["body"].encode(), str(int(time.time())), event["headers"]["webhook-id"]
-    signature = PRIVATE_KEY.sign(f"{identifier}.{at}.".encode() + body).signature
+    signature = key.sign(f"{identifier}.{at}.".encode() + body).signature
     signed = {"webhook-timestamp": at, "webhook-signature": f"v1a,{base64.b64encode(signature).decode()}"}
     return {"content-type": "application/json", "webhook-id": identifier, **signed}, "", body
 
@@ -173,6 +173,11 @@ def _signed_with_ed25519(event: dict[str, Any]) -> tuple[dict[str, str], str, by
 def _signs(sender: Sender) -> bool:
     """Whether we can sign as this sender does: with a secret that we share."""
     return sender.scheme in ("token", "mac") and sender.name != "api"
+
+
+def public_key(key: SigningKey) -> str:
+    """The key that goes into SenderSecrets, in Standard Webhooks' format."""
+    return f"whpk_{base64.b64encode(bytes(key.verify_key)).decode()}"
 
 
 def _secret_of(sender: str) -> str:

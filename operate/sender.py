@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _retire(stack, sender, entries, kept, version)
 
     asked = options.given or sender.scheme == "pubkey"
-    secret = _asked(sender) if asked else _new(sender)
+    secret = _asked(sender) if asked else new_secret(sender)
     if secret in kept:
         raise StackError(f"{sender.name} has this one already; nothing was stored")
     entries[sender.name] = [secret, *kept[:1]]
@@ -188,7 +188,8 @@ def _options(arguments: Sequence[str] | None) -> Any:
     return options.parse_args(arguments)
 
 
-def _new(sender: Sender) -> str:
+def new_secret(sender: Sender) -> str:
+    """A random secret of the shape that this sender's have."""
     if sender.key_format == "whsec_base64":
         return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
     token = secrets.token_urlsafe(32)
