@@ -1,11 +1,13 @@
 # Every command of this project; `make help` explains them, CI calls the same ones.
-# Variables: STACK (name of a stack, or local: the one that make serve runs), PARAMETERS ("LocationId=… AlarmEmail=…").
+# Variables: STACK (name of a stack, or local: the one that make serve runs), PARAMETERS ("LocationId=… AlarmEmail=…"),
+# CONFIG_ENV (an environment of samconfig.toml: it names the stack, and brings parameters of its own).
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 
-STACK ?= highlevel-conversations
+CONFIG_ENV ?= default
+STACK ?= highlevel-conversations$(if $(filter-out default,$(CONFIG_ENV)),-$(CONFIG_ENV))
 PARAMETERS ?=
 
 # uv and SAM look for Python 3.13 on PATH; a pyenv that is not set up for this shell has it here.
@@ -34,14 +36,18 @@ serve: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/
 ##### Deploy and operate
 
 .PHONY: deploy
-deploy: .tools/sam/ready .tools/operate/ready ## Build and deploy to AWS, no questions asked   [STACK=… PARAMETERS="LocationId=…"]
+deploy: .tools/sam/ready .tools/operate/ready ## Build and deploy to AWS, no questions asked   [STACK=… PARAMETERS="LocationId=…" CONFIG_ENV=production]
+	@$(if $(CONFIGURED),:,echo "CONFIG_ENV: samconfig.toml has no environment $(CONFIG_ENV)" >&2; exit 1)
 	@$(OPERATE) operate.check_senders
-	@overrides=(); for word in Architecture=arm64 $(PARAMETERS); do \
+	@overrides=(); for word in $(CONFIGURED) $(PARAMETERS); do \
 		[[ $$word == *=* ]] || { echo "PARAMETERS: $$word is no Name=value; quote blanks: PARAMETERS=\"Name='two words'\"" >&2; exit 1; }; \
 		overrides+=("$${word%%=*}=\"$${word#*=}\""); \
 	done; \
-	$(SAM) build --parameter-overrides "$${overrides[@]}" && \
-	$(SAM) deploy --stack-name $(STACK) --parameter-overrides "$${overrides[@]}"
+	$(SAM) build --config-env $(CONFIG_ENV) --parameter-overrides "$${overrides[@]}" && \
+	$(SAM) deploy --config-env $(CONFIG_ENV) --stack-name $(STACK) --parameter-overrides "$${overrides[@]}"
+
+# SAM drops the parameters of samconfig.toml as soon as it is given any: these are both, and the later one counts.
+CONFIGURED = $(shell sed -n "/^\[$(CONFIG_ENV)\.global\./,/^$$/s/^parameter_overrides *= *[\"']\(.*\)[\"']/\1/p" samconfig.toml)
 
 .PHONY: token
 token: .tools/operate/ready ## Store HighLevel's token, typed without echo      [STACK=… LOCATION=…]

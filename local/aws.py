@@ -39,7 +39,12 @@ from ministack.services import (  # type: ignore[import-not-found]  # noqa: E402
     secretsmanager,
     sqs,
 )
-from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]  # noqa: E402
+from ministack.services.cloudformation import (  # type: ignore[import-not-found]  # noqa: E402
+    changesets,
+    engine,
+    handlers,
+    provisioners,
+)
 
 type Json = dict[str, Any]
 type Created = tuple[str, Json]  # what CloudFormation gets from a resource: its physical id and its attributes
@@ -170,11 +175,14 @@ lambda_svc.lambda_execute_result_to_api_proxy_response = http_reply
 
 def send_event_to_function(arn: str, payload: str) -> None:
     """EventBridge invokes asynchronously: retries, then the failure destination. MiniStack tries once."""
-    function, config, name = lambda_svc._get_func_record_for_ref(arn)
-    if function and config:
-        lambda_svc.invoke_async_with_retry(
-            lambda_svc._execution_record_for_config(function, config), json.loads(payload)
-        )
+    version, config, name = lambda_svc._get_func_record_for_ref(arn)
+    if version and config:
+        _name, qualifier = lambda_svc._lambda_function_name_and_qualifier_from_arn(arn)
+        rules = (lambda_svc._functions[name].get("event_invoke_configs") or {}).get(qualifier or "$LATEST")
+        record = lambda_svc._execution_record_for_config(
+            version, config
+        )  # MiniStack looks for an alias's rules nowhere
+        lambda_svc.invoke_async_with_retry({**record, "event_invoke_config": rules}, json.loads(payload))
     else:
         eventbridge.logger.error("EventBridge: no function %s", name)
 
@@ -185,19 +193,21 @@ eventbridge._dispatch_to_lambda = send_event_to_function
 def send_failure_record(destination: str, name: str, event: Json, result: Json) -> None:
     """What Lambda sends to an OnFailure queue. MiniStack's record lacks the time, the version and the request id."""
     function = lambda_svc._functions[name]
-    rules = (function.get("event_invoke_configs") or {}).get("$LATEST") or {}
+    # The rules that named this destination: of $LATEST or of an alias. A function of ours has them once.
+    [(qualifier, rules)] = (function.get("event_invoke_configs") or {"$LATEST": {}}).items()
+    executed = function["aliases"].get(qualifier, {}).get("FunctionVersion", qualifier)
     retries = rules.get("MaximumRetryAttempts")
     record = {
         "version": "1.0",
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "requestContext": {
             "requestId": lambda_svc.new_uuid(),
-            "functionArn": function["config"]["FunctionArn"] + ":$LATEST",
+            "functionArn": f"{function['config']['FunctionArn']}:{qualifier}",
             "condition": "RetriesExhausted",
             "approximateInvokeCount": 1 + (2 if retries is None else retries),
         },
         "requestPayload": event,
-        "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
+        "responseContext": {"statusCode": 200, "executedVersion": executed, "functionError": "Unhandled"},
         "responsePayload": result.get("body"),
     }
     eventbridge._dispatch_to_sqs(parse_arn(destination), json.dumps(record))
@@ -322,13 +332,28 @@ def create_mapping(
             raise ValueError(
                 f"Queue visibility timeout: {visibility} seconds is less than Function timeout: {timeout} seconds"
             )
+    return create(logical_id, with_number(properties), stack)
+
+
+def update_mapping(
+    physical_id: str,
+    old: Json,
+    new: Json,
+    stack: str,
+    update: Callable[..., Created] = provisioners._lambda_esm_update,
+) -> Created:
+    return update(physical_id, old, with_number(new), stack)
+
+
+def with_number(properties: Json) -> Json:
+    """A parameter's value is text, which MiniStack would compare with numbers."""
     scaling = properties.get("ScalingConfig")
-    if scaling:  # a parameter's value is text, which MiniStack would compare with numbers
-        properties = {**properties, "ScalingConfig": {"MaximumConcurrency": int(scaling["MaximumConcurrency"])}}
-    return create(logical_id, properties, stack)
+    if not scaling:
+        return properties
+    return {**properties, "ScalingConfig": {"MaximumConcurrency": int(scaling["MaximumConcurrency"])}}
 
 
-RESOURCES["AWS::Lambda::EventSourceMapping"]["create"] = create_mapping
+RESOURCES["AWS::Lambda::EventSourceMapping"].update(create=create_mapping, update=update_mapping)
 
 
 # --- HTTP API ---------------------------------------------------------------------------------------------------------
@@ -413,6 +438,26 @@ def create_secret(
 RESOURCES["AWS::SecretsManager::Secret"]["create"] = create_secret
 
 
+# --- SAM --------------------------------------------------------------------------------------------------------------
+
+
+def expand(
+    template: Json, given: Any = None, previous: Any = None, apply: Callable[..., Json] = engine._apply_transforms
+) -> Json:
+    """SAM expands a template with its parameters' values; MiniStack lets it know the defaults only."""
+    values = engine._transform_parameters(template, given, previous)
+    declared = template.get("Parameters", {})
+    valued = {name: {**declared[name], "Default": values.get(name, declared[name].get("Default"))} for name in declared}
+    if not declared:
+        return apply(template, given, previous)
+    expanded = apply({**template, "Parameters": valued}, given, previous)
+    expanded["Parameters"] = declared
+    return expanded
+
+
+changesets._apply_transforms = handlers._apply_transforms = expand
+
+
 # --- Recorded, without effect -----------------------------------------------------------------------------------------
 
 
@@ -431,6 +476,15 @@ def create_query(_logical_id: str, properties: Json, _stack: str) -> Created:
 
 
 RESOURCES["AWS::Logs::QueryDefinition"] = {"create": create_query, "delete": lambda _physical_id, _properties: None}
+
+
+def create_nothing(logical_id: str, _properties: Json, stack: str) -> Created:
+    """CodeDeploy: an alias that it should shift moves at once."""
+    return f"{stack}-{logical_id}", {}
+
+
+for kind in ("AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup"):
+    RESOURCES[kind] = {"create": create_nothing, "delete": lambda _physical_id, _properties: None}
 
 
 threading.Thread(target=end_with_parent, daemon=True).start()

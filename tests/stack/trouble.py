@@ -140,17 +140,22 @@ class TroubledWorld(World):
         parameters."""
         functions, name = self.application.aws.client("lambda"), self.application.stack.resource("CreateConversation")
         before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-        functions.update_function_configuration(FunctionName=name, Environment={"Variables": before | variables})
-        self.kill()
+
+        def publish(environment: dict[str, str]) -> None:
+            functions.update_function_configuration(FunctionName=name, Environment={"Variables": environment})
+            version = functions.publish_version(FunctionName=name)["Version"]
+            functions.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
+            self.kill()
+
+        publish(before | variables)
         yield
-        functions.update_function_configuration(FunctionName=name, Environment={"Variables": before})
-        self.kill()
+        publish(before)
 
     @contextlib.contextmanager
     def consumer_paused(self) -> Iterator[None]:
         """Within this block messages pile up in the retry queue; after it they come in batches, in order."""
         functions, name = self.application.aws.client("lambda"), self.application.stack.resource("CreateConversation")
-        (mapping,) = functions.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]
+        (mapping,) = functions.list_event_source_mappings(FunctionName=f"{name}:live")["EventSourceMappings"]
         functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
         time.sleep(0.5)  # a poll under way
         yield

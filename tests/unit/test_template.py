@@ -1,36 +1,15 @@
-"""What the template wires that the emulator does not prove: permissions, policies, queues, alarms, parameters."""
+"""What the template wires that the emulator does not prove: permissions, policies, queues, parameters.
+
+The alarms, the dashboard and the queries: test_template_alarms.py."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from create_conversation import retries
+from tests.unit.template import RESOURCES, ROOT, TEMPLATE, of_type
 
-ROOT = Path(__file__).parents[2]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms: `!GetAtt A.B` becomes `{"Fn::GetAtt": "A.B"}`."""
-
-
-def _short_form(loader: _Loader, name: str, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.ScalarNode):
-        value: Any = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        assert isinstance(node, yaml.MappingNode)
-        value = loader.construct_mapping(node, deep=True)
-    return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}
-
-
-_Loader.add_multi_constructor("!", _short_form)
-
-TEMPLATE = yaml.load((ROOT / "template.yaml").read_text(), _Loader)
-RESOURCES = TEMPLATE["Resources"]
 FUNCTION = RESOURCES["CreateConversation"]["Properties"]
 
 
@@ -59,6 +38,27 @@ def test_the_role_allows_exactly_what_the_function_does() -> None:
     assert "ManagedPolicyArns" not in RESOURCES["CreateConversationRole"]["Properties"]
     trust = RESOURCES["CreateConversationRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert [(s["Principal"], s["Action"]) for s in trust] == [({"Service": "lambda.amazonaws.com"}, "sts:AssumeRole")]
+
+
+def test_every_role_takes_the_permissions_boundary() -> None:
+    roles = of_type("AWS::IAM::Role")
+    assert set(roles) == {"CreateConversationRole", "DeploymentRole"}
+    for role in roles.values():
+        boundary = {"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]}
+        assert role["PermissionsBoundary"] == boundary
+    # SAM makes a role of its own, without a boundary, for a function and for CodeDeploy that name none.
+    for function in of_type("AWS::Serverless::Function").values():
+        assert function["Role"]["Fn::GetAtt"].removesuffix(".Arn") in roles
+        role = function["DeploymentPreference"]["Role"]
+        assert role == {"Fn::If": ["IsStepByStep", arn("DeploymentRole"), {"Ref": "AWS::NoValue"}]}
+
+
+def test_only_code_deploy_has_a_policy_of_aws() -> None:
+    """Which allows on `*`; the reason stands beside it."""
+    having = [name for name, role in of_type("AWS::IAM::Role").items() if "ManagedPolicyArns" in role]
+    assert having == ["DeploymentRole"]
+    before, _, _ = (ROOT / "template.yaml").read_text().partition("      ManagedPolicyArns:")
+    assert before.rstrip().splitlines()[-1].strip().startswith("#")
 
 
 def test_nothing_is_allowed_on_everything() -> None:
@@ -128,6 +128,57 @@ def test_the_function_states_what_it_needs() -> None:
             assert resource["Properties"]["RetentionInDays"] > 0
 
 
+def test_every_door_calls_the_alias_whatever_the_deployment() -> None:
+    for function in of_type("AWS::Serverless::Function").values():
+        assert function["AutoPublishAlias"] == "live"
+        assert function["AutoPublishAliasAllProperties"] is True
+        assert function["VersionDeletionPolicy"] == "Delete"
+
+
+def test_a_parameter_of_the_function_is_a_part_of_its_version() -> None:
+    """Else a changed parameter would reach $LATEST only, which no door calls; and one that is not the function's would
+    fail the deployment, as there would be nothing to publish."""
+    not_configuration = {"Events", "DeploymentPreference", "EventInvokeConfig", "VersionDescription"}
+    configuration = {name: value for name, value in FUNCTION.items() if name not in not_configuration}
+    described = FUNCTION["VersionDescription"]["Fn::Sub"]
+    assert re.findall(r"\${(\w+)}", described) == sorted(_parameters(configuration), key=described.index)
+    longest = {"LocationId": 64, "HighLevelApiVersion": 10, "GiveUpAfterHours": 3, "Architecture": 6}
+    longest |= {name: p["MaxLength"] for name, p in TEMPLATE["Parameters"].items() if "MaxLength" in p}
+    # Lambda takes 256. A parameter that is missing here needs a bound.
+    assert len(re.sub(r"\${(\w+)}", lambda found: "x" * longest[found[1]], described)) <= 256
+
+
+def _parameters(value: Any) -> set[str]:
+    """The parameters on which a part of the template depends, by way of conditions too."""
+    if isinstance(value, list):
+        return {name for each in value for name in _parameters(each)}
+    if not isinstance(value, dict):
+        return set()
+    names = {value["Ref"]} & TEMPLATE["Parameters"].keys() if isinstance(value.get("Ref"), str) else set()
+    if isinstance(text := value.get("Fn::Sub"), str):
+        names |= set(re.findall(r"\${(\w+)}", text)) & TEMPLATE["Parameters"].keys()
+    if "Fn::If" in value:
+        names |= _parameters(TEMPLATE["Conditions"][value["Fn::If"][0]])
+    return names.union(*(_parameters(each) for each in value.values()))
+
+
+def test_a_deployment_goes_at_once_unless_a_parameter_says_otherwise() -> None:
+    parameter = TEMPLATE["Parameters"]["DeploymentPreference"]
+    assert parameter["Default"] == "AllAtOnce"
+    step_by_step = TEMPLATE["Mappings"]["StepByStep"]
+    assert list(step_by_step) == parameter["AllowedValues"]
+    for name, entry in step_by_step.items():
+        assert entry["Enabled"] == ("false" if name == "AllAtOnce" else "true")
+    assert TEMPLATE["Conditions"]["IsStepByStep"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "DeploymentPreference"}, "AllAtOnce"]}]
+    }
+    preference = FUNCTION["DeploymentPreference"]
+    assert preference["Enabled"] == {"Fn::FindInMap": ["StepByStep", {"Ref": "DeploymentPreference"}, "Enabled"]}
+    assert preference["Type"] == {"Ref": "DeploymentPreference"}
+    assert preference["Alarms"] == [{"Ref": "FunctionErrorsAlarm"}, {"Ref": "InternalErrorsAlarm"}]
+    assert RESOURCES["DeploymentRole"]["Condition"] == "IsStepByStep"
+
+
 def test_every_environment_variable_has_a_reader_and_is_text() -> None:
     read = set(re.findall(r'"([A-Z_]+)"', (ROOT / "functions/create_conversation/settings.py").read_text()))
     variables = FUNCTION["Environment"]["Variables"]
@@ -156,24 +207,6 @@ def test_the_api_throttles_and_logs_no_query_string() -> None:
     assert not re.search(r"query|\$context\.path|sourceIp|authorizer", logged)
 
 
-def test_alarms_reach_the_topic() -> None:
-    alarms = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
-    wired = {(alarm["MetricName"], alarm["Dimensions"][0]["Value"]["Fn::GetAtt"]) for alarm in alarms.values()}
-    assert wired == {
-        ("ApproximateNumberOfMessagesVisible", "DeadLetterQueue.QueueName"),
-        ("ApproximateAgeOfOldestMessage", "RetryQueue.QueueName"),
-    }
-    for alarm in alarms.values():
-        assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
-        assert alarm["AlarmDescription"]
-        assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
-    dead_letters = alarms["DeadLettersAlarm"]
-    assert (dead_letters["Threshold"], dead_letters["EvaluationPeriods"]) == (0, 1)  # a single one rings
-    subscription = RESOURCES["AlarmSubscription"]
-    assert subscription["Properties"]["TopicArn"] == {"Ref": "AlarmTopic"}
-    assert subscription["Condition"] == "HasAlarmEmail"
-
-
 @pytest.mark.parametrize("name", TEMPLATE["Parameters"])
 def test_each_parameter_is_checked_labelled_and_explained(name: str) -> None:
     parameter = TEMPLATE["Parameters"][name]
@@ -194,8 +227,12 @@ def test_there_are_few_parameters() -> None:
 def test_nothing_has_a_fixed_physical_name() -> None:
     """Two stacks live in one account."""
     names = {"FunctionName", "QueueName", "TableName", "RoleName", "LogGroupName", "TopicName", "AlarmName", "Name"}
+    names |= {"DashboardName"}
     for logical_id, resource in RESOURCES.items():
-        assert not names & resource.get("Properties", {}).keys(), logical_id
+        for name in names & resource.get("Properties", {}).keys():
+            value = resource["Properties"][name]
+            is_ours = name == "LogGroupName" and value.get("Ref") in RESOURCES  # a reference, of a metric filter
+            assert is_ours or value["Fn::Sub"].startswith("${AWS::StackName}/"), logical_id
 
 
 def test_the_last_output_is_the_next_command() -> None:
