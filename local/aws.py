@@ -263,6 +263,20 @@ def iam_action(
 iam_actions.extract_iam_action = iam_action
 
 
+def request_context(
+    service: str, action: str, body: bytes, params: Json, read: Callable[..., Json] = iam_actions.request_tag_context
+) -> Json:
+    """The condition key events:source, which MiniStack does not know: the sources of the entries of PutEvents."""
+    context = read(service, action, body, params)
+    if action != "events:PutEvents":
+        return context
+    sources = sorted({str(entry.get("Source")) for entry in json.loads(body)["Entries"]})
+    return {**context, "events:source": sources[0] if len(sources) == 1 else sources}
+
+
+iam_actions.request_tag_context = request_context
+
+
 def failed_messages(answer: object, batch: set[str]) -> set[str]:
     """The message ids that a handler with ReportBatchItemFailures names.
 

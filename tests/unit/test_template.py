@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from create_conversation import retries
+from create_conversation import results, retries
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,6 +61,26 @@ def test_the_role_allows_exactly_what_the_function_does() -> None:
     assert [(s["Principal"], s["Action"]) for s in trust] == [({"Service": "lambda.amazonaws.com"}, "sts:AssumeRole")]
 
 
+def test_it_may_publish_its_own_events_on_its_bus_and_only_if_asked_to() -> None:
+    policy = RESOURCES["PublishResults"]
+    assert policy["Condition"] == "PublishesResults"
+    assert TEMPLATE["Conditions"]["PublishesResults"] == {"Fn::Equals": [{"Ref": "ResultEvents"}, "on"]}
+    assert policy["Properties"]["Roles"] == [{"Ref": "CreateConversationRole"}]
+    [statement] = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Action"]) == ("Allow", "events:PutEvents")
+    bus = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/${EventBusName}"
+    assert statement["Resource"] == {"Fn::Sub": bus}
+    assert statement["Condition"] == {"StringEquals": {"events:source": results.SOURCE}}
+    variable = FUNCTION["Environment"]["Variables"]["RESULT_BUS"]
+    assert variable == {"Fn::If": ["PublishesResults", {"Ref": "EventBusName"}, ""]}
+
+
+def test_a_paused_stack_leaves_the_retry_queue_alone() -> None:
+    assert TEMPLATE["Conditions"]["IsPaused"] == {"Fn::Equals": [{"Ref": "Paused"}, "true"]}
+    assert FUNCTION["Events"]["Retry"]["Properties"]["Enabled"] == {"Fn::If": ["IsPaused", False, True]}
+    assert FUNCTION["Environment"]["Variables"]["PAUSED"] == {"Ref": "Paused"}
+
+
 def test_nothing_is_allowed_on_everything() -> None:
     for properties in (resource.get("Properties", {}) for resource in RESOURCES.values()):
         documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
@@ -94,7 +114,7 @@ def test_every_way_to_fail_ends_in_the_dead_letter_queue() -> None:
 
 def test_the_rule_never_takes_our_own_events() -> None:
     rule = FUNCTION["Events"]["ConversationRequested"]["Properties"]
-    assert rule["Pattern"]["source"] == [{"anything-but": ["highlevel-conversations"]}]
+    assert rule["Pattern"]["source"] == [{"anything-but": [results.SOURCE]}]
     assert rule["Pattern"]["detail-type"] == [{"Ref": "EventDetailType"}]
     assert rule["EventBusName"] == {"Ref": "EventBusName"}
 
