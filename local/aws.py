@@ -333,13 +333,28 @@ def create_mapping(
             raise ValueError(
                 f"Queue visibility timeout: {visibility} seconds is less than Function timeout: {timeout} seconds"
             )
+    return create(logical_id, with_numbers(properties), stack)
+
+
+def update_mapping(
+    physical_id: str,
+    old: Json,
+    new: Json,
+    stack: str,
+    update: Callable[..., Created] = provisioners._lambda_esm_update,
+) -> Created:
+    return update(physical_id, with_numbers(old), with_numbers(new), stack)
+
+
+def with_numbers(properties: Json) -> Json:
+    """A mapping's properties; a parameter's value is text, which MiniStack would compare with numbers."""
     scaling = properties.get("ScalingConfig")
-    if scaling:  # a parameter's value is text, which MiniStack would compare with numbers
-        properties = {**properties, "ScalingConfig": {"MaximumConcurrency": int(scaling["MaximumConcurrency"])}}
-    return create(logical_id, properties, stack)
+    if not scaling:
+        return properties
+    return {**properties, "ScalingConfig": {"MaximumConcurrency": int(scaling["MaximumConcurrency"])}}
 
 
-RESOURCES["AWS::Lambda::EventSourceMapping"]["create"] = create_mapping
+RESOURCES["AWS::Lambda::EventSourceMapping"].update(create=create_mapping, update=update_mapping)
 
 
 # --- HTTP API ---------------------------------------------------------------------------------------------------------

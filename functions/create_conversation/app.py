@@ -51,7 +51,8 @@ def _doors(settings: Settings) -> tuple[HttpDoor, EventDoor, RetryDoor]:
     queue = Queue(_aws(session, "sqs"), settings.retry_queue_url, settings.dead_letter_queue_url)
     highlevel = HighLevel(settings.highlevel_base_url, settings.highlevel_version)
     flow = Flow(highlevel, token, records, CircuitBreaker(), Quota(), paused=settings.paused)
-    events = _aws(session, "events") if settings.result_bus else None  # the start of a stack without them stays as short
+    # No client where it is not asked for: it would make each cold start longer.
+    events = _aws(session, "events") if settings.result_bus else None
     results = Results(events, settings.result_bus, settings.metrics_namespace)
     return (
         HttpDoor(settings, senders, sender_secrets, flow, queue, results),

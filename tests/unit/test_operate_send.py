@@ -67,7 +67,7 @@ def test_its_arguments() -> None:
 )
 def test_no_secret_that_works(monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
     nothing: Any = None
-    stack = Stack("mine", {}, {}, nothing, nothing, nothing, "")
+    stack = Stack("mine", {}, {}, nothing, nothing, nothing, nothing, nothing, "")
     monkeypatch.setattr(send, "read_secrets", lambda _stack: (text, "v"))
     with pytest.raises(StackError, match=said) as raised:
         send._secret(stack, load()["standard-webhooks"])

@@ -111,7 +111,10 @@ def test_what_is_given_up_is_rejected_as_expired(world: World) -> None:
 
 @pytest.mark.parametrize(
     "outcome",
-    [Outcome.of(error) for error in (Deferred("deadline"), Ignored("other_event"), Unauthorized(), NotStored("failed"))],
+    [
+        Outcome.of(error)
+        for error in (Deferred("deadline"), Ignored("other_event"), Unauthorized(), NotStored("failed"))
+    ],
     ids=lambda outcome: outcome.name,
 )
 def test_what_has_not_ended_and_strangers_make_none(world: World, outcome: Outcome) -> None:
