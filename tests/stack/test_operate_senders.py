@@ -171,6 +171,7 @@ def test_a_healthy_stack(world: World, served: tuple[World, Path]) -> None:
         "✓ quota",
         "✓ retry queue",
         "✓ dead-letter queue",
+        "✓ pauses",
     ]
     assert "97 of 100 calls left in this 10 s, 199,997 left today" in finished.stdout
     assert TOKEN not in finished.stdout

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import yaml
 
 from create_conversation.errors import REASONS
@@ -75,6 +76,19 @@ def test_each_status_says_itself() -> None:
             if problem:
                 told = [part.get("properties", {}).get("status") for part in problem["schema"]["allOf"]]
                 assert {"const": int(status)} in told
+
+
+def test_each_example_is_what_its_schema_says() -> None:
+    found = 0
+    for path in DOCUMENT["paths"].values():
+        for answer in (path["post"]["requestBody"], *path["post"]["responses"].values()):
+            for content in follow(answer)["content"].values():
+                schema = content["schema"]
+                inside = {} if schema is True else {**schema, "components": DOCUMENT["components"]}
+                for example in content.get("examples", {}).values():
+                    jsonschema_rs.validator_for(inside).validate(example["value"])
+                    found += 1
+    assert found >= 12
 
 
 def test_the_examples_of_problems_are_what_the_function_says() -> None:
