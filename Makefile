@@ -78,9 +78,13 @@ test: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ##
 ifdef TESTS
 	@.venv/bin/pytest $(TESTS)
 else
-	@.venv/bin/pytest tests/unit tests/contract tests/stack/test_noisy_neighbour.py
+	@.venv/bin/pytest tests/unit tests/contract tests/chaos tests/stack/test_noisy_neighbour.py
 	@.venv/bin/pytest tests/stack --ignore tests/stack/test_noisy_neighbour.py --numprocesses 3 --dist loadfile
 endif
+
+.PHONY: pictures
+pictures: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## The README's screenshots anew, by the page's test
+	@SCREENSHOTS=docs .venv/bin/pytest tests/stack/test_page.py -k test_pictures
 
 .PHONY: check
 check: .venv/ready .tools/sam/ready ## Lint, types, template, locked requirements
@@ -92,6 +96,14 @@ check: .venv/ready .tools/sam/ready ## Lint, types, template, locked requirement
 	@.venv/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template template.yaml
 	@$(UV) lock --check --quiet
 	@diff <($(EXPORT)) functions/requirements.txt || { echo "functions/requirements.txt is not what uv.lock says: make requirements" >&2; exit 1; }
+
+.PHONY: bench
+bench: .tools/bench/ready .tools/sam/ready .tools/runtime/ready .tools/figures/ready ## Measure it beside its peers; docs/benchmarks.md [ROUNDS=3 REVERSE=1 TLS=1]
+	@PYTHONPATH=functions .tools/bench/bin/python -m benchmarks $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(REVERSE),--reverse) $(if $(TLS),--tls)
+
+.PHONY: chaos
+chaos: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready .tools/figures/ready ## Load with faults, every seam, hostile input; docs/reliability.md [SIZE=0.05]
+	@PYTHONPATH=functions exec .venv/bin/python -m tests.chaos $(SIZE)
 
 .PHONY: requirements
 requirements: $(UV) ## Write functions/requirements.txt from uv.lock

@@ -3,6 +3,7 @@
 import json
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,3 +104,16 @@ class Application:
             QueueUrl=self.stack.outputs[f"{queue}Url"], AttributeNames=names
         )["Attributes"]
         return sum(int(attributes.get(name, 0)) for name in names)
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        """The messages of that queue as the emulator tells of them: none is received, so none is hidden from others."""
+        query = urllib.parse.urlencode({"QueueUrl": self.stack.outputs[f"{queue}Url"]})
+        with urllib.request.urlopen(f"{self.aws.endpoint}/_ministack/sqs/messages?{query}", timeout=10) as response:
+            accounts = json.load(response)["messages"]
+        return [
+            message
+            for regions in accounts.values()
+            for queues in regions.values()
+            for found in queues.values()
+            for message in found
+        ]

@@ -139,17 +139,20 @@ RESOURCES["AWS::Lambda::Function"].update(create=create_function, update=update_
 # --- Invocations ------------------------------------------------------------------------------------------------------
 
 
-def execute(
-    function: Json, event: Json, request_id: str, run: Callable[..., Json] = lambda_svc._execute_function_warm
-) -> Json:
-    """Log why a function could not even start (an import that fails): MiniStack tells only the caller."""
-    result = run(function, event, request_id)
-    if result.get("error") and not result.get("log"):
-        result["log"] = f"[ERROR] {result['body'].get('errorMessage')}"
-    return result
+def invoke(worker: Any, *arguments: Any, run: Callable[..., Json] = lambda_runtime.Worker.invoke, **named: Any) -> Json:
+    """A process that fails to start (an import that fails, a kill) ends alone, and the log tells why. MiniStack ends
+    every process of the function with it, those at work included, and tells only the caller."""
+    try:
+        return run(worker, *arguments, **named)
+    except Exception as error:  # noqa: BLE001 whatever it is, MiniStack would only pass it on
+        process, worker._proc = worker._proc, None
+        if process:
+            process.kill()
+            process.wait()
+        return {"status": "error", "error": str(error), "trace": f"[ERROR] {error}"}
 
 
-lambda_svc._execute_function_warm = execute
+lambda_runtime.Worker.invoke = invoke
 
 
 def http_reply(

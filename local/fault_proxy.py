@@ -153,7 +153,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Every protocol of AWS that the functions speak is a POST."""
         proxy = self.server.proxy
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        length = int(self.headers.get("content-length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:  # killed while it sent: AWS would never see the call either
+            self.close_connection = True
+            return
         scope = SCOPE.search(self.headers.get("authorization", ""))
         operation = self.headers.get("x-amz-target", "").rpartition(".")[2]
         request = Request(scope["service"] if scope else "", operation, body)

@@ -103,8 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
 class FunctionProcess:
     """One execution environment of a function; a context manager. Starts with the `with`.
 
-    `artifact`: the folder that `sam build` made. `environment`: over what Lambda itself sets. `started`: the
-    monotonic time at which the process was created.
+    `artifact`: the folder that `sam build` made. `environment`: over what Lambda itself sets. `started`,
+    `initialized`: the monotonic times at which the process was created and first asked for an event (0: not yet).
     """
 
     def __init__(
@@ -118,6 +118,7 @@ class FunctionProcess:
         self._results: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._api = Server(self._answer)
         self.started = 0.0
+        self.initialized = 0.0
 
     def __enter__(self) -> Self:
         environment = environment_of(self._artifact, self._environment, self._handler)
@@ -130,7 +131,7 @@ class FunctionProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        self._written: list[bytes] = []
+        self.written: list[bytes] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         return self
@@ -161,15 +162,16 @@ class FunctionProcess:
         self.process.kill()
         self.process.wait(10)
         self._reader.join(10)
-        return b"".join(self._written).decode(errors="replace")
+        return b"".join(self.written).decode(errors="replace")
 
     def _read(self) -> None:
         if self.process.stdout:
             with self.process.stdout as stdout:
-                self._written.extend(stdout)
+                self.written.extend(stdout)
 
     def _answer(self, method: str, path: str, _headers: Mapping[str, str], body: bytes) -> Answer:
         if (method, path) == ("GET", f"{API}/invocation/next"):
+            self.initialized = self.initialized or time.monotonic()
             headers = {
                 "Content-Type": "application/json",
                 "Lambda-Runtime-Aws-Request-Id": INVOCATION,

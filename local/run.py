@@ -18,7 +18,7 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
-from create_conversation.senders import SendersError, load
+from create_conversation.senders import Sender, SendersError, load
 from local.application import Answer, Application
 from local.highlevel import LocalHighLevel
 from local.stack import ROOT, LocalAws, LocalAwsError, build, deploy, exit_on_sigterm
@@ -57,6 +57,17 @@ SAMPLES = (
     Sample("webhook_highlevel_workflow", "secret in the URL", 200, ("opened",)),
     Sample("webhook_token", "secret in a header", 200, ("opened",)),
     Sample("webhook_token_form", "a form's fields, secret in the URL", 200, ("opened",)),
+    Sample("webhook_jotform", "multipart, secret in the URL", 200, ("opened",)),
+    Sample("webhook_webflow", "signed, with the time in milliseconds", 200, ("opened",)),
+    Sample("webhook_wpforms", "signed", 200, ("opened",)),
+    Sample("webhook_formstack", "a form's fields, signed", 200, ("opened",)),
+    Sample("webhook_calendly", "signed", 200, ("opened",)),
+    Sample("webhook_shopify", "signed", 200, ("opened",)),
+    Sample("webhook_stripe", "signed", 200, ("opened",)),
+    Sample("webhook_google_ads", "key in the body", 200, ("opened",)),
+    Sample("webhook_elementor", "a form's fields, secret in the URL", 200, ("opened",)),
+    Sample("webhook_gravity_forms", "secret in a header", 200, ("opened",)),
+    Sample("webhook_paperform", "secret in the URL", 200, ("opened",)),
     Sample("webhook_highlevel_app", "closed: senders.toml has no app_id", 401, ("unauthorized",)),
     Sample("event_conversation_requested", "an event of the bus", None, ("opened",)),
     Sample("event_without_contact", "an event without contact: a dead letter", None, ("invalid",)),
@@ -64,7 +75,6 @@ SAMPLES = (
 
 V1A = "standard-webhooks-v1a"
 PRIVATE_KEY = SigningKey.generate()
-SENDERS = ("typeform", "tally", "standard-webhooks", "highlevel-workflow", "token")
 
 
 def main() -> int:
@@ -94,9 +104,10 @@ def _run(show: "Screen") -> int:
             parameters = {"HighLevelBaseUrl": highlevel.url, "LocationId": LOCATION}
             application = Application(aws, deploy(aws, parameters, built=built))
         application.store_token(token)
-        for sender in SENDERS:
-            application.store_sender_secret(sender, _secret_of(sender))
-        application.store_sender_secret(V1A, f"whpk_{base64.b64encode(bytes(PRIVATE_KEY.verify_key)).decode()}")
+        for sender in load().values():
+            if _signs(sender):
+                application.store_sender_secret(sender.name, _secret_of(sender.name))
+        application.store_sender_secret(V1A, public_key(PRIVATE_KEY))
         show.heading()
         failed = 0
         for sample in SAMPLES:
@@ -129,8 +140,8 @@ def _send(
     if event.get("routeKey") == "POST /webhooks/{sender}":
         sender = load()[event["pathParameters"]["sender"]]
         if sender.name == V1A:
-            headers, query, signed = _signed_with_ed25519(event)
-        elif sender.name in SENDERS:
+            headers, query, signed = signed_with_ed25519(event, PRIVATE_KEY)
+        elif _signs(sender):
             headers, query, signed = sign_event(sender, _secret_of(sender.name), event, time.time())
         else:
             headers, query, signed = event["headers"], "", event["body"].encode()
@@ -151,12 +162,22 @@ def _send(
     return answer, lines
 
 
-def _signed_with_ed25519(event: dict[str, Any]) -> tuple[dict[str, str], str, bytes]:
+def signed_with_ed25519(event: dict[str, Any], key: SigningKey) -> tuple[dict[str, str], str, bytes]:
     """As a sender of Standard Webhooks does that keeps a private key."""
     body, at, identifier = event["body"].encode(), str(int(time.time())), event["headers"]["webhook-id"]
-    signature = PRIVATE_KEY.sign(f"{identifier}.{at}.".encode() + body).signature
+    signature = key.sign(f"{identifier}.{at}.".encode() + body).signature
     signed = {"webhook-timestamp": at, "webhook-signature": f"v1a,{base64.b64encode(signature).decode()}"}
     return {"content-type": "application/json", "webhook-id": identifier, **signed}, "", body
+
+
+def _signs(sender: Sender) -> bool:
+    """Whether we can sign as this sender does: with a secret that we share."""
+    return sender.scheme in ("token", "mac") and sender.name != "api"
+
+
+def public_key(key: SigningKey) -> str:
+    """The key that goes into SenderSecrets, in Standard Webhooks' format."""
+    return f"whpk_{base64.b64encode(bytes(key.verify_key)).decode()}"
 
 
 def _secret_of(sender: str) -> str:

@@ -1,4 +1,4 @@
-"""`make serve`: the application on this machine, until Ctrl-C, with a curl line to paste.
+"""`make serve`: the application on this machine, until Ctrl-C, with a page to try it and a curl line to paste.
 
 HIGHLEVEL_BASE_URL points it at another HighLevel, the real one for instance; its token is then read from
 HIGHLEVEL_TOKEN, else asked for without echo. While it runs, `.tools/serve.json` tells the commands of `operate/`
@@ -11,15 +11,14 @@ import json
 import os
 import shlex
 import sys
-import time
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
 from create_conversation.senders import SendersError, load
 from highlevel.tokens import TokenError, read_tokens
 from local.application import Application
 from local.highlevel import LocalHighLevel
+from local.page.server import Page
 from local.run import LOCATION, Screen
 from local.stack import REGION, TOOLS, LocalAws, LocalAwsError, build, deploy, exit_on_sigterm
 
@@ -56,16 +55,22 @@ def _serve(show: Screen) -> int:
         return 1
     with contextlib.ExitStack() as running:
         with show.step("start an AWS on 127.0.0.1"):
-            url = other or running.enter_context(LocalHighLevel(tokens={token: "*"}, search_lag=1.0)).url
+            local = None if other else running.enter_context(LocalHighLevel(tokens={token: "*"}, search_lag=1.0))
+            url = local.url if local else other
             aws = running.enter_context(LocalAws(enforce_iam=True))
         with show.step("sam build"):
             built = build()
         with show.step("sam deploy"):
-            application = Application(aws, deploy(aws, {"HighLevelBaseUrl": url}, built=built))
+            location = None if other else LOCATION  # the samples of senders that know no location need one
+            parameters = {"HighLevelBaseUrl": url, "LocationId": location or ""}
+            application = Application(aws, deploy(aws, parameters, built=built))
         application.store_token(token)
         running.enter_context(_announced(application))
-        _greet(show, application, url, local=not other)
-        _follow(show, application)
+        page = running.enter_context(Page(application, local, url, location))
+        _greet(show, application, url, page.url, local=not other)
+        for line in page.watch():
+            if "_aws" not in line:
+                show.line(json.dumps({name: line[name] for name in line if name not in ("service", "location")}))
     return 0
 
 
@@ -100,12 +105,13 @@ def _announced(application: Application) -> Iterator[None]:
         CURL.unlink(missing_ok=True)
 
 
-def _greet(show: Screen, application: Application, highlevel: str, *, local: bool) -> None:
+def _greet(show: Screen, application: Application, highlevel: str, page: str, *, local: bool) -> None:
     ids = {"locationId": LOCATION, "contactId": CONTACT}
     if not local:
         ids = {"locationId": "<location id>", "contactId": "<contact id>"}
     show.line(f"\nHighLevel is at {highlevel}" + (" (GET /_local shows what is in it)." if local else "."))
-    show.line("Paste this" + (":\n" if local else ", with the ids of a location and a contact of yours:\n"))
+    show.line(f"\nOpen this page: pick a sender, send its sample, watch its way:\n\n  {page}\n")
+    show.line("Or paste this" + (":\n" if local else ", with the ids of a location and a contact of yours:\n"))
     show.line(
         f"curl -i {shlex.quote(application.stack.url('/conversations'))} \\\n"
         f"  -H 'Authorization: Bearer {application.api_secret}' \\\n"
@@ -113,22 +119,6 @@ def _greet(show: Screen, application: Application, highlevel: str, *, local: boo
     )
     show.line("In another terminal: make token, make logs, make dead-letters, make redrive, each with STACK=local.")
     show.line("Ctrl-C stops everything. What happens:\n")
-
-
-def _follow(show: Screen, application: Application) -> None:
-    """Show every log line of ours as it comes; never returns."""
-    seen: set[str] = set()
-    while True:
-        since = time.time() - 60
-        fresh: list[dict[str, Any]] = []
-        for text in application.stack.log_lines(since):
-            if text.startswith("{") and text not in seen:
-                seen.add(text)
-                fresh.append(json.loads(text))
-        for line in fresh:
-            if "_aws" not in line:
-                show.line(json.dumps({name: line[name] for name in line if name not in ("service", "location")}))
-        time.sleep(0.5)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import http.client
 import json
 import os
 import platform
+import random
 import shutil
 import signal
 import socket
@@ -161,13 +162,18 @@ class LocalAws:
             )
         return self._clients[service]
 
-    def kill_workers(self) -> int:
-        """Kill (SIGKILL) every process that runs a function now or is kept warm for one; returns how many.
+    def kill_workers(self, most: int | None = None) -> int:
+        """Kill (SIGKILL) every process that runs a function now or is kept warm for one, or only `most` of them, drawn
+        at random; returns how many.
 
         A call in flight ends as a crash of the function does; the next one starts a new process.
         """
+        files = list(self._directory.glob("ministack-lambda-*/pid"))
+        random.shuffle(files)
         killed = 0
-        for file in self._directory.glob("ministack-lambda-*/pid"):
+        for file in files:
+            if killed == most:
+                break
             with contextlib.suppress(OSError, ValueError):
                 pid = int(file.read_text())
                 # A file may be left by a worker that has ended: end only what belongs to the emulator's group.
@@ -230,6 +236,7 @@ def build(template: Path = ROOT / "template.yaml") -> Path:
         for old in BUILDS.iterdir():
             if old.stat().st_mtime < yesterday:
                 shutil.rmtree(old, ignore_errors=True)
+    os.utime(built)  # in use: the build of another template must not remove it as old
     return built / "build" / "template.yaml"
 
 

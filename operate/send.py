@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from create_conversation.errors import Invalid, SubmissionError
+from create_conversation.mapping import target_of
 from create_conversation.proof import secrets_of
 from create_conversation.senders import Sender
+from create_conversation.submission import Submission
 from operate.sender import find_sender, read_secrets, stack_name, url_of
 from operate.signing import is_usable, sign, sign_event
 from operate.stack import Stack, StackError, parser, printable, run
@@ -104,8 +107,24 @@ def _secret(stack: Stack, sender: Sender) -> str:
 
 def _send(stack: Stack, sender: Sender, secret: str, event: Mapping[str, Any], location: str) -> Answer:
     headers, query, body = sign_event(sender, secret, event, time.time(), location=location)
+    _check_location(stack, sender, Submission("webhook", sender.name, "", 0.0, headers.get("content-type", ""), body))
     url = url_of(stack, sender)
     return _post(f"{url}?{query}" if query else url, headers, body, direct=stack.is_local)
+
+
+def _check_location(stack: Stack, sender: Sender, submission: Submission) -> None:
+    """Raises StackError where the sample could only become a dead letter: nothing tells whose contact it is about."""
+    try:
+        target_of(submission, {sender.name: sender}, stack.parameters.get("LocationId") or None)
+    except Invalid as error:
+        if error.reason == "no_location":
+            raise StackError(
+                f"the sample of {sender.name} names no location, and the stack has no LocationId: in "
+                f'functions/senders.toml put locations = ["<location id>"] under [{sender.name}], then make deploy'
+                f"{' (for STACK=local: make serve anew)' if stack.is_local else ''}"
+            ) from None
+    except SubmissionError:
+        pass  # the stack says so itself
 
 
 def _post(url: str, headers: Mapping[str, str], body: bytes, *, direct: bool) -> Answer:

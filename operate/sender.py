@@ -45,6 +45,49 @@ _PASTE = {
         "In the sender's webhook settings: paste the URL as the endpoint and the secret as its signing secret. If the\n"
         "sender makes the secret itself: make sender NAME=standard-webhooks GIVEN=1 asks for that one."
     ),
+    "jotform": (
+        "In Jotform: the form, Settings, Integrations, Webhooks: paste the URL with the secret in it, and complete\n"
+        "the integration."
+    ),
+    "webflow": (
+        "Webflow signs only webhooks that its API has made (docs/senders.md has the command), and makes the secret\n"
+        "itself: make sender NAME=webflow GIVEN=1 asks for that one."
+    ),
+    "wpforms": (
+        "In WordPress: WPForms, the form, Settings, Webhooks: paste the URL as Request URL and the secret as Secret;\n"
+        "Request Method POST, Request Format JSON; map the keys email, phone, first_name, last_name."
+    ),
+    "formstack": (
+        "In Formstack: the form, Settings, Emails & Redirects, After the form is submitted: add a webhook, paste the\n"
+        "URL, and the secret as HMAC key."
+    ),
+    "calendly": (
+        "Calendly takes both by its API only: the URL as url and the secret as signing_key of a webhook subscription\n"
+        "(docs/senders.md has the command)."
+    ),
+    "shopify": (
+        "In Shopify's admin: Settings, Notifications, Webhooks, Create webhook: event Customer creation or Order\n"
+        "creation, format JSON, the URL. Shopify makes the secret itself and shows it below the list of webhooks:\n"
+        "make sender NAME=shopify GIVEN=1 asks for that one."
+    ),
+    "stripe": (
+        "In Stripe: Workbench (or Developers), Webhooks, add an endpoint: event checkout.session.completed, the URL.\n"
+        "Stripe makes the secret itself (Signing secret, whsec_…): make sender NAME=stripe GIVEN=1 asks for that one."
+    ),
+    "google-ads": (
+        "In Google Ads: the lead form asset, Export leads from Google Ads, Other data integration options (webhook):\n"
+        "paste the URL as Webhook URL and the secret as Key."
+    ),
+    "elementor": (
+        "In Elementor: the form, Actions After Submit, Webhook: paste the URL with the secret in it as Webhook URL."
+    ),
+    "gravity-forms": (
+        "In WordPress: Forms, the form, Settings, Webhooks, Add New: the URL, method POST, format JSON, the request\n"
+        "header Authorization with the value Bearer <secret>."
+    ),
+    "paperform": (
+        "In Paperform: the form, After Submission, Webhooks, Add Webhook: paste the URL with the secret in it."
+    ),
     "standard-webhooks-v1a": "Paste the URL as the endpoint in the sender's webhook settings.",
 }
 
@@ -66,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _retire(stack, sender, entries, kept, version)
 
     asked = options.given or sender.scheme == "pubkey"
-    secret = _asked(sender) if asked else _new(sender)
+    secret = _asked(sender) if asked else new_secret(sender)
     if secret in kept:
         raise StackError(f"{sender.name} has this one already; nothing was stored")
     entries[sender.name] = [secret, *kept[:1]]
@@ -145,7 +188,8 @@ def _options(arguments: Sequence[str] | None) -> Any:
     return options.parse_args(arguments)
 
 
-def _new(sender: Sender) -> str:
+def new_secret(sender: Sender) -> str:
+    """A random secret of the shape that this sender's have."""
     if sender.key_format == "whsec_base64":
         return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
     token = secrets.token_urlsafe(32)

@@ -25,12 +25,15 @@ TOKEN_MAX_AGE_SECONDS = 300.0
 SENDER_SECRETS_MAX_AGE_SECONDS = 60.0
 
 
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
-    """Lambda's entry point for HTTP API events (payload format 2.0), SQS batches and EventBridge events."""
-    if "Records" in event:
-        return _retries.handle(event, context)
-    if "requestContext" in event:
-        return _http.handle(event, context)
+def handler(event: Any, context: Any) -> dict[str, Any] | None:
+    """Lambda's entry point for HTTP API events (payload format 2.0), SQS batches and EventBridge events. What is none
+    of them is kept as an event that cannot be mapped."""
+    told = event if isinstance(event, dict) else {}
+    if isinstance(told.get("Records"), list):
+        return _retries.handle(told, context)
+    # Any of them: an event of the bus is kept whole, and headers hold secrets.
+    if told.keys() & {"requestContext", "routeKey", "headers"}:
+        return _http.handle(told, context)
     _events.handle(event, context)
     return None
 

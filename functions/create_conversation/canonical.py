@@ -1,7 +1,9 @@
 """The log: one canonical line for each submission, and its metrics. Ids yes; e-mails, phones, secrets never."""
 
+import json
 import logging
 import re
+import sys
 import traceback
 from dataclasses import dataclass, field
 from time import monotonic
@@ -87,7 +89,7 @@ class Line:
         metrics.add_metric("Duration", MetricUnit.Milliseconds, duration)
         if outcome.upstream_ms is not None:
             metrics.add_metric("UpstreamDuration", MetricUnit.Milliseconds, outcome.upstream_ms)
-        metrics.flush_metrics()
+        _print(metrics)
 
 
 def _no_phone(contact: str | None) -> str | None:
@@ -107,7 +109,12 @@ def unpublished(events: int, why: str, metrics_namespace: str) -> None:
     _logger.warning("result events not confirmed", extra={"events": events, "why": why})
     metrics = AmazonCloudWatchEMFProvider(namespace=metrics_namespace)
     metrics.add_metric("ResultEventsNotConfirmed", MetricUnit.Count, events)
-    metrics.flush_metrics()
+    _print(metrics)
+
+
+def _print(metrics: AmazonCloudWatchEMFProvider) -> None:
+    # In one write: Powertools' print makes two, and the retry queue's threads would write into each other's line.
+    sys.stdout.write(json.dumps(metrics.serialize_metric_set(), separators=(",", ":")) + "\n")
 
 
 def failure(error: Exception) -> None:

@@ -28,10 +28,11 @@ class EventDoor:
     queue: Queue
     results: Results
 
-    def handle(self, event: dict[str, Any], context: Any) -> None:
+    def handle(self, event: Any, context: Any) -> None:
         """Take an EventBridge event: done, or kept in one of the queues. Raises NotStored when it could not be kept."""
-        sender = of_event(self.senders, event.get("source"), event.get("detail-type"))
-        line = Line("event", _request_id(event, context), sender.name)
+        told = event if isinstance(event, dict) else {}
+        sender = of_event(self.senders, told.get("source"), told.get("detail-type"))
+        line = Line("event", _request_id(told, context), sender.name)
         submission = Submission.from_event(event, line.request_id, time.time(), sender.name)
         try:
             line.target = target_of(submission, self.senders, self.settings.location_id)

@@ -205,7 +205,7 @@ def _details(target: Target, *, with_names: bool) -> dict[str, str]:
         return {}
     details = {"email": person.email, "phone": person.phone}
     if with_names:
-        details |= {"firstName": person.first_name, "lastName": person.last_name}
+        details |= {"firstName": person.first_name, "lastName": person.last_name, "name": person.full_name}
     return {name: value for name, value in details.items() if value}
 
 

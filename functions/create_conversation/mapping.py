@@ -12,10 +12,12 @@ from urllib.parse import parse_qsl, unquote_plus
 from jmespath.exceptions import JMESPathError, JMESPathTypeError
 
 from create_conversation.errors import Ignored, Invalid, Rejected
+from create_conversation.multipart import boundary_of, joined, parts_of
 from create_conversation.senders import Sender, of_event
 from create_conversation.submission import MAX_BODY_BYTES, Submission
 
 FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
 MAX_FORM_FIELDS = 1000
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([a-z0-9._:-]{1,40})"?\s*(?:;|$)', re.IGNORECASE)
@@ -34,6 +36,7 @@ class Person:
     phone: str | None
     first_name: str | None
     last_name: str | None
+    full_name: str | None = None  # where neither of these is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +60,20 @@ def target_of(submission: Submission, senders: Mapping[str, Sender], default_loc
     sender = _sender_of(submission, payload, senders)
     if not isinstance(payload, dict):
         raise Invalid("invalid_body", "The body must be an object.")
+    payload |= {name: _parsed(payload[name]) for name in sender.parse if isinstance(payload.get(name), str)}
     if "when" in sender.paths and not _is_wanted(sender, payload):
         raise Ignored("other_event")
     location = _location(sender, _id(sender, "location_id", payload), default_location)
     contact = _id(sender, "contact_id", payload)
     if contact:
         return Target(location, contact)
+    first, last = _name(sender, "first_name", payload), _name(sender, "last_name", payload)
     person = Person(
         _text(sender, "email", payload, _EMAIL),
         _text(sender, "phone", payload, _PHONE),
-        _name(sender, "first_name", payload),
-        _name(sender, "last_name", payload),
+        first,
+        last,
+        None if first or last else _name(sender, "full_name", payload),
     )
     if not (person.email or person.phone):
         raise Invalid("no_contact", _names_missing(sender), location=location)
@@ -79,33 +85,42 @@ def payload_of(submission: Submission) -> Any:
     if len(submission.body) > MAX_BODY_BYTES:
         raise Invalid("body_too_large", f"A body may have {MAX_BODY_BYTES} bytes.")
     media_type, charset = _declared(submission.content_type)
-    if media_type == FORM and submission.trigger == "http":
+    is_form = media_type in (FORM, MULTIPART)
+    if is_form and submission.trigger == "http":
         raise Invalid("unsupported_media_type", "Send application/json.")
     try:
+        if media_type == MULTIPART:
+            return _by_name(_multipart(submission, charset))
         text = submission.body.decode(charset)
+        return _by_name(_urlencoded(text, charset)) if is_form else json.loads(text)
     except UnicodeError:
         raise Invalid("invalid_encoding", "The body is not encoded as its Content-Type says.") from None
-    try:
-        return _form(text, charset) if media_type == FORM else json.loads(text)
     except (ValueError, RecursionError):
-        raise Invalid("invalid_json" if media_type != FORM else "invalid_form") from None
+        raise Invalid("invalid_form" if is_form else "invalid_json") from None
 
 
 def without_secrets(sender: Sender, body: bytes, content_type: str) -> bytes:
     """The body without what may be this sender's secret in it, in the same charset and no larger. One that cannot be
     read stays as it is: it is refused, not kept."""
-    names = {place.removeprefix("body:") for place in sender.where if place.startswith("body:")}
+    names = {place.removeprefix("body:") for place in sender.where if place.startswith("body:")} | {*sender.strip}
     if not names:
         return body
     try:
         media_type, charset = _declared(content_type)
-        text = body.decode(charset)
+        if media_type == MULTIPART:
+            boundary = _boundary(content_type)
+            parts = parts_of(body, boundary, MAX_FORM_FIELDS)
+            others = [part for part in parts if part.name.decode(_in_form(charset)) not in names]
+            return body if len(others) == len(parts) else joined(others, boundary)
         if media_type == FORM:
-            # Field by field, so that all others stay as they were.
-            fields = text.split("&")
-            kept = [field for field in fields if _form_name(field, charset) not in names]
-            return body if len(kept) == len(fields) else "&".join(kept).encode(charset.removesuffix("-sig"))
-        payload = json.loads(text)
+            # Field by field, so that all others stay as they were; also as the proof reads them: in UTF-8 in any case.
+            for codec, errors in (("utf-8", "surrogateescape"), (charset, "strict")):
+                fields = body.decode(codec, errors).split("&")
+                kept = [field for field in fields if _form_name(field, codec) not in names]
+                if len(kept) < len(fields):
+                    body = "&".join(kept).encode(codec.removesuffix("-sig"), errors)
+            return body
+        payload = json.loads(body.decode(charset))
     except (Invalid, ValueError, RecursionError):
         return body
     each = payload if isinstance(payload, list) else [payload]
@@ -135,7 +150,7 @@ def _declared(content_type: str) -> tuple[str, str]:
     """Media type and codec of a Content-Type header. Without one: JSON in UTF-8, with or without byte order mark."""
     media_type, _, parameters = content_type.partition(";")
     media_type = media_type.strip().lower() or "application/json"
-    if media_type not in ("application/json", FORM) and not media_type.endswith("+json"):
+    if media_type not in ("application/json", FORM, MULTIPART) and not media_type.endswith("+json"):
         raise Invalid("unsupported_media_type", "Send application/json.")
     declared = _CHARSET.search(f";{parameters}")
     if declared is None:
@@ -155,7 +170,17 @@ def _declared(content_type: str) -> tuple[str, str]:
 def in_utf8(content_type: str) -> str:
     """The content type of the same body, written anew in UTF-8. Raises Invalid for one that is not known."""
     media_type, charset = _declared(content_type)
-    return content_type if charset == "utf-8-sig" else f"{media_type}; charset=utf-8"
+    if charset == "utf-8-sig":
+        return content_type
+    boundary = f'; boundary="{_boundary(content_type).decode()}"' if media_type == MULTIPART else ""
+    return f"{media_type}{boundary}; charset=utf-8"
+
+
+def _boundary(content_type: str) -> bytes:
+    boundary = boundary_of(content_type.partition(";")[2])
+    if boundary is None:
+        raise Invalid("unsupported_media_type", "The Content-Type names no boundary of 1 to 70 characters.")
+    return boundary
 
 
 def _in_form(charset: str) -> str:
@@ -163,9 +188,27 @@ def _in_form(charset: str) -> str:
     return "utf-8" if charset.startswith(("utf-16", "utf-32", "utf-8")) else charset
 
 
-def _form(text: str, charset: str) -> dict[str, Any]:
+def _urlencoded(text: str, charset: str) -> list[tuple[str, str]]:
+    return parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS, encoding=_in_form(charset))
+
+
+def _multipart(submission: Submission, charset: str) -> list[tuple[str, str]]:
+    """The fields; files are passed over."""
+    parts = parts_of(submission.body, _boundary(submission.content_type), MAX_FORM_FIELDS)
+    codec = _in_form(charset)
+    return [(part.name.decode(codec), part.value.decode(codec)) for part in parts if not part.is_file]
+
+
+def _parsed(text: str) -> Any:
+    """A member that is JSON in itself; as it is, if it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _by_name(pairs: list[tuple[str, str]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS, encoding=_in_form(charset))
     for name, value in pairs:
         if name not in fields:
             fields[name] = value
@@ -220,8 +263,9 @@ def _text(sender: Sender, field: str, payload: dict[str, Any], shape: re.Pattern
     """An e-mail address or phone number (some senders give it as a JSON number); None if it is not shaped like one."""
     value = _found(sender, field, payload)
     is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**20
-    text = str(value) if is_number else value
-    return text.strip() if isinstance(text, str) and shape.fullmatch(text.strip()) else None
+    text = str(value).strip() if is_number or isinstance(value, str) else ""
+    # No control characters, lone surrogates or invisible ones: no address has them, and they would go to HighLevel.
+    return text if shape.fullmatch(text) and text.replace("\u00a0", " ").isprintable() else None
 
 
 def _name(sender: Sender, field: str, payload: dict[str, Any]) -> str | None:

@@ -1,6 +1,8 @@
 """The door of the retry queue: what was kept is tried again, until it is done, or too old, or a person must mend it."""
 
+import json
 import random
+import re
 import threading
 import time
 from collections import defaultdict
@@ -40,6 +42,7 @@ _NOT_TRIED = ("quota_exhausted", "breaker_open", "deadline")
 class _Message:
     """One received message: what SQS says of it, and what it holds or why that cannot be used (`unusable`)."""
 
+    number: int  # in the batch
     id: str
     receipt_handle: str
     text: str
@@ -65,10 +68,10 @@ class RetryDoor:
         neither a slow nor a large location holds up the others.
         """
         until = time.monotonic() + BATCH_SECONDS
-        messages = [self._read(record) for record in event["Records"]]
+        messages = [self._read(number, record) for number, record in enumerate(event["Records"])]
         resting = self._lease(messages)
-        to_try = [message for message in messages if message.id not in resting]
-        settled: set[str] = set()
+        to_try = [message for message in messages if message.number not in resting]
+        settled: set[int] = set()
         unreachable = threading.Event()  # SQS: once seen, no message of the batch waits for it again
         for wave in (
             [message for message in to_try if message.receives <= FRESH_RECEIVES],
@@ -86,20 +89,26 @@ class RetryDoor:
             for thread in threads:
                 thread.join()
         self.results.publish([message.line for message in messages], BACKGROUND_SECONDS)
-        # Whatever is not known to be settled stays: SQS deletes what this answer does not name.
+        # Whatever is not known to be settled stays: SQS deletes what this answer does not name. An empty id keeps all.
         return {
-            "batchItemFailures": [{"itemIdentifier": message.id} for message in messages if message.id not in settled]
+            "batchItemFailures": [
+                {"itemIdentifier": message.id} for message in messages if message.number not in settled
+            ]
         }
 
-    def _read(self, record: dict[str, Any]) -> _Message:
-        attributes = record["attributes"]
-        receives = int(attributes["ApproximateReceiveCount"])
-        line = Line("retry", record["messageId"], attempts=receives)
+    def _read(self, number: int, record: Any) -> _Message:
+        """Any piece may be missing or malformed, if somebody else than SQS invokes us: the others must not suffer."""
+        told = record if isinstance(record, dict) else {}
+        attributes = told["attributes"] if isinstance(told.get("attributes"), dict) else {}
+        receives = _whole(attributes.get("ApproximateReceiveCount"), 1)
+        message_id = _text(told.get("messageId"))
+        text = _text(told.get("body")) or json.dumps(record)
+        line = Line("retry", message_id, attempts=receives)
         unusable = None
         try:
-            submission = Submission.from_message(record["body"])
+            submission = Submission.from_message(text)
             line.sender = submission.sender
-            line.request_id = submission.request_id
+            line.request_id = submission.request_id or message_id
             line.target = target_of(submission, self.senders, self.settings.location_id)
         except ValueError:
             unusable = Outcome.of(Invalid("unreadable"))
@@ -109,34 +118,36 @@ class RetryDoor:
             canonical.failure(error)
             unusable = Outcome.of(Deferred("internal_error"))
         return _Message(
-            record["messageId"],
-            record["receiptHandle"],
-            record["body"],
-            int(attributes["SentTimestamp"]) / 1000,
+            number,
+            message_id,
+            _text(told.get("receiptHandle")),
+            text,
+            _whole(attributes.get("SentTimestamp"), round(1000 * time.time())) / 1000,
             receives,
             line,
             unusable,
         )
 
-    def _lease(self, messages: list[_Message]) -> set[str]:
+    def _lease(self, messages: list[_Message]) -> set[int]:
         """Say in one call when each message is visible again: the lease of those that are now tried, or the end of
-        the wait of those whose location must not be called. Gives the ids of the latter."""
-        resting: set[str] = set()
+        the wait of those whose location must not be called. Gives the numbers of the latter."""
+        resting: set[int] = set()
         visible_in: dict[str, float] = {}
         for message in messages:
             outcome = _PAUSED if self.settings.paused else None
             if not outcome and message.line.target and not self._is_too_old(message):
                 outcome = self.flow.must_wait(message.line.target.location, in_background=True)
             if outcome:
-                resting.add(message.id)
+                resting.add(message.number)
                 visible_in[message.receipt_handle] = self._wait(message, outcome)
             else:
                 visible_in[message.receipt_handle] = LEASE_SECONDS + self._wait(message, _NOT_ANSWERED)
         self.queue.postpone_all(visible_in)
         return resting
 
-    def _drain(self, messages: list[_Message], until: float, settled: set[str], unreachable: threading.Event) -> None:
-        """Settle one location's messages in turn; the ids of those that may leave the queue are added to `settled`."""
+    def _drain(self, messages: list[_Message], until: float, settled: set[int], unreachable: threading.Event) -> None:
+        """Settle one location's messages in turn; the numbers of those that may leave the queue are added to
+        `settled`."""
         not_before = 0.0
         for message in messages:
             time.sleep(max(0.0, min(not_before, until) - time.monotonic()))
@@ -146,7 +157,7 @@ class RetryDoor:
                 if outcome.upstream and message.line.target:
                     not_before = started + self.flow.quota.pace(message.line.target.location)
                 if self._is_settled(message, outcome, unreachable):
-                    settled.add(message.id)
+                    settled.add(message.number)
             except Exception as error:  # noqa: BLE001 a mistake of ours keeps this message, and no other
                 canonical.failure(error)
 
@@ -180,3 +191,12 @@ class RetryDoor:
 
     def _wait(self, message: _Message, outcome: Outcome) -> float:
         return backoff(message.receives, self.settings.backoff_cap, outcome.retry_after, outcome.spread, self.draw)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _whole(value: object, otherwise: int) -> int:
+    """A number that SQS gives as a text."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value) else otherwise

@@ -15,15 +15,16 @@ from jmespath.functions import Functions
 from create_conversation.keys import ed25519_key
 
 FUNCTIONS = Path(__file__).resolve().parent.parent
-FIELDS = ("location_id", "contact_id", "email", "phone", "first_name", "last_name")
+FIELDS = ("location_id", "contact_id", "email", "phone", "first_name", "last_name", "full_name")
 
 _COMMON = {"scheme", "when", "locations", *FIELDS}
 _SIGNED = {"sig_header", "sig_format", "sig_label", "prefix", "signed", "key_format", "ts", "ts_unit", "tolerance_s"}
+_BODY = {"id", "parse", "strip"}
 # What an entry of each scheme may hold; the values of the keys that take one of a few.
 _KEYS = {
-    "token": _COMMON | {"where", "id"},
-    "mac": _COMMON | _SIGNED | {"encoding", "id"},
-    "pubkey": _COMMON | _SIGNED | {"public_keys", "requires", "app_id", "id"},
+    "token": _COMMON | _BODY | {"where"},
+    "mac": _COMMON | _SIGNED | _BODY | {"encoding"},
+    "pubkey": _COMMON | _SIGNED | _BODY | {"public_keys", "requires", "app_id"},
     "event": _COMMON | {"source", "detail_type"},
 }
 _NEEDED: dict[str, set[str]] = {
@@ -40,7 +41,7 @@ _ONE_OF = {
 }
 _KEY_FORMATS = {"mac": ("utf8", "whsec_base64"), "pubkey": ("spki_base64", "whpk_base64")}
 _PLACE = re.compile(r"bearer|basic|header:[a-z0-9-]+|query:[^\s:]+|body:[^\s:]+")
-_LISTS = {"where", "locations", "public_keys", "requires"}
+_LISTS = {"where", "locations", "public_keys", "requires", "parse", "strip"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -66,6 +67,8 @@ class Sender:
     ts_unit: str = "s"
     tolerance_s: int = 300
     id: str = ""
+    parse: tuple[str, ...] = ()
+    strip: tuple[str, ...] = ()
     public_keys: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     app_id: str = ""
@@ -76,11 +79,13 @@ class Sender:
 
 
 def load(folder: Path = FUNCTIONS) -> dict[str, Sender]:
-    """All senders by name: the presets, changed and completed by the user's file. Raises SendersError."""
+    """All senders by name: the presets, changed and completed by the user's file. An entry there that has a `scheme`
+    is complete in itself: no preset that comes with an update changes it. Raises SendersError."""
     presets, own = _read(folder / "presets.toml"), _read(folder / "senders.toml")
     senders = {name: _sender("presets.toml", name, entry) for name, entry in presets.items()}
     for name, entry in own.items():
-        senders[name] = _sender("senders.toml", name, presets.get(name, {}) | entry)
+        preset = {} if "scheme" in entry else presets.get(name, {})
+        senders[name] = _sender("senders.toml", name, preset | entry)
     return senders
 
 

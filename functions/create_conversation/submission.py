@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_BODY_BYTES = 256 * 1024
+# What a message of SQS (1 MiB) holds in base64. An event can be larger, or grow as it is written anew (1e15).
+MAX_KEPT_BYTES = 720 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class Submission:
     delivery_id: str = ""
 
     def to_message(self) -> str:
-        """The body of a queue message: ASCII JSON, at most 4/3 of MAX_BODY_BYTES and a little more."""
+        """The body of a queue message: ASCII JSON, at most 4/3 of MAX_BODY_BYTES and a little more. Of what is refused
+        as too large, MAX_KEPT_BYTES are kept."""
         return json.dumps(
             {
                 "submission": {
@@ -37,7 +40,7 @@ class Submission:
                     "received_at": self.received_at,
                     "content_type": self.content_type,
                     "delivery_id": self.delivery_id,
-                    "body": base64.b64encode(self.body).decode("ascii"),
+                    "body": base64.b64encode(self.body[:MAX_KEPT_BYTES]).decode("ascii"),
                 }
             }
         )
@@ -64,6 +67,8 @@ class Submission:
         if not all(isinstance(text, str) for text in texts) or not isinstance(received_at, int | float):
             raise ValueError("a member is missing")
         trigger, sender, request_id, content_type, body = (str(text) for text in texts)
+        if not (_is_plain(sender) and _is_plain(request_id)):
+            raise ValueError("sender or request_id is none of ours")
         try:
             raw = base64.b64decode(body, validate=True)
         except binascii.Error:
@@ -78,11 +83,18 @@ class Submission:
 
     @classmethod
     def from_event(
-        cls, event: dict[str, Any], request_id: str = "", received_at: float = 0.0, sender: str = "event"
+        cls, event: Any, request_id: str = "", received_at: float = 0.0, sender: str = "event"
     ) -> "Submission":
         """An EventBridge event, kept whole; `sender`: the entry that maps it."""
-        request_id = request_id or str(event.get("id", ""))
+        if not request_id:
+            given = event.get("id")
+            request_id = given if isinstance(given, str) and _is_plain(given) else ""
         return cls("event", sender, request_id, received_at, "application/json", json_bytes(event))
+
+
+def _is_plain(text: str) -> bool:
+    """Fit for a line of the log and a queue attribute."""
+    return text.isascii() and text.isprintable() and len(text) <= 128
 
 
 def json_bytes(value: Any) -> bytes:

@@ -49,8 +49,8 @@ class HighLevel:
         )
 
     def upsert_contact(self, token: str, location: str, details: Mapping[str, str], *, within: float) -> Verdict:
-        """`POST /contacts/upsert` with `details` (email, phone, firstName, lastName): the verdict `found` names the
-        contact, new or not. Never send tags: they would replace all of the contact's."""
+        """`POST /contacts/upsert` with `details` (email, phone, firstName, lastName, name): the verdict `found` names
+        the contact, new or not. Never send tags: they would replace all of the contact's."""
         body = json.dumps({"locationId": location, **details}).encode()
         return upsert_verdict(self.call("POST", "/contacts/upsert", token, body, within), location)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from create_conversation.errors import REASONS
+from create_conversation.senders import load
 from local.application import Application
 from local.highlevel import LocalHighLevel
 from local.stack import REGION, ROOT, LocalAws, clean_environment, deploy
@@ -21,6 +22,7 @@ from tests.stack.world import World
 LOCATION = "ve9EPM428h8vShlRW1KT"
 TOKEN = f"pit-{uuid.uuid4()}"
 SENT = ("typeform", "tally", "standard-webhooks", "highlevel-workflow", "token", "api")
+OTHERS = sorted({name for name, entry in load().items() if entry.scheme in ("token", "mac")} - {*SENT})
 
 type Run = Callable[..., tuple[int, str]]
 
@@ -114,6 +116,18 @@ def test_from_no_secret_to_a_conversation(world: World, served: tuple[World, Pat
         assert (line["sender"], line["outcome"], line["location_id"]) == (name, "opened", LOCATION)
         assert kept[name][0] not in fired.stdout + fired.stderr
     assert len(world.highlevel.conversations) == len(SENT)
+
+
+def test_every_other_preset_from_no_secret_to_a_conversation(world: World, run: Run) -> None:
+    for name in OTHERS:
+        code, printed = run(sender.main, name)
+        assert code == 0
+        assert f"/webhooks/{name}" in printed
+        assert "senders.toml" not in printed, "it is told where to paste it"
+    for name in OTHERS:
+        code, printed = run(send.main, name)
+        assert (code, json.loads(printed.splitlines()[2])["outcome"]) == (0, "opened")
+    assert len(world.highlevel.conversations) == len(OTHERS)
 
 
 def test_rotated_and_retired(world: World, run: Run) -> None:

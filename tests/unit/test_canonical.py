@@ -2,6 +2,8 @@
 
 import json
 import logging
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,6 +91,15 @@ def test_only_the_first_line_is_of_a_cold_start(log: Log, monkeypatch: pytest.Mo
     for _ in range(3):
         Line("http", "request-1").write(Outcome("opened"), "ns")
     assert [line["cold_start"] for line in log.lines] == [True, False, False]
+
+
+def test_each_metric_is_one_write(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The retry queue's threads write at the same time: two writes would get into each other, and metrics be lost."""
+    written: list[str] = []
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=written.append, flush=lambda: None))
+    Line("retry", "request-1").write(Outcome("opened"), "ns")
+    assert [json.loads(text)["outcome"] for text in written if "_aws" in text] == ["opened"]
+    assert all(text.endswith("\n") for text in written)
 
 
 def end(world: World, outcome: str) -> None:

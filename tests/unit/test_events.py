@@ -87,6 +87,14 @@ def test_another_location_than_the_stacks_is_a_dead_letter(world: World) -> None
     assert world.highlevel.calls == []
 
 
+@pytest.mark.parametrize("event", [[], ["a"], "text", None, 5, True, {}, {"Records": 5}])
+def test_what_is_no_event_is_a_dead_letter(world: World, event: Any) -> None:
+    world.events.handle(event, CONTEXT)
+    (letter,) = world.dead_letters()
+    assert json.loads(Submission.from_message(letter["MessageBody"]).body) == event
+    assert world.reasons() == ["no_location" if isinstance(event, dict) else "invalid_body"]
+
+
 def test_a_lone_surrogate_in_an_event_does_no_harm(world: World) -> None:
     world.highlevel.fail(kind="status", status=503, times=1)
     world.events.handle(changed(detail=EVENT["detail"] | {"note": "\ud800"}), CONTEXT)

@@ -15,6 +15,7 @@ from create_conversation.errors import Ignored, Invalid, Rejected, SubmissionErr
 from create_conversation.mapping import FORM, Person, Target, payload_of, target_of, without_secrets
 from create_conversation.senders import FUNCTIONS, Sender, load, of_event
 from create_conversation.submission import MAX_BODY_BYTES, Submission
+from tests.samples import PEOPLE
 
 PAYLOADS = Path(__file__).parent.parent / "data" / "payloads"
 LOCATION, OTHER = "ve9EPM428h8vShlRW1KT", "AnotherLocation00000"
@@ -87,8 +88,9 @@ def test_preset_maps_its_documented_payload(
     )
 
 
-def test_every_preset_has_a_documented_payload() -> None:
-    assert {path.stem for path in PAYLOADS.glob("*.json")} == PRESETS.keys()
+def test_every_preset_has_a_documented_payload_or_a_sample() -> None:
+    """Those with a sample alone: test_presets."""
+    assert {path.stem for path in PAYLOADS.glob("*.json")} | PEOPLE.keys() == PRESETS.keys()
 
 
 @pytest.mark.parametrize(
@@ -187,6 +189,9 @@ def test_phone(phone: object, expected: str | None) -> None:
             for wrong in (1, True, ["jane@example.com"], {"email": "a@b"}, "a" * 65 + "@b", "a@" + "b" * 190)
         ),
         ("jane@example.com\nBcc: all@example.com", None),
+        # what has no bytes, or what nobody sees
+        *((wrong, None) for wrong in ("a\0b@c.de", "a\x1b[2J@c.de", "a\x7f@c.de", "\ud800@c.de", "a@\ufffec.de")),
+        *((wrong, None) for wrong in ("a@\u202ec.de", "a\u200b@c.de", "\ufeffa@c.de")),
     ],
     ids=lambda value: ascii(value)[:40],
 )
@@ -683,6 +688,15 @@ def test_what_holds_no_secret_stays_as_it_is() -> None:
     assert without_secrets(PRESETS["token"], b"a=%c3%ab&&b=+", FORM) == b"a=%c3%ab&&b=+"
     for name in ("api", "highlevel-workflow", "typeform"):
         assert without_secrets(PRESETS[name], b'{"token": "x"}', "application/json") == b'{"token": "x"}'
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-32-be", "cp037", "latin-1", "shift_jis", "hz"])
+def test_the_secret_of_a_form_in_utf8_is_not_kept_whatever_charset_is_declared(charset: str) -> None:
+    """The sender is believed by its token in UTF-8; read as declared, the same bytes may have no such field."""
+    body = f"email=%41&to%6ben={SECRET}&note=\u00e4{'&x=1' if charset.startswith('utf') else ''}".encode()
+    kept = without_secrets(PRESETS["token"], body, f"{FORM}; charset={charset}")
+    assert SECRET.encode() not in kept
+    assert kept.startswith("email=%41&note=\u00e4".encode())
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"token": ' + b"9" * 5000 + b"}", b'{"token":'])

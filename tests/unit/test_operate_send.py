@@ -1,6 +1,7 @@
 """`make send` without a network: samples, secrets and what it advises."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,25 @@ def test_no_secret_that_works(monkeypatch: pytest.MonkeyPatch, text: str, said: 
         send._secret(stack, load()["standard-webhooks"])
     assert "make sender NAME=standard-webhooks STACK=mine" in str(raised.value)
     assert "hush" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("name", "location"), [("stripe", ""), ("calendly", "loc1"), ("calendly", "")])
+def test_a_sample_that_could_only_become_a_dead_letter_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch, name: str, location: str
+) -> None:
+    nothing: Any = None
+    stack = Stack(
+        "mine", {"WebhooksUrl": "http://x"}, {"LocationId": location}, nothing, nothing, nothing, nothing, nothing, ""
+    )
+    monkeypatch.setattr(send, "_post", lambda *_arguments, **_options: Answer(200, "r", "{}"))
+    senders, event = load(), send._sample(name)
+    if location or name == "stripe":
+        assert send._send(stack, senders[name], "s", event, location).status == 200
+    else:
+        with pytest.raises(StackError, match=r'locations = \["<location id>"\] under \[calendly\]'):
+            send._send(stack, senders[name], "s", event, "")
+        own = replace(senders[name], locations=("loc1",))
+        assert send._send(stack, own, "s", event, "").status == 200
 
 
 def test_nobody_listens() -> None:

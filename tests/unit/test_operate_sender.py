@@ -150,15 +150,15 @@ def test_two_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", [name for name, entry in load().items() if entry.scheme in ("token", "mac")])
 def test_what_is_made_works(name: str) -> None:
     entry = load()[name]
-    assert is_usable(entry, sender._new(entry))
+    assert is_usable(entry, sender.new_secret(entry))
 
 
 def test_shapes_of_what_is_made() -> None:
     senders = load()
-    key = sender._new(senders["standard-webhooks"])
+    key = sender.new_secret(senders["standard-webhooks"])
     assert key.startswith("whsec_")
     assert len(base64.b64decode(key.removeprefix("whsec_"))) == 32
-    assert sender._new(Sender("crm", "token", where=("basic",))).startswith("crm:")
+    assert sender.new_secret(Sender("crm", "token", where=("basic",))).startswith("crm:")
 
 
 def test_one_that_the_sender_has_made(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

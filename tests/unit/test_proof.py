@@ -105,8 +105,11 @@ SIGNERS = (
     "tally",
     "github",
     "stripe",
+    "calendly",
     "wpforms",
     "webflow",
+    "formstack",
+    "shopify",
     "highlevel-app",
 )
 TIMED = {
@@ -114,6 +117,7 @@ TIMED = {
     "standard-webhooks-v1a": 300,
     "stripe": 300,
     "calendly": 180,
+    "wpforms": 300,
     "webflow": 300,
     "highlevel-app": 5400,
 }
@@ -144,9 +148,12 @@ def sign(sender: Sender, body: bytes = BODY, at: float = NOW) -> Signed:
         case "typeform" | "tally":
             secret, prefix = TEXT_SECRET, "sha256=" if sender.name == "typeform" else ""
             headers = {f"{sender.name}-signature": prefix + b64(tag(secret.encode(), body))}
-        case "github":
+        case "github" | "formstack":
+            secret, name = TEXT_SECRET, "x-fs-signature" if sender.name == "formstack" else "x-hub-signature-256"
+            headers = {name: f"sha256={tag(secret.encode(), body).hex()}"}
+        case "shopify":
             secret = TEXT_SECRET
-            headers = {"x-hub-signature-256": f"sha256={tag(secret.encode(), body).hex()}"}
+            headers = {"x-shopify-hmac-sha256": b64(tag(secret.encode(), body)), "x-shopify-webhook-id": "w-1"}
         case "stripe" | "calendly" | "wpforms":
             secret, label = TEXT_SECRET, "v" if sender.name == "wpforms" else "v1"
             signature = tag(secret.encode(), seconds.encode() + b"." + body).hex()

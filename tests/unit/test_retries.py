@@ -87,12 +87,64 @@ def test_invalid_is_parked_with_why(world: World) -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["", "{", "null", "[" * 100_000, '{"submission": 7}'])
+@pytest.mark.parametrize("text", ["{", "null", "[" * 100_000, '{"submission": 7}'])
 def test_an_unreadable_message_is_parked_as_it_is(world: World, text: str) -> None:
     assert world.retry(sqs_record(text), sqs_record(message(), 2)) == []
     assert world.reasons() == ["unreadable"]
     assert world.dead_letters()[0]["MessageBody"] == text
     assert (LOCATION, CONTACT) in world.highlevel.conversations
+
+
+def odd(**pieces: Any) -> dict[str, Any]:
+    """A record with other pieces than SQS gives; None: without that piece."""
+    return {name: piece for name, piece in (sqs_record(message("odd")) | pieces).items() if piece is not None}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"eventSource": "aws:s3", "s3": {}},
+        {"EventSource": "aws:sns", "Sns": {"Message": "{}"}},
+        odd(body=""),
+        odd(body=7),
+        odd(body=None, messageId=None),
+        *(None, [], "text", 5),
+    ],
+)
+def test_what_is_no_message_is_parked_and_the_others_are_done(world: World, record: Any) -> None:
+    assert world.retry(record, sqs_record(message(), 2), record) == []
+    assert world.reasons() == ["unreadable"] * 2
+    assert all(json.loads(letter["MessageBody"]) == record for letter in world.dead_letters())
+    assert (LOCATION, CONTACT) in world.highlevel.conversations
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        {"attributes": None},
+        {"attributes": []},
+        {"attributes": {"ApproximateReceiveCount": "9" * 5000, "SentTimestamp": "-1"}},
+        {"attributes": {"ApproximateReceiveCount": 1.5, "SentTimestamp": "\uff11"}},
+        {"attributes": {"ApproximateReceiveCount": "", "SentTimestamp": None}},
+        {"messageId": None},
+        {"receiptHandle": None},
+    ],
+)
+def test_a_message_with_odd_attributes_is_opened(world: World, pieces: dict[str, Any]) -> None:
+    assert world.retry(odd(**pieces), sqs_record(message(), 2)) == []
+    assert {(LOCATION, "odd"), (LOCATION, CONTACT)} <= world.highlevel.conversations.keys()
+
+
+def test_a_message_without_an_id_that_must_stay_keeps_the_whole_batch(world: World) -> None:
+    """Lambda takes an empty id for a failure of all: SQS deletes none."""
+    world.highlevel.fail(kind="status", status=503)
+    assert world.retry(odd(messageId=None)) == [""]
+
+
+def test_two_messages_of_one_id_are_each_done(world: World) -> None:
+    assert world.retry(sqs_record(message("one"), 1), sqs_record("garbage", 1)) == []
+    assert (LOCATION, "one") in world.highlevel.conversations
+    assert world.reasons() == ["unreadable"]
 
 
 def test_a_redrive_maps_the_submission_anew(world: World) -> None:

@@ -107,6 +107,12 @@ def test_the_place_of_the_clone_does_not_matter(tmp_path: Path) -> None:
             for value in ('"loc1"', "[]", "[1]")
         ),
         *(
+            (MAC + f"{key} = {value}", key, "must be a list of texts")
+            for key in ("parse", "strip")
+            for value in ('"a"', "[]")
+        ),
+        (EVENT + 'strip = ["a"]', "strip", "is not a key of scheme event"),
+        *(
             (MAC + f'ts = "header:x"\ntolerance_s = {value}', "tolerance_s", "number of seconds from 1 to 86400")
             for value in ('"300"', "0", "-1", "86401", "true", "1.5", "inf", "[300]")
         ),
@@ -225,6 +231,13 @@ def test_an_entry_under_a_presets_name_changes_only_its_keys(folder: Path) -> No
     assert theirs["typeform"].paths["email"].expression == "form_response.hidden.mail"
     assert theirs["typeform"].paths["phone"].expression == ours["typeform"].paths["phone"].expression
     assert theirs.keys() == ours.keys()
+
+
+def test_an_entry_with_a_scheme_takes_nothing_from_a_preset_of_its_name(folder: Path) -> None:
+    """It may be older than the preset, which came with an update."""
+    (folder / "senders.toml").write_text(f"[stripe]\n{TOKEN}", "utf-8")
+    stripe = load(folder)["stripe"]
+    assert (stripe.where, stripe.id, list(stripe.paths)) == (("bearer",), "", ["email"])
 
 
 def test_a_mistake_in_a_changed_preset_is_one_of_the_users_file(folder: Path) -> None:

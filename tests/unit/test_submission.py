@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from create_conversation.errors import Invalid
 from create_conversation.mapping import Target, target_of
 from create_conversation.submission import MAX_BODY_BYTES, Submission
 from tests.unit.world import CONTACT, LOCATION, SENDERS, sample, submission
@@ -17,11 +18,34 @@ EVENT_TARGET = Target(EVENT["detail"]["locationId"], EVENT["detail"]["contactId"
     "body", [b"", b"\x00\xff\xfe", "Grüße".encode("utf-16"), bytes(range(256)), b"\xff" * MAX_BODY_BYTES]
 )
 def test_a_submission_survives_the_queue_byte_by_byte(body: bytes) -> None:
-    sent = submission(body=body, content_type="text/\u00fc", request_id="r\ud800")
+    sent = submission(body=body, content_type="text/\u00fc", request_id="UZ1hXjYbFiAEPvw=")
     message = sent.to_message()
     assert message.isascii()
     assert len(message) < MAX_BODY_BYTES * 4 / 3 + 1000
     assert Submission.from_message(message) == sent
+
+
+@pytest.mark.parametrize("odd", ["r\ud800", "a\nb", "\x1b[2J", "\u202e", "x" * 129])
+@pytest.mark.parametrize("member", ["sender", "request_id"])
+def test_what_goes_into_the_log_is_plain(member: str, odd: str) -> None:
+    message = json.loads(submission().to_message())
+    message["submission"][member] = odd
+    with pytest.raises(ValueError, match="none of ours"):
+        Submission.from_message(json.dumps(message))
+    assert Submission.from_event(EVENT | {"id": odd}).request_id == ""
+
+
+@pytest.mark.parametrize("filler", ["1e15,", '"' + "a" * 1000 + '",'])
+def test_an_event_too_large_for_the_queue_is_kept_as_far_as_it_fits(filler: str) -> None:
+    size = 1_000_000 if "a" in filler else 250_000  # of an event of the bus; numbers grow as they are written anew
+    event = json.loads(f'{{"detail": {{"more": [{filler * (size // len(filler))}0]}}}}')
+    kept = Submission.from_event(event, "request-1")
+    message = kept.to_message()
+    assert len(message) < 1 << 20
+    assert len(kept.body) > 900_000
+    assert len(Submission.from_message(message).body) > 700_000
+    with pytest.raises(Invalid, match="body_too_large"):
+        target_of(Submission.from_message(message), SENDERS, None)
 
 
 @pytest.mark.parametrize("delivery_id", ["", "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", "\u00fc\ud800\n", "x" * 8000])

@@ -1,0 +1,106 @@
+"""Who is measured, and their artifacts: all built by `sam build`, with requirements pinned in uv.lock."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local.lambda_runtime import HANDLER
+from local.stack import ARCHITECTURE, ROOT, TOOLS, build
+
+PEERS = ROOT / "benchmarks" / "peers"
+# What the template sets; one environment for all, each reads what it knows.
+ENVIRONMENT = {
+    "HIGHLEVEL_VERSION": "2021-04-15",
+    "HIGHLEVEL_TOKEN_ARN": "arn:token",
+    "SENDER_SECRETS_ARN": "arn:senders",
+    "RECORDS_TABLE": "Records",
+    "RETRY_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/retry",
+    "DEAD_LETTER_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/dead-letters",
+    "METRICS_NAMESPACE": "highlevel-conversations",
+    "LOCATION_ID": "",
+    "GIVE_UP_AFTER_HOURS": "72",
+    "BACKOFF_CAP_SECONDS": "900",
+    "RECORD_TTL_SECONDS": "86400",
+    "POWERTOOLS_SERVICE_NAME": "highlevel-conversations",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One of those who are measured.
+
+    `repeated`, `failing`: the status that its caller gets for a contact that has its conversation, and while HighLevel
+    answers 503; `failing` None: the handler raises. `stores`: it keeps what HighLevel cannot take now.
+    """
+
+    name: str
+    title: str
+    repeated: int
+    failing: int
+    stores: bool = False
+    handler: str = "app.handler"
+    group: str | None = None  # of pyproject.toml: what it bundles
+
+
+OURS = Peer("ours", "highlevel-conversations", 200, 202, stores=True, handler=HANDLER)
+TUTORIAL = Peer("tutorial", "tutorial: requests, boto3", 400, 503, group="bench-tutorial")
+POWERTOOLS = Peer("powertools", "Powertools documentation", 201, 502, group="bench-powertools")
+SDK = Peer("sdk", "official SDK", 400, 503, group="bench-sdk")
+FLOOR = Peer("floor", "floor: urllib3, one secret", 400, 503)
+NULL = Peer("null", "null: the runtime client alone", 201, 201)
+ALL = (OURS, TUTORIAL, POWERTOOLS, SDK, FLOOR, NULL)
+
+
+def artifacts() -> dict[str, Path]:
+    """The folder of each peer's artifact, built unless the same was built before. Raises LocalAwsError."""
+    ours = build().parent / "CreateConversation"
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
+        template = _template(Path(directory))
+        built = build(template).parent
+    return {peer.name: ours if peer is OURS else built / peer.name.title() for peer in ALL}
+
+
+def versions(artifact: Path) -> dict[str, str]:
+    """What a folder has installed: name → version."""
+    names = (found.name.removesuffix(".dist-info").rsplit("-", 1) for found in sorted(artifact.glob("*.dist-info")))
+    return {name.replace("_", "-"): version for name, version in names}
+
+
+def _template(directory: Path) -> Path:
+    """An application with one function for each peer, its requirements exported from uv.lock."""
+    resources: dict[str, Any] = {}
+    for peer in ALL:
+        if peer is OURS:
+            continue
+        folder = directory / "functions" / peer.name
+        folder.mkdir(parents=True)
+        shutil.copy(PEERS / f"{peer.name}.py", folder / "app.py")
+        (folder / "requirements.txt").write_text(_requirements(peer.group) if peer.group else "")
+        resources[peer.name.title()] = {
+            "Type": "AWS::Serverless::Function",
+            "Properties": {
+                "CodeUri": f"functions/{peer.name}/",
+                "Handler": peer.handler,
+                "Runtime": "python3.13",
+                "Architectures": [{"Ref": "Architecture"}],
+            },
+        }
+    template = {
+        "Transform": "AWS::Serverless-2016-10-31",
+        "Parameters": {"Architecture": {"Type": "String", "Default": ARCHITECTURE}},
+        "Resources": resources,
+    }
+    path = directory / "template.yaml"
+    path.write_text(json.dumps(template))  # JSON is YAML
+    return path
+
+
+def _requirements(group: str) -> str:
+    uv = str(TOOLS / "uv" / "bin" / "uv")
+    options = ["--quiet", "--frozen", "--no-emit-project", "--no-hashes", "--no-header", "--no-annotate"]
+    command = [uv, "export", *options, "--only-group", group]
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout

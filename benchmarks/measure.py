@@ -1,0 +1,236 @@
+"""The stopwatch: every handler in turn, round by round, under the runtime client; what each round showed."""
+
+import copy
+import json
+import statistics
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from benchmarks.artifacts import ALL, ENVIRONMENT, NULL, Peer
+from benchmarks.stand_ins import API_SECRET, ROOT, StandIns
+from local.lambda_runtime import FunctionError, FunctionProcess
+
+LOCATION = "ve9EPM428h8vShlRW1KT"
+EVENT = json.loads((ROOT / "events/http_conversation.json").read_text())
+WARM_UP = 30
+BREAKER_OPENS_AFTER = 5  # failures in a row: a block of one less finds HighLevel called each time
+IN_A_ROW = BREAKER_OPENS_AFTER - 1
+
+
+class WrongAnswerError(Exception):
+    """A handler did not answer as it should: what it does cannot be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured: `rounds` of a start and `warm` submissions of each kind; in the first round, and then every
+    `rounds_per_block`, a block of `block` opened submissions in one environment."""
+
+    rounds: int = 30
+    warm: int = 100
+    block: int = 1000
+    rounds_per_block: int = 6
+
+
+@dataclass(slots=True)
+class Measured:
+    """One peer's: the values of each figure, one for each round or block; calls for each submission of a kind."""
+
+    values: dict[str, list[float]] = field(default_factory=dict)
+    calls: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def add(self, figure: str, value: float) -> None:
+        self.values.setdefault(figure, []).append(value)
+
+
+def measure(
+    artifacts: Mapping[str, Path],
+    effort: Effort,
+    *,
+    tls: bool = False,
+    in_reverse: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Measured]:
+    """Measure every peer. Each round takes them in another order, so that none always follows the same one. Raises
+    WrongAnswerError."""
+    peers = ALL[::-1] if in_reverse else ALL
+    measured = {peer.name: Measured() for peer in ALL}
+    with StandIns(tls=tls) as stand_ins:
+        for number in range(effort.rounds):
+            order = _rotated(peers, number)
+            progress(f"round {number + 1} of {effort.rounds}")
+            for peer in order:
+                with _Environment(peer, artifacts[peer.name], stand_ins) as environment:
+                    _round(environment, measured[peer.name], effort.warm)
+            if number % effort.rounds_per_block == 0:
+                progress(f"round {number + 1} of {effort.rounds}: {effort.block} submissions in one environment each")
+                for peer in order:
+                    with _Environment(peer, artifacts[peer.name], stand_ins) as environment:
+                        _block(environment, measured[peer.name], effort.block)
+    return measured
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Median, quartiles, extremes and how many."""
+    first, median, third = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else 3 * [values[0]]
+    spread = {"median": median, "q1": first, "q3": third, "min": min(values), "max": max(values)}
+    return {name: round(value, 4) for name, value in spread.items()} | {"n": len(values)}
+
+
+def zipped_bytes(artifact: Path) -> int:
+    """The size of the artifact as a zip; the same files give the same size."""
+    written = BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(artifact.rglob("*")):
+            if path.is_file():
+                archive.writestr(
+                    zipfile.ZipInfo(path.relative_to(artifact).as_posix()), path.read_bytes(), zipfile.ZIP_DEFLATED
+                )
+    return len(written.getvalue())
+
+
+def _rotated(peers: Sequence[Peer], by: int) -> list[Peer]:
+    at = by % len(peers)
+    return [*peers[at:], *peers[:at]]
+
+
+def _round(environment: "_Environment", measured: Measured, count: int) -> None:
+    """One start, then each kind of submission, warm."""
+    peer = environment.peer
+    environment.submit(201, next(environment.contacts))
+    measured.add("first_answer_ms", 1000 * (time.monotonic() - environment.process.started))
+    measured.add("init_ms", 1000 * (environment.process.initialized - environment.process.started))
+    measured.calls["cold"] = _calls(environment.stand_ins.counted(), 1)
+
+    contacts = [next(environment.contacts) for _ in range(WARM_UP)]
+    for _ in range(2):  # the first time opened, the second time repeated
+        for contact in contacts:
+            environment.submit(None, contact)
+    _warm(environment, measured, "opened", 201, [next(environment.contacts) for _ in range(count)])
+    _warm(environment, measured, "repeated", peer.repeated, [contacts[0]] * count)
+    _failing(environment, measured, count)
+    if peer.stores:
+        _breaker_open(environment, measured, count)
+
+
+def _warm(environment: "_Environment", measured: Measured, kind: str, status: int, contacts: Sequence[str]) -> None:
+    environment.stand_ins.counted()
+    before = environment.cpu_seconds()
+    for contact in contacts:
+        environment.submit(status, contact)
+    measured.add(f"cpu_{kind}_ms", 1000 * (environment.cpu_seconds() - before) / len(contacts))
+    measured.calls[kind] = _calls(environment.stand_ins.counted(), len(contacts))
+
+
+def _failing(environment: "_Environment", measured: Measured, count: int) -> None:
+    """While HighLevel answers 503; between the blocks one that is opened, so that no breaker opens."""
+    blocks = max(count // IN_A_ROW, 1)
+    spent, calls = 0.0, Counter[str]()
+    for _ in range(blocks):
+        environment.submit(201, next(environment.contacts))
+        environment.stand_ins.fail(True)
+        before = environment.cpu_seconds()
+        for _ in range(IN_A_ROW):
+            environment.submit(environment.peer.failing, next(environment.contacts))
+        spent += environment.cpu_seconds() - before
+        calls += environment.stand_ins.counted()
+        environment.stand_ins.fail(False)
+    measured.add("cpu_failing_ms", 1000 * spent / (blocks * IN_A_ROW))
+    measured.calls["failing"] = _calls(calls, blocks * IN_A_ROW)
+
+
+def _breaker_open(environment: "_Environment", measured: Measured, count: int) -> None:
+    """While HighLevel is known to be down it is not called."""
+    environment.stand_ins.fail(True)
+    for _ in range(BREAKER_OPENS_AFTER):
+        environment.submit(environment.peer.failing, next(environment.contacts))
+    environment.stand_ins.counted()
+    before = environment.cpu_seconds()
+    seconds = [environment.submit(environment.peer.failing, next(environment.contacts)) for _ in range(count)]
+    measured.add("cpu_breaker_open_ms", 1000 * (environment.cpu_seconds() - before) / count)
+    measured.add("breaker_open_ms", 1000 * statistics.median(seconds))
+    measured.calls["breaker_open"] = _calls(environment.stand_ins.counted(), count)
+    environment.stand_ins.fail(False)
+
+
+def _block(environment: "_Environment", measured: Measured, count: int) -> None:
+    """Many opened in one environment: its connections, its time for each, its memory at the end."""
+    environment.stand_ins.counted()
+    seconds = sorted([environment.submit(201, next(environment.contacts)) for _ in range(count)][WARM_UP:])
+    connections = environment.stand_ins.counted()["connections"]
+    measured.add("connections_per_1000", connections * 1000 / count)
+    measured.add("submission_p50_ms", 1000 * statistics.median(seconds))
+    measured.add("submission_p99_ms", 1000 * seconds[int(0.99 * len(seconds))])
+    measured.add("peak_mb", environment.peak_mb())
+
+
+def _calls(counted: Counter[str], submissions: int) -> dict[str, float]:
+    return {name: round(counted[name] / submissions, 2) for name in ("highlevel", "secretsmanager", "dynamodb", "sqs")}
+
+
+class _Environment:
+    """One execution environment of a peer; a context manager."""
+
+    _number = 0
+
+    def __init__(self, peer: Peer, artifact: Path, stand_ins: StandIns) -> None:
+        self.peer = peer
+        self.stand_ins = stand_ins
+        self.process = FunctionProcess(artifact, ENVIRONMENT | stand_ins.environment, peer.handler)
+        _Environment._number += 1
+        self.contacts = _contacts(_Environment._number)
+
+    def __enter__(self) -> "_Environment":
+        self.stand_ins.counted()
+        self.process.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.stand_ins.fail(False)
+        self.process.__exit__(*error)
+
+    def submit(self, status: int | None, contact: str) -> float:
+        """Post a submission for that contact; the seconds until its answer. Raises WrongAnswerError if it has not that
+        status, or is a success without the contact's conversation."""
+        event = _event(contact)
+        before = time.perf_counter()
+        try:
+            answer = self.process.invoke(event, within=60)
+        except (FunctionError, TimeoutError) as error:
+            raise WrongAnswerError(f"{self.peer.title}: {error}\n{self.process.end()}") from None
+        seconds = time.perf_counter() - before
+        if status is not None and answer["statusCode"] != status:
+            raise WrongAnswerError(f"{self.peer.title}: {answer} instead of {status}\n{self.process.end()}")
+        if status in (200, 201) and self.peer is not NULL:
+            body = json.loads(answer["body"])
+            if body.get("conversation", {}).get("contactId") != contact:
+                raise WrongAnswerError(f"{self.peer.title}: {answer} without the conversation of {contact}")
+        return seconds
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the process, threads that have ended included: its clock, by clock_getcpuclockid(3)."""
+        return time.clock_gettime((~self.process.process.pid << 3) | 2)
+
+    def peak_mb(self) -> float:
+        """The most memory that it has held at a time, in MiB."""
+        status = Path(f"/proc/{self.process.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def _contacts(number: int) -> Iterator[str]:
+    return (f"contact{number:06}x{each:06}" for each in range(1_000_000))
+
+
+def _event(contact: str) -> bytes:
+    # Its time stays the sample's, long ago and so not believed: on a machine so busy that a start takes seconds, the
+    # deadline would rightly defer the first submission.
+    event = copy.deepcopy(EVENT)
+    event["headers"]["authorization"] = f"Bearer {API_SECRET}"
+    event["body"] = json.dumps({"locationId": LOCATION, "contactId": contact})
+    return json.dumps(event).encode()

@@ -1,0 +1,234 @@
+"""What was measured as JSON, and its tables in docs/benchmarks.md."""
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.artifacts import ALL, NULL, OURS, Peer, versions
+from benchmarks.measure import Effort, Measured, summary, zipped_bytes
+from benchmarks.stand_ins import ROOT
+from local.lambda_runtime import PYTHON
+
+TABLES = re.compile(r"(<!-- figures: made by `make bench` -->\n).*(<!-- end of figures -->)", re.DOTALL)
+KINDS = {
+    "cold": "the first one",
+    "opened": "opened",
+    "repeated": "repeated",
+    "failing": "HighLevel answers 503",
+    "breaker_open": "the same, known to be down",
+}
+ADDED = (
+    "{} in one environment, after the warm-up. HighLevel's stand-in answers at once, so nearly all of it is added over "
+    "the call to HighLevel."
+)
+SERVICES = {
+    "highlevel": "HighLevel",
+    "secretsmanager": "Secrets Manager",
+    "dynamodb": "DynamoDB",
+    "sqs": "SQS",
+}
+
+
+def document(
+    measured: Mapping[str, Measured], artifacts: Mapping[str, Path], effort: Effort, *, tls: bool, in_reverse: bool
+) -> dict[str, Any]:
+    """Everything that was measured, with what it was measured on."""
+    (packages,) = PYTHON.parents[1].glob("lib/python3.*/site-packages")
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": _commit(),
+        "machine": _machine(),
+        "rounds": effort.rounds,
+        "submissions_per_round": effort.warm,
+        "submissions_per_block": effort.block,
+        "tls": tls,
+        "in_reverse": in_reverse,
+        "versions": {"runtime": versions(packages)} | {name: versions(path) for name, path in artifacts.items()},
+        "peers": {
+            peer.name: {
+                "title": peer.title,
+                "answers": {"opened": 201, "repeated": peer.repeated, "failing": peer.failing},
+                "artifact_bytes": zipped_bytes(artifacts[peer.name]),
+                "figures": {name: summary(values) for name, values in measured[peer.name].values.items()},
+                "calls": measured[peer.name].calls,
+            }
+            for peer in ALL
+        },
+    }
+
+
+def tables(figures: Mapping[str, Any]) -> str:
+    """The tables, in Markdown."""
+    runtime = figures["versions"]["runtime"]
+    own = {name: found for name, found in figures["versions"].items() if name != "runtime" and found}
+    spread = "medians, quartiles in brackets; × is the ratio of medians in this run"
+    parts = [
+        _run(figures),
+        f"## Start\n\nFrom the creation of the process; {spread}.",
+        _table(
+            figures,
+            {
+                "start → first answer, ms": _spread("first_answer_ms", 0),
+                "× tutorial": _ratio("first_answer_ms", "tutorial"),
+                "× Powertools": _ratio("first_answer_ms", "powertools"),
+                "of this INIT, ms": _spread("init_ms", 0),
+            },
+        ),
+        f"## CPU for each submission, ms\n\nWarm, all threads, the runtime client's own included; {spread}.",
+        _table(
+            figures,
+            {
+                "opened": _spread("cpu_opened_ms", 2),
+                "× Powertools": _ratio("cpu_opened_ms", "powertools"),
+                "repeated": _spread("cpu_repeated_ms", 2),
+                "× Powertools opened": _ratio("cpu_repeated_ms", "powertools", "cpu_opened_ms"),
+                "HighLevel answers 503": _spread("cpu_failing_ms", 2),
+            },
+        ),
+        "What the caller gets for it:",
+        _table(
+            figures,
+            {
+                "repeated": lambda _, peer: _told(peer.repeated, peer),
+                "HighLevel answers 503": lambda _, peer: _told(peer.failing, peer),
+                "kept and opened later": lambda _, peer: "yes" if peer.stores else "no: lost unless the caller repeats",
+            },
+            without_null=True,
+        ),
+        _breaker(figures),
+        f"## Time for each opened submission, ms\n\n{ADDED.format(figures['submissions_per_block'])}",
+        _table(
+            figures,
+            {
+                "median": _spread("submission_p50_ms", 2),
+                "p99": _spread("submission_p99_ms", 2),
+                "p99 × floor": _ratio("submission_p99_ms", "floor"),
+                "connections to HighLevel for each 1,000": _spread("connections_per_1000", 0),
+            },
+        ),
+        f"## Size\n\nMemory: the most held at a time (VmHWM), after {figures['submissions_per_block']} opened.",
+        _table(
+            figures,
+            {
+                "peak memory, MiB": _spread("peak_mb", 1),
+                "× floor": _ratio("peak_mb", "floor"),
+                "artifact zipped, kB": lambda found, peer: f"{found[peer.name]['artifact_bytes'] / 1000:,.0f}",
+            },
+        ),
+        "## Calls for each submission",
+        _calls(figures),
+        "## Versions",
+        "Lambda's runtime: " + _versions(runtime) + ".",
+        "\n".join(f"- {figures['peers'][name]['title']}: {_versions(found)}" for name, found in own.items()),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def write_tables(page: Path, figures: Mapping[str, Any]) -> None:
+    """Put them between the marks in that page."""
+    text, replaced = TABLES.subn(lambda mark: f"{mark[1]}\n{tables(figures)}\n{mark[2]}", page.read_text())
+    if replaced != 1:
+        raise ValueError(f"{page.name} has lost the marks between which the figures go")
+    page.write_text(text)
+
+
+def _run(figures: Mapping[str, Any]) -> str:
+    transport = "TLS" if figures["tls"] else "plain HTTP"
+    order = ", peers in reversed order" if figures["in_reverse"] else ""
+    return (
+        f"{figures['date']}, commit {figures['commit']}; {figures['machine']}; HighLevel by {transport}; "
+        f"{figures['rounds']} rounds{order}."
+    )
+
+
+type Cell = Callable[[Mapping[str, Any], Peer], str]
+
+
+def _table(figures: Mapping[str, Any], columns: Mapping[str, Cell], *, without_null: bool = False) -> str:
+    lines = [["", *columns]]
+    for peer in ALL:
+        if peer is NULL and without_null:
+            continue
+        title = f"**{peer.title}**" if peer is OURS else peer.title
+        lines.append([title, *(cell(figures["peers"], peer) for cell in columns.values())])
+    return _lines(lines)
+
+
+def _lines(lines: list[list[str]]) -> str:
+    head, *rows = ("| " + " | ".join(cells) + " |" for cells in lines)
+    return "\n".join([head, "|---" * len(lines[0]) + "|", *rows])
+
+
+def _spread(figure: str, digits: int) -> Cell:
+    def cell(peers: Mapping[str, Any], peer: Peer) -> str:
+        found = peers[peer.name]["figures"].get(figure)
+        if not found:
+            return "–"
+        return f"{found['median']:.{digits}f} ({found['q1']:.{digits}f}–{found['q3']:.{digits}f})"
+
+    return cell
+
+
+def _ratio(figure: str, to: str, figure_of_it: str | None = None) -> Cell:
+    def cell(peers: Mapping[str, Any], peer: Peer) -> str:
+        other = peers[to]["figures"][figure_of_it or figure]["median"]
+        return f"{peers[peer.name]['figures'][figure]['median'] / other:.2f}" if peer is not NULL else "–"
+
+    return cell
+
+
+def _told(status: int, peer: Peer) -> str:
+    if status in (200, 201):
+        return f"{status} with the conversation"
+    return f"{status}, kept" if status == 202 and peer.stores else f"{status}: an error"
+
+
+def _breaker(figures: Mapping[str, Any]) -> str:
+    found = figures["peers"][OURS.name]["figures"]
+    answer, cpu = found["breaker_open_ms"], found["cpu_breaker_open_ms"]
+    return (
+        f"After five failures in a row {OURS.title} knows that HighLevel is down and stores at once: answered in "
+        f"{answer['median']:.1f} ms ({answer['q1']:.1f}–{answer['q3']:.1f}), {cpu['median']:.2f} ms CPU "
+        f"({cpu['q1']:.2f}–{cpu['q3']:.2f}). No other has such a thing: each of their callers waits for HighLevel."
+    )
+
+
+def _calls(figures: Mapping[str, Any]) -> str:
+    lines = [["", "submission", *SERVICES.values()]]
+    for peer in ALL:
+        if peer is NULL:
+            continue
+        calls = figures["peers"][peer.name]["calls"]
+        for kind, title in KINDS.items():
+            if kind in calls:
+                lines.append([peer.title, title, *(f"{calls[kind][service]:g}" for service in SERVICES)])
+    return _lines(lines)
+
+
+def _versions(found: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def _machine() -> str:
+    information = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"^model name\s*: (.+)$", information, re.MULTILINE)
+    memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
+    python = subprocess.run([PYTHON, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    return (
+        f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores, "
+        f"{int(memory[1]) // 2**20 if memory else 0} GiB, {platform.system()} {platform.release()}, {python}"
+    )
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "functions", "benchmarks", "local", "uv.lock")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with changes" if changed else "")

@@ -1,0 +1,464 @@
+"""The page of `make serve`: pick a sender, send its sample, watch its way. Served to this machine alone.
+
+Its backend signs with the senders' secrets and posts, so it answers no page but its own: every request must name it as
+its host (else a foreign name that is rebound to 127.0.0.1 could read it), every POST must come from its own origin. No
+answer ever holds a secret.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from create_conversation.errors import REASONS
+from create_conversation.mapping import Target
+from create_conversation.senders import load
+from create_conversation.submission import Submission
+from local.application import Application
+from local.highlevel import Fault, LocalHighLevel
+from local.page.samples import Sample, SampleError, Samples
+from local.page.way import UPSERT, way
+from local.stack import ROOT, clean_environment
+from operate.parked import DeadLetter
+
+FOLDER = Path(__file__).parent
+PICTURE = ROOT / "docs" / "architecture.svg"
+LOOK_SECONDS = 0.5
+MAX_SUBMISSIONS = 30
+MAX_SHOWN = 50
+MAX_BODY_BYTES = 1024 * 1024
+# What the local HighLevel can be told to do, by the word that the page sends.
+TROUBLES: dict[str, dict[str, Any]] = {
+    "works": {},
+    "503": {"kind": "status", "status": 503},
+    "429": {"kind": "status", "status": 429},
+    "hangs": {"kind": "hang"},
+}
+
+
+@dataclass
+class _Seen:
+    """A submission: what was sent from the page, if it was, and its canonical lines so far."""
+
+    at: float
+    sender: str | None
+    trigger: str
+    target: Target | None = None
+    answer: dict[str, Any] | None = None
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Page:
+    """The page, as long as it is used as a context manager; `url` is where. `watch` must run beside it.
+
+    `highlevel`: the local one; None where the application talks to another, whose conversations nobody can list.
+    `location`: the stack's LocationId.
+    """
+
+    def __init__(
+        self, application: Application, highlevel: LocalHighLevel | None, highlevel_url: str, location: str | None
+    ) -> None:
+        self._application = application
+        self._highlevel = highlevel
+        self._highlevel_url = highlevel_url
+        self._samples = Samples(load(), location)
+        self._submissions: OrderedDict[str, _Seen] = OrderedDict()
+        self._queues: dict[str, list[dict[str, Any]]] = {"retry": [], "dead": []}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._open_senders()
+        self._start_function()
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/"
+        config = uvicorn.Config(
+            _only_for_itself(self._app(), {f"127.0.0.1:{port}", f"localhost:{port}"}),
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="page", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._server.should_exit = True
+        self._thread.join(3)  # one that is just being sent does not keep us: it ends with the local AWS
+
+    def watch(self) -> Iterator[dict[str, Any]]:
+        """Look at the log and at the queues until the page is closed; every log line of ours, as it comes."""
+        seen: set[str] = set()
+        while not self._stopped.is_set():
+            fresh: list[dict[str, Any]] = []
+            for text in self._application.stack.log_lines(time.time() - 60):
+                if text.startswith("{") and text not in seen:
+                    seen.add(text)
+                    fresh.append(json.loads(text))
+            queues = {
+                "retry": [_waiting(message) for message in self._application.messages("RetryQueue")],
+                "dead": [_dead(message) for message in self._application.messages("DeadLetterQueue")],
+            }
+            with self._lock:
+                self._queues = queues
+                for line in fresh:
+                    if line.get("message") == "submission":
+                        self._note(line)
+            yield from fresh
+            self._stopped.wait(LOOK_SECONDS)
+
+    def _note(self, line: dict[str, Any]) -> None:
+        submission = self._submission(line["request_id"], line.get("sender"), line["trigger"])
+        submission.lines.append(line)
+
+    def _submission(self, request_id: str, sender: str | None, trigger: str) -> _Seen:
+        submission = self._submissions.setdefault(request_id, _Seen(time.time(), sender, trigger))
+        while len(self._submissions) > MAX_SUBMISSIONS:
+            self._submissions.popitem(last=False)
+        return submission
+
+    def _open_senders(self) -> None:
+        """Give every sender that has a sample and no secret yet a random one."""
+        kept = self._secrets()
+        if missing := self._samples.missing_secrets(kept):
+            self._application.aws.client("secretsmanager").put_secret_value(
+                SecretId=self._application.stack.outputs["SenderSecretsArn"],
+                SecretString=json.dumps(json.loads(kept) | missing),
+            )
+
+    def _start_function(self) -> None:
+        """By an empty batch of the retry queue. A cold start may take longer than an answer may: the first submission
+        would be deferred for want of time."""
+        name = self._application.stack.resource("CreateConversation")
+        self._application.aws.client("lambda").invoke(FunctionName=name, Payload=b'{"Records": []}')
+
+    def _secrets(self) -> str:
+        return self._application.secret("SenderSecretsArn")
+
+    # --- what the page asks for ---------------------------------------------------------------------------------------
+
+    def _app(self) -> Starlette:
+        picture = PICTURE.read_text(encoding="utf-8")
+        page = (FOLDER / "page.html").read_text(encoding="utf-8").replace("<!-- architecture.svg -->", picture)
+        files = {
+            "/": (page, "text/html"),
+            "/page.js": ((FOLDER / "page.js").read_text(encoding="utf-8"), "text/javascript"),
+            "/page.css": ((FOLDER / "page.css").read_text(encoding="utf-8"), "text/css"),
+        }
+        headers = _headers(picture)
+
+        def file(request: Request) -> Response:
+            text, media_type = files[request.url.path]
+            return Response(text, media_type=media_type, headers=headers)
+
+        async def trouble(_request: Request, error: Exception) -> Response:
+            status = error.status_code if isinstance(error, HTTPException) else 422
+            told = error.detail if isinstance(error, HTTPException) else str(error)
+            return JSONResponse({"error": told}, status, headers)
+
+        async def failure(_request: Request, error: Exception) -> Response:
+            told = f"The page's server failed: {type(error).__name__}. The terminal of make serve may tell more."
+            return JSONResponse({"error": told}, 500, headers)
+
+        def answers(handle: Callable[[dict[str, Any]], Any]) -> Callable[[Request], Any]:
+            async def endpoint(request: Request) -> Response:
+                asked = dict(request.query_params) if request.method == "GET" else await _json(request)
+                return JSONResponse(await run_in_threadpool(handle, asked), headers=headers)
+
+            return endpoint
+
+        routes = [Route(path, file) for path in files]
+        routes += [Route("/favicon.ico", lambda _request: Response(status_code=204, headers=headers))]
+        routes += [
+            Route("/senders", answers(lambda _asked: self._samples.listed())),
+            Route("/sample", answers(lambda asked: asdict(self._samples.original(_text(asked, "sender"))))),
+            Route("/state", answers(lambda _asked: self._state())),
+            Route("/sample", answers(self._change), methods=["POST"]),
+            Route("/send", answers(self._send), methods=["POST"]),
+            Route("/highlevel", answers(self._set_trouble), methods=["POST"]),
+            Route("/redrive", answers(lambda _asked: self._redrive()), methods=["POST"]),
+        ]
+        return Starlette(routes=routes, exception_handlers={HTTPException: trouble, SampleError: trouble, 500: failure})
+
+    def _change(self, asked: dict[str, Any]) -> dict[str, str]:
+        sample = _sample(asked)
+        change = {"fresh": self._samples.fresh, "without_contact": self._samples.without_contact}
+        if asked.get("change") not in change:
+            raise SampleError("There is no such change.")
+        return asdict(change[asked["change"]](_text(asked, "sender"), sample))
+
+    def _send(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Send it through its real door; how it was answered, and the id by which to watch it."""
+        name, sample = _text(asked, "sender"), _sample(asked)
+        target = self._samples.target(name, sample.text)
+        at = time.time()
+        if name == "event":
+            request_id, answer = self._application.put_event(self._samples.detail(sample.text)), None
+        else:
+            request_id, answer = self._post(name, sample, _text(asked, "proof"))
+        with self._lock:
+            submission = self._submission(request_id, name, self._samples.door(name))
+            submission.at, submission.target, submission.answer = at, target, answer
+        return {"request_id": request_id, "answer": answer}
+
+    def _post(self, name: str, sample: Sample, proof: str) -> tuple[str, dict[str, Any]]:
+        headers, query, body = self._samples.signed(name, sample, self._secrets(), proof)
+        try:
+            if name == "api":
+                answer = self._application.post(body, {"authorization": "", **headers})
+            else:
+                answer = self._application.deliver(name, body, headers, query)
+        except OSError as error:
+            raise SampleError(f"The local AWS does not answer: {error}.") from None
+        shown = {"status": answer.status, "text": answer.text, "ms": round(1000 * answer.seconds)}
+        return answer.headers.get("x-request-id", f"unanswered-{time.time_ns()}"), shown
+
+    def _set_trouble(self, asked: dict[str, Any]) -> dict[str, str]:
+        if self._highlevel is None:
+            raise SampleError("Another HighLevel cannot be made to fail from here.")
+        trouble = _text(asked, "trouble")
+        if trouble not in TROUBLES:
+            raise SampleError("There is no such trouble.")
+        self._highlevel.heal()
+        if TROUBLES[trouble]:
+            self._highlevel.fail(**TROUBLES[trouble])
+        return {"trouble": trouble}
+
+    def _redrive(self) -> dict[str, str]:
+        """What `make redrive` does, and what it prints."""
+        finished = subprocess.run(
+            [sys.executable, "-m", "operate.redrive", self._application.stack.name],
+            cwd=ROOT,
+            env={**clean_environment(), **self._application.aws.env, "PYTHONPATH": "functions"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return {"told": (finished.stdout + finished.stderr).strip()}
+
+    def _state(self) -> dict[str, Any]:
+        with self._lock:
+            submissions = [self._told(key, seen) for key, seen in reversed(self._submissions.items())]
+            queues = self._queues
+        return {
+            "submissions": submissions,
+            "highlevel": self._highlevel_state(),
+            "retry": queues["retry"][:MAX_SHOWN],
+            "retry_count": len(queues["retry"]),
+            "dead": queues["dead"][:MAX_SHOWN],
+            "dead_count": len(queues["dead"]),
+        }
+
+    def _highlevel_state(self) -> dict[str, Any]:
+        if self._highlevel is None:
+            return {"local": False, "url": self._highlevel_url}
+        conversations = list(self._highlevel.conversations.values())
+        contacts = dict(self._highlevel.contacts)
+        return {
+            "local": True,
+            "url": self._highlevel_url,
+            "trouble": _trouble(self._highlevel.faults),
+            "count": len(conversations),
+            "conversations": [
+                {
+                    "id": conversation["id"],
+                    "contact": conversation["contactId"],
+                    "location": conversation["locationId"],
+                    "who": _who(contacts.get(conversation["contactId"], {})),
+                }
+                for conversation in conversations[: -MAX_SHOWN - 1 : -1]
+            ],
+        }
+
+    def _told(self, request_id: str, seen: _Seen) -> dict[str, Any]:
+        line = seen.lines[-1] if seen.lines else None
+        steps = way(line, seen.answer, self._calls(seen))
+        return {
+            "request_id": request_id,
+            "at": seen.at,
+            "sender": seen.sender,
+            "trigger": seen.trigger,
+            "answer": seen.answer,
+            "lines": [_told(line) for line in seen.lines],
+            "way": [asdict(step) for step in steps],
+        }
+
+    def _calls(self, seen: _Seen) -> list[dict[str, Any]]:
+        """What HighLevel was asked for this submission and told in its newest line."""
+        if self._highlevel is None or seen.target is None or not seen.lines:
+            return []
+        since = _time_of(seen.lines[-2]) if len(seen.lines) > 1 else seen.at
+        until, contact = _time_of(seen.lines[-1]), seen.lines[-1].get("contact_id")
+        return [
+            {"path": call.path, "status": call.status, "fault": call.fault}
+            for call in list(self._highlevel.calls)
+            if since <= call.at <= until
+            and call.location == seen.target.location
+            and (_is_about(call.body, seen.target) if call.path == UPSERT else call.contact == contact)
+        ]
+
+
+def _told(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if name not in ("service", "message", "level")}
+
+
+def _waiting(message: dict[str, Any]) -> dict[str, Any]:
+    """A message of the retry queue. `visible_at` is Unix time: when it is tried next, or its lease ends."""
+    submission = _submission_of(message)
+    return {
+        "request_id": submission.request_id if submission else None,
+        "sender": submission.sender if submission else None,
+        "location": message["MessageGroupId"],
+        "attempts": message["ReceiveCount"],
+        "visible_at": message["VisibleAt"],
+    }
+
+
+def _dead(message: dict[str, Any]) -> dict[str, Any]:
+    """A dead letter, read as `make dead-letters` reads it."""
+    system: dict[Any, str] = {"SentTimestamp": str(1000 * message["SentTimestamp"])}
+    if group := message["MessageGroupId"]:
+        system["MessageGroupId"] = group
+    letter = DeadLetter.read(
+        {
+            "MessageId": message["MessageId"],
+            "ReceiptHandle": "",
+            "Body": message["Body"],
+            "Attributes": system,
+            "MessageAttributes": message["MessageAttributes"],
+        }
+    )
+    submission = letter.submission
+    return {
+        "id": letter.id,
+        "reason": letter.reason,
+        "title": REASONS[letter.reason].title if letter.reason in REASONS else "",
+        "sender": letter.sender,
+        "location": letter.location,
+        "request_id": submission.request_id if submission else None,
+    }
+
+
+def _submission_of(message: dict[str, Any]) -> Submission | None:
+    try:
+        return Submission.from_message(message["Body"])
+    except ValueError:
+        return None
+
+
+def _is_about(body: bytes, target: Target) -> bool:
+    """Whether a look-up is that of this person."""
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return False
+    person = target.person
+    return person is not None and (asked.get("email"), asked.get("phone")) == (person.email, person.phone)
+
+
+def _time_of(line: dict[str, Any]) -> float:
+    return datetime.fromisoformat(line["timestamp"]).timestamp()
+
+
+def _who(contact: dict[str, Any]) -> str:
+    return str(contact.get("email") or contact.get("phone") or "")
+
+
+def _trouble(faults: list[Fault]) -> str:
+    """The word for what the local HighLevel does; `other` for what somebody else has told it."""
+    if not faults:
+        return "works"
+    for word, settings in TROUBLES.items():
+        if settings and all(getattr(faults[0], name) == value for name, value in settings.items()):
+            return word
+    return "other"
+
+
+# --- HTTP -------------------------------------------------------------------------------------------------------------
+
+
+def _text(asked: dict[str, Any], name: str) -> str:
+    value = asked.get(name)
+    if not isinstance(value, str):
+        raise SampleError(f"The request names no {name}.")
+    return value
+
+
+def _sample(asked: dict[str, Any]) -> Sample:
+    return Sample(_text(asked, "text"), _text(asked, "delivery"))
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"The page sends at most {MAX_BODY_BYTES} bytes.")
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        asked = None
+    if not isinstance(asked, dict):
+        raise HTTPException(400, "The request is no JSON object.")
+    return asked
+
+
+def _headers(picture: str) -> dict[str, str]:
+    """Nothing from elsewhere is loaded, run or framed; the one inline style is the picture's, known by its hash."""
+    [style] = re.findall("<style>(.*?)</style>", picture, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return {
+        "content-security-policy": f"default-src 'self'; style-src 'self' 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'",
+        "cross-origin-resource-policy": "same-origin",
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+        "cache-control": "no-store",
+    }
+
+
+def _only_for_itself(app: ASGIApp, hosts: set[str]) -> ASGIApp:
+    """Refuse what another web page makes this machine's browser send, by a foreign name or from a foreign origin."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        is_ours = host in hosts and headers.get("origin", f"http://{host}") == f"http://{host}"
+        reads = scope["method"] in ("GET", "HEAD")
+        if is_ours and (reads or ("origin" in headers and headers.get("content-type") == "application/json")):
+            await app(scope, receive, send)
+        else:
+            await JSONResponse({"error": "Only the page itself may ask this."}, 403)(scope, receive, send)
+
+    return guarded

@@ -1,0 +1,251 @@
+"""What the load sends: submissions of all doors and senders, good ones and some that only a person could mend."""
+
+import base64
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from nacl.signing import SigningKey
+
+from create_conversation.senders import load
+from create_conversation.submission import Submission
+from local.stack import ROOT
+from operate.signing import FORM, Signed, sign
+from tests.chaos.secrets import Planted
+
+type Door = Literal["http", "webhook", "event", "queue"]
+
+JSON = "application/json"
+V1A = "standard-webhooks-v1a"
+DOORS: dict[Door, int] = {"http": 30, "webhook": 42, "event": 18, "queue": 10}  # shares, as the next three
+WEBHOOKS = {"typeform": 7, "tally": 7, "standard-webhooks": 7, V1A: 7, "highlevel-workflow": 7, "token": 14}
+ONLY_A_PERSON = 25  # of 100 submissions behind a webhook, event or message know no contact id
+BAD = {"ids_refused": 2, "location_refused": 1, "no_token": 1, "expired": 1, "no_contact": 1, "invalid_body": 1}
+ARRAY = 4  # elements at most
+PLACES = ("bearer", "basic", "header:x-webhook-token", "query:token", "body:token")
+
+# How the local HighLevel knows them; the load makes it refuse, or always fail, these contacts.
+REFUSED, SICK = "refused", "sick"
+STRANGE_LOCATION, UNKNOWN_LOCATION = "location-of-another-token", "location-without-token"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whose conversation a submission asks for. `name` travels in the body, where nothing maps it. `dead_for`: the
+    reason of the dead letter it must become, if it cannot be opened."""
+
+    name: str
+    location: str
+    contact: str = ""
+    email: str = ""
+    phone: str = ""
+    dead_for: str = ""
+
+
+@dataclass(eq=False, slots=True)
+class Delivery:
+    """One thing sent, with one submission or (an array) several. `once`: its sender never repeats."""
+
+    number: int
+    door: Door
+    sender: str
+    asked: tuple[Asked, ...]
+    place: str = ""
+    once: bool = False
+    accepted_at: float = 0.0  # monotonic seconds; 0: not accepted
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Senders:
+    """All senders with the secrets of this run; makes what goes over the wire."""
+
+    planted: Planted
+    private_key: SigningKey
+
+    def secrets(self) -> dict[str, str]:
+        """What belongs into SenderSecrets."""
+        secrets = {name: self._secret(name) for name in WEBHOOKS if name != V1A}
+        return secrets | {V1A: f"whpk_{base64.b64encode(bytes(self.private_key.verify_key)).decode()}"}
+
+    def request(self, delivery: Delivery) -> Signed:
+        """Headers, query string and body of a webhook, proved anew: a sender that repeats signs again."""
+        content_type, body = _payload(delivery)
+        if delivery.sender == V1A:
+            return self._signed_with_ed25519(delivery, body)
+        headers, query, body = sign(
+            load_once()[delivery.sender],
+            self._secret(delivery.sender),
+            body,
+            content_type,
+            time.time(),
+            place=delivery.place,
+            delivery=f"msg_{delivery.number}",
+        )
+        return headers | {"content-type": content_type}, query, body
+
+    def message(self, delivery: Delivery) -> str:
+        """The delivery as something in the retry queue: kept by the function, or redriven from the dead letters of
+        EventBridge or of Lambda."""
+        event = {
+            "version": "0",
+            "id": f"event-{delivery.number}",
+            "source": "my.crm",
+            "detail-type": "ConversationRequested",
+            "detail": detail(delivery.asked[0]),
+        }
+        if delivery.sender == "event":
+            return json.dumps({"version": "1.0", "requestPayload": event} if delivery.number % 2 else event)
+        content_type, body = _payload(delivery)
+        return Submission(
+            "webhook", delivery.sender, f"kept-{delivery.number}", time.time(), content_type, body
+        ).to_message()
+
+    def _secret(self, name: str) -> str:
+        return self.planted.sender_secret(name, whsec=name == "standard-webhooks")
+
+    def _signed_with_ed25519(self, delivery: Delivery, body: bytes) -> Signed:
+        identifier, at = f"msg_{delivery.number}", str(int(time.time()))
+        signature = base64.b64encode(self.private_key.sign(f"{identifier}.{at}.".encode() + body).signature).decode()
+        headers = {"webhook-id": identifier, "webhook-timestamp": at, "webhook-signature": f"v1a,{signature}"}
+        return headers | {"content-type": JSON}, "", body
+
+
+def plan(count: int, locations: list[str], planted: Planted, draw: random.Random) -> list[Delivery]:
+    """So many deliveries to these locations, each for contacts of its own; every kind at least once."""
+    kinds = [(door, sender) for door, sender in _kinds() for _ in range(2)]
+    kinds += [_draw_kind(draw) for _ in range(count - len(kinds))]
+    draw.shuffle(kinds)
+    bad = [reason for reason in BAD for _ in range(3)]
+    bad += draw.choices(list(BAD), list(BAD.values()), k=round(count * 0.07))
+    is_bad = dict(zip(draw.sample(range(count), min(len(bad), count)), bad, strict=False))
+
+    deliveries: list[Delivery] = []
+    for number, (door, sender) in enumerate(kinds[:count]):
+        size = draw.randint(2, ARRAY) if door == "webhook" and sender == "token" and draw.random() < 0.3 else 1
+        asked = [_asked(door, f"{number:06d}-{each}", draw.choice(locations), planted, draw) for each in range(size)]
+        if reason := is_bad.get(number):
+            asked[0] = _bad(reason, asked[0])
+        place = draw.choice(PLACES) if sender == "token" else ""
+        if size > 1 and place == "body:token":
+            place = "bearer"
+        deliveries.append(Delivery(number, door, sender, tuple(asked), place, once=place == "query:token"))
+    return deliveries
+
+
+def detail(asked: Asked) -> dict[str, str]:
+    """As `POST /conversations` and events have it."""
+    members = {"locationId": asked.location, "contactId": asked.contact, "email": asked.email, "phone": asked.phone}
+    return {name: value for name, value in members.items() if value} | {"note": asked.name}
+
+
+_senders: dict[str, Any] = {}
+
+
+def load_once() -> dict[str, Any]:
+    """The senders as the function has them."""
+    if not _senders:
+        _senders.update(load())
+    return _senders
+
+
+def _kinds() -> list[tuple[Door, str]]:
+    kinds: list[tuple[Door, str]] = [("http", "api"), ("event", "event"), ("queue", "event")]
+    return kinds + [("webhook", sender) for sender in WEBHOOKS] + [("queue", sender) for sender in WEBHOOKS]
+
+
+def _draw_kind(draw: random.Random) -> tuple[Door, str]:
+    (door,) = draw.choices(list(DOORS), list(DOORS.values()))
+    (sender,) = draw.choices(list(WEBHOOKS), list(WEBHOOKS.values()))
+    if door == "http":
+        return door, "api"
+    return door, "event" if door == "event" or (door == "queue" and draw.random() < 0.5) else sender
+
+
+def _asked(door: Door, name: str, location: str, planted: Planted, draw: random.Random) -> Asked:
+    if door == "http" or draw.randrange(100) >= ONLY_A_PERSON:
+        return Asked(f"delivery-{name}", location, contact=f"contact-{name}")
+    number, _, each = name.partition("-")
+    person = int(number) * ARRAY + int(each)
+    email, phone = planted.email(person), planted.phone(person)
+    known = draw.choice([{"email": email}, {"phone": phone}, {"email": email, "phone": phone}])
+    return Asked(f"delivery-{name}", location, **known)
+
+
+def _bad(reason: str, asked: Asked) -> Asked:
+    changes: dict[str, dict[str, str]] = {
+        "ids_refused": {"contact": f"{REFUSED}-{asked.name}"},
+        "expired": {"contact": f"{SICK}-{asked.name}"},
+        "location_refused": {"contact": f"contact-{asked.name}", "location": STRANGE_LOCATION},
+        "no_token": {"contact": f"contact-{asked.name}", "location": UNKNOWN_LOCATION},
+        "invalid_body": {"contact": f"no id: {asked.name}"},
+        "no_contact": {"contact": ""},
+    }
+    return replace(asked, email="", phone="", dead_for=reason, **changes[reason])
+
+
+def _payload(delivery: Delivery) -> tuple[str, bytes]:
+    """Content type and body, as that sender shapes them (recorded in tests/data/payloads)."""
+    number, asked = delivery.number, delivery.asked
+    if delivery.sender == "token":
+        return _token_payload(delivery)
+    payload = _SHAPES[delivery.sender](_recorded(delivery.sender), asked[0], number)
+    return JSON, json.dumps(payload | {"note": asked[0].name}).encode()
+
+
+def _token_payload(delivery: Delivery) -> tuple[str, bytes]:
+    members = [detail(asked) for asked in delivery.asked]
+    if len(members) > 1:
+        return JSON, json.dumps(members).encode()
+    if delivery.number % 2:
+        return FORM, urlencode(members[0]).encode()
+    return JSON, json.dumps(members[0]).encode()
+
+
+def _recorded(sender: str) -> dict[str, Any]:
+    payload: dict[str, Any] = json.loads((ROOT / "tests" / "data" / "payloads" / f"{sender}.json").read_text())
+    return payload
+
+
+def _typeform(payload: dict[str, Any], asked: Asked, number: int) -> dict[str, Any]:
+    form = payload["form_response"]
+    form["hidden"] = {"location_id": asked.location} | ({"contact_id": asked.contact} if asked.contact else {})
+    form["answers"] = [
+        {"type": kind, kind: value} for kind, value in (("email", asked.email), ("phone_number", asked.phone)) if value
+    ]
+    return payload | {"event_id": f"event-{number}"}
+
+
+def _tally(payload: dict[str, Any], asked: Asked, number: int) -> dict[str, Any]:
+    fields = [
+        ("HIDDEN_FIELDS", "location_id", asked.location),
+        ("HIDDEN_FIELDS", "contact_id", asked.contact),
+        ("INPUT_EMAIL", "E-mail", asked.email),
+        ("INPUT_PHONE_NUMBER", "Phone", asked.phone),
+    ]
+    payload["data"]["fields"] = [
+        {"key": "question", "type": kind, "label": label, "value": value} for kind, label, value in fields if value
+    ]
+    return payload | {"eventId": f"event-{number}"}
+
+
+def _standard(payload: dict[str, Any], asked: Asked, _number: int) -> dict[str, Any]:
+    return payload | {"data": detail(asked)}
+
+
+def _workflow(payload: dict[str, Any], asked: Asked, _number: int) -> dict[str, Any]:
+    members = {"contact_id": asked.contact, "email": asked.email, "phone": asked.phone}
+    return payload | members | {"location": {"id": asked.location}}
+
+
+_SHAPES: dict[str, Callable[[dict[str, Any], Asked, int], dict[str, Any]]] = {
+    "typeform": _typeform,
+    "tally": _tally,
+    "standard-webhooks": _standard,
+    V1A: _standard,
+    "highlevel-workflow": _workflow,
+}

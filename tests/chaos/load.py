@@ -1,0 +1,518 @@
+"""Load with faults: submissions through all doors while HighLevel, AWS and workers fail; then each is accounted for."""
+
+import collections
+import contextlib
+import heapq
+import itertools
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from nacl.signing import SigningKey
+
+from local.application import Answer
+from local.fault_proxy import Mode, Request
+from local.highlevel import Fault, Limits
+from tests.chaos.deliveries import REFUSED, SICK, STRANGE_LOCATION, Asked, Delivery, Senders, detail, plan
+from tests.chaos.log import Log
+from tests.chaos.part import Figure, Progress
+from tests.chaos.reconcile import TIME_MENDS, Answered, LoadPart, Observed, Sample, Shade, missing, reason_of, reconcile
+from tests.chaos.secrets import Planted
+from tests.stack.trouble import TroubledWorld, troubled_world
+
+DELIVERIES = 20_000
+LOCATIONS = 50
+SHORT = 0.02
+DUPLICATES = 0.3
+SENDERS_AT_ONCE = 6
+WORKERS_AT_FIRST = 10
+PER_SECOND = 32.0
+LONGEST_PHASE = 3  # times what it should take: on a busy machine senders that repeat hold up all others
+TRIES = 8  # of a sender that repeats
+SHORTEST_SECONDS = 13.0
+PROGRESS_SECONDS = 5.0
+LONGEST_DRAIN_SECONDS = 600.0
+LONGEST_EVENT_SECONDS = 90.0  # three tries of 20 s, and what lies between
+
+HIGHLEVEL_FAILS = 0.25
+# Kinds of faults with their weights. What keeps a worker waiting is rare, or two processors would do nothing else.
+FAULTS: list[tuple[int, Fault]] = [
+    *((4, Fault("status", status)) for status in (500, 502, 503, 504, 520, 408, 425)),
+    (3, Fault("status", 401, "Invalid Private Integration token")),
+    (3, Fault("status", 429, "Too Many Requests")),
+    (3, Fault("status", 429, "Too Many Requests", headers={"retry-after": "1"})),
+    (4, Fault("html", 403)),
+    (3, Fault("html", 401)),
+    (3, Fault("html", 502)),
+    (5, Fault("empty")),
+    (5, Fault("garbage")),
+    (3, Fault("garbage", 503)),
+    (6, Fault("reset")),
+    (6, Fault("close")),
+    (10, Fault("commit_then_drop")),
+    (4, Fault("slow", seconds=0.7)),
+    (2, Fault("slow", seconds=4)),
+    (2, Fault("drip", seconds=0.002)),
+    (1, Fault("drip", seconds=1)),
+    (1, Fault("drip_headers", seconds=1)),
+    (2, Fault("hang")),
+]
+
+type Trouble = tuple[str, Mode]
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Trouble with AWS while the load is between two shares of its way; `cold`: workers are killed then, as
+    warm ones have read the secrets."""
+
+    name: str
+    begins: float
+    ends: float
+    trouble: tuple[Trouble, ...]
+    cold: bool = False
+
+
+PHASES = (
+    Phase("Secrets Manager throttled", 0.05, 0.11, (("secretsmanager", "throttle"),), cold=True),
+    Phase("Secrets Manager gone", 0.16, 0.22, (("secretsmanager", "gone"),), cold=True),
+    Phase("DynamoDB throttled", 0.28, 0.35, (("dynamodb", "throttle"),)),
+    Phase("DynamoDB gone", 0.41, 0.48, (("dynamodb", "gone"),)),
+    Phase("SQS throttled", 0.54, 0.60, (("sqs", "throttle"),)),
+    Phase("SQS gone", 0.66, 0.72, (("sqs", "gone"),)),
+    Phase(
+        "all three at once",
+        0.80,
+        0.86,
+        (("dynamodb", "gone"), ("sqs", "throttle"), ("secretsmanager", "gone")),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What `size` scales. Seconds; hours of the deployed application become seconds, so that a run ends."""
+
+    deliveries: int
+    per_second: float
+    give_up_after: float
+    backoff_cap: float
+    record_ttl: float
+    visibility: float
+    kill_every: float  # share of the way
+    longest_wait: float  # of a sender before it repeats
+    window: float  # of HighLevel's rate limit
+    short: bool
+
+    @classmethod
+    def of(cls, size: float) -> "Scale":
+        deliveries = max(260, round(DELIVERIES * size))
+        return cls(
+            deliveries=deliveries,
+            per_second=min(PER_SECOND, deliveries / SHORTEST_SECONDS),
+            give_up_after=min(120.0, max(8.0, 120 * size * 5)),
+            backoff_cap=min(15.0, max(2.0, 15 * size * 5)),
+            record_ttl=min(60.0, max(3.0, 60 * size * 5)),
+            visibility=min(60.0, max(10.0, 60 * size * 5)),
+            kill_every=min(0.12, max(0.014, 0.014 / (5 * size))),
+            longest_wait=min(5.0, max(1.0, 5 * size * 5)),
+            window=min(10.0, max(2.0, 10 * size * 5)),
+            short=size < SHORT,
+        )
+
+
+def run(size: float, progress: Progress) -> LoadPart:
+    """Send, break, mend, account. `size`: 1.0 for 20,000 deliveries; the kinds of trouble are the same in all."""
+    scale, draw, planted = Scale.of(size), random.Random(1), Planted.new()
+    progress(f"load: {scale.deliveries} deliveries at up to {scale.per_second:.0f} a second, {LOCATIONS} locations")
+    with troubled_world() as world:
+        hours = {"GIVE_UP_AFTER_HOURS": f"{scale.give_up_after / 3600:.6f}", "BACKOFF_CAP_SECONDS": scale.backoff_cap}
+        hours |= {"RECORD_TTL_SECONDS": f"{scale.record_ttl:.0f}", "POWERTOOLS_LOG_LEVEL": "DEBUG"}
+        with world.configured(**{name: str(value) for name, value in hours.items()}):
+            load = _Load(world, scale, draw, planted, progress)
+            load.prepare()
+            load.send()
+            load.drain()
+            load.mend()
+            return load.account()
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """A delivery to be sent now: `again` that often after its answer; `together`: not before its twin is sent too."""
+
+    delivery: Delivery
+    again: int = 0
+    together: threading.Barrier | None = None
+
+
+class _Load:
+    def __init__(
+        self, world: TroubledWorld, scale: Scale, draw: random.Random, planted: Planted, progress: Progress
+    ) -> None:
+        self.world, self.scale, self.draw, self.planted = world, scale, draw, planted
+        self.locations = [f"location{number:02d}" for number in range(LOCATIONS)]
+        self.senders = Senders(planted, SigningKey.generate())
+        originals = round(scale.deliveries * (1 - DUPLICATES))
+        self.deliveries = plan(originals, self.locations, planted, draw)
+        self.first, self.late, self.duplicates = _with_duplicates(self.deliveries, scale.deliveries - originals, draw)
+        self.seen = Observed()
+        self.log = Log(world.application)
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._accepted: set[Asked] = set()
+        self._delayed: list[tuple[float, int, _Job]] = []
+        self._order = itertools.count()
+        self._ready: collections.deque[tuple[float, _Job]] = collections.deque()
+        self._open = 0  # jobs not ended
+        self._share = 0.0
+        self._phase = "load"
+        self._started = 0.0
+        self._told = 0.0
+        self._over = threading.Event()
+
+    # --- before ---------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Tokens, secrets, and a HighLevel that refuses what it shall refuse."""
+        highlevel, application = self.world.highlevel, self.world.application
+        tokens = {location: self.planted.token(location) for location in [*self.locations, STRANGE_LOCATION]}
+        highlevel.tokens.clear()
+        highlevel.tokens.update({token: location for location, token in tokens.items()})
+        highlevel.tokens[tokens[STRANGE_LOCATION]] = "another-location"
+        application.store_token(json.dumps({"tokens": tokens}))
+        for name, secret in self.senders.secrets().items():
+            application.store_sender_secret(name, secret)
+        self.planted.watch("secret of api", application.api_secret)
+        self.world.kill()
+        self.world.show_again_after(round(self.scale.visibility))
+        highlevel.faults += [_ForContacts("status", 422, ["contactId must be a valid id"], contact=REFUSED)]
+        highlevel.faults += [_ForContacts("status", 500, contact=SICK)]
+        highlevel.limits = Limits(interval_ms=round(1000 * self.scale.window))
+        self._warm_up()
+        self._watch_queues()
+
+    def _warm_up(self) -> None:
+        """Start workers with requests that nobody proves to have sent. Here cold starts share two processors, on AWS
+        each has its own: all at once they would make the machine late, not the application."""
+        warming = [
+            threading.Thread(target=self.world.application.post, args=({}, {"authorization": ""}))
+            for _ in range(WORKERS_AT_FIRST)
+        ]
+        for thread in warming:
+            thread.start()
+        for thread in warming:
+            thread.join()
+
+    # --- the load -------------------------------------------------------------------------------------------------
+
+    def send(self) -> None:
+        """All of the first part, then the late duplicates: half at once, half when the records' time is over."""
+        # Each once for sure, soon, and then as they are drawn.
+        self.world.highlevel.faults += [replace(fault, probability=0.1, times=1) for fault in _one_of_each_kind()]
+        self.world.highlevel.faults += _drawn_faults()
+        self._started = time.monotonic()
+        background = [self._thread(work) for work in (self._watch, self._break_aws, self._kill_workers)]
+        senders = [self._thread(self._work) for _ in range(SENDERS_AT_ONCE)]
+        for thread in background + senders:
+            thread.start()
+        try:
+            with self._no_batch_yet():
+                self._send(self.first, counts=True)
+            half = len(self.late) // 2
+            self._phase = "late duplicates"
+            self._send(self.late[:half])
+            self._over.wait(self.scale.record_ttl + 1)
+            self._phase = "late duplicates, records expired"
+            self._send(self.late[half:])
+        finally:
+            self._over.set()
+            for thread in senders + background[1:]:
+                thread.join()
+
+    @contextlib.contextmanager
+    def _no_batch_yet(self) -> Iterator[None]:
+        """In a short run the retry queue is worked on only when AWS and the workers are well again: what dies or cannot
+        be postponed there comes back after a lease, and its 35 s would be most of the run."""
+        if not self.scale.short:
+            yield
+            return
+
+        with contextlib.ExitStack() as paused:
+            paused.enter_context(self.world.consumer_paused())
+
+            def resume() -> None:
+                self._reaches(PHASES[-1].ends + 0.03)
+                paused.close()
+
+            resuming = self._thread(resume)
+            resuming.start()
+            yield
+            resuming.join()
+
+    def _send(self, jobs: list[_Job], *, counts: bool = False) -> None:
+        """Due one after the other at the load's pace; returns when each has ended."""
+        began = time.monotonic()
+        with self._lock:
+            self._open += len(jobs)
+            self._ready.extend((began + number / self.scale.per_second, job) for number, job in enumerate(jobs))
+        while self._open and not self._over.is_set():
+            if counts:
+                self._share = 1 - len(self._ready) / len(jobs)
+            time.sleep(0.05)
+        if counts:
+            self._share = 1.0
+
+    def _thread(self, work: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:
+                self.seen.errors.append(f"the load itself failed: {error!r}")
+                self._over.set()
+                raise
+
+        return threading.Thread(target=run, daemon=True)
+
+    def _work(self) -> None:
+        while not self._over.is_set():
+            if job := self._next():
+                self._do(job)
+            else:
+                time.sleep(0.02)
+
+    def _next(self) -> _Job | None:
+        now = time.monotonic()
+        with self._lock:
+            if self._delayed and self._delayed[0][0] <= now:
+                return heapq.heappop(self._delayed)[2]
+            if self._ready and self._ready[0][0] <= now:
+                return self._ready.popleft()[1]
+        return None
+
+    def _do(self, job: _Job) -> None:
+        if job.together:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                job.together.wait(3)
+            job.together = None
+        wait = self._deliver(job.delivery)
+        with self._lock:
+            if wait is not None:
+                heapq.heappush(self._delayed, (time.monotonic() + wait, next(self._order), job))
+            elif job.again:
+                job.again -= 1
+                heapq.heappush(self._delayed, (time.monotonic(), next(self._order), job))
+            else:
+                self._open -= 1
+
+    def _deliver(self, delivery: Delivery) -> float | None:
+        """Send it once. Seconds after which its sender repeats it, or None."""
+        delivery.attempts += 1
+        started = time.time()
+        answer: Answer | None = None
+        with contextlib.suppress(OSError):
+            answer = self._through_its_door(delivery)
+        if answer is not None:
+            self.seen.answers.append(Answered(delivery, started, answer))
+        if delivery.door in ("event", "queue") or (answer and answer.status < 300):
+            with self._lock:
+                delivery.accepted_at = delivery.accepted_at or time.monotonic()
+                self._accepted.update(delivery.asked)
+            return None
+        again = answer is None or answer.status in (429, 500, 503, 504)
+        if not again or delivery.once or delivery.attempts >= TRIES * (1 + bool(delivery.accepted_at)):
+            return None
+        after = float(answer.headers.get("retry-after", 1)) if answer else 1.0
+        return min(after, self.scale.longest_wait) * self.draw.uniform(0.5, 1)
+
+    def _through_its_door(self, delivery: Delivery) -> Answer | None:
+        application = self.world.application
+        match delivery.door:
+            case "http":
+                return application.post(detail(delivery.asked[0]))
+            case "webhook":
+                headers, query, body = self.senders.request(delivery)
+                return application.deliver(delivery.sender, body, headers, query)
+            case "event":
+                application.put_event(detail(delivery.asked[0]))
+            case "queue":
+                application.aws.client("sqs").send_message(
+                    QueueUrl=self.world.url("RetryQueue"),
+                    MessageBody=self.senders.message(delivery),
+                    MessageGroupId=delivery.asked[0].location,
+                )
+        return None
+
+    # --- what breaks ----------------------------------------------------------------------------------------------
+
+    def _break_aws(self) -> None:
+        for phase in PHASES:
+            self._reaches(phase.begins)
+            if self._over.is_set():
+                return
+            began = self._elapsed()
+            for service, mode in phase.trouble:
+                self.world.proxy.fail(service, mode)
+            self._phase = phase.name
+            longest = LONGEST_PHASE * (phase.ends - phase.begins) * self.scale.deliveries / self.scale.per_second
+            if phase.cold:
+                self._kill(3)
+                self._reaches((phase.begins + phase.ends) / 2, longest)
+                self._kill(0 if self.scale.short else 3)
+            self._reaches(phase.ends, longest)
+            self._heal_aws()
+            self.seen.shades.append(Shade(phase.name, began, self._elapsed()))
+            self._phase = "load"
+
+    def _reaches(self, share: float, within: float = float("inf")) -> None:
+        """Wait until the load has come so far, or is over, at most so many seconds."""
+        until = time.monotonic() + within
+        while self._share < share and not self._over.is_set() and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def _heal_aws(self) -> None:
+        self.world.proxy.heal()
+        self._watch_queues()
+
+    def _kill_workers(self) -> None:
+        share = 0.0
+        until = PHASES[-1].ends if self.scale.short else 1.0
+        while (share := share + self.scale.kill_every * self.draw.uniform(0.5, 1.5)) < until:
+            self._reaches(share)
+            if self._over.is_set():
+                return
+            self._kill(self.draw.randint(1, 2))
+
+    def _kill(self, most: int) -> None:
+        began = time.time()
+        self.seen.workers_killed += self.world.application.aws.kill_workers(most)
+        self.seen.kills.append((began, time.time()))
+
+    # --- what is seen ---------------------------------------------------------------------------------------------
+
+    def _watch_queues(self) -> None:
+        for operation in ("SendMessage", "SendMessageBatch"):
+            self.world.proxy.on("sqs", operation, before=self._see_message)
+
+    def _see_message(self, request: Request) -> None:
+        sent = request.json()
+        for entry in sent.get("Entries", [sent]):
+            self.seen.queued.append(entry)
+
+    def _watch(self) -> None:
+        """A sample each second, until the queues are empty."""
+        while not self.seen.complete.wait(1):
+            self.sample()
+            if self._elapsed() - self._told >= PROGRESS_SECONDS:
+                self._tell()
+
+    def sample(self) -> None:
+        """Note how much is accepted, opened, waiting and dead."""
+        application = self.world.application
+        with self._lock:
+            accepted = len(self._accepted)
+        opened = len(self.world.highlevel.conversations)
+        waiting, dead = application.count("RetryQueue"), application.count("DeadLetterQueue")
+        self.seen.samples.append(Sample(self._elapsed(), accepted, opened, waiting, dead))
+
+    def _tell(self) -> None:
+        self.log.read_on()
+        self._told, last = self._elapsed(), self.seen.samples[-1]
+        self._progress(
+            f"load: {self._told:4.0f} s, {last.accepted} accepted, {last.opened} opened, {last.waiting} waiting, "
+            f"{last.dead} dead; {self._phase}"
+        )
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    # --- after ----------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """HighLevel is well again, but for the contacts that it refuses; wait until nothing waits."""
+        highlevel = self.world.highlevel
+        self.seen.calls_in_trouble = len(highlevel.calls)
+        highlevel.faults = [fault for fault in highlevel.faults if isinstance(fault, _ForContacts)]
+        self._phase = "all is well, the backlog is worked off"
+        self.seen.healed_at = self._elapsed()
+        self._until_nothing_waits()
+
+    def mend(self) -> None:
+        """What an operator does then: mend what the dead letters tell of, and `make redrive`."""
+        self.seen.opened_before = dict(self.world.highlevel.conversations)
+        highlevel, stack = self.world.highlevel, self.world.application.stack.name
+        highlevel.faults = [fault for fault in highlevel.faults if fault.contact != SICK]
+        self._phase = "make redrive"
+        self.seen.redriven_at = self._elapsed()
+        for reason in TIME_MENDS:
+            if any(reason == reason_of(letter) for letter in self.seen.dead[0]):
+                self.world.redrive(stack, "--reason", reason)
+        self._until_nothing_waits()
+        self.seen.complete.set()
+        self.sample()
+
+    def _until_nothing_waits(self) -> None:
+        """Until the retry queue is empty, and no event is under way, which no queue shows: until all that was accepted
+        is open or dead, or would be by now."""
+        until = time.monotonic() + LONGEST_DRAIN_SECONDS
+        while self.world.application.count("RetryQueue") and time.monotonic() < until:
+            time.sleep(0.2)
+        until = time.monotonic() + LONGEST_EVENT_SECONDS
+        while True:
+            letters = self.world.dead_letters()
+            if not missing(self.world, self._accepted, letters) or time.monotonic() > until:
+                break
+            time.sleep(1)
+        self.seen.dead.append(letters)
+
+    def account(self) -> LoadPart:
+        """The accounts, after the last line of the log."""
+        self._progress("load: all is accounted for, one by one")
+        self.log.read_on()
+        part = reconcile(self.world, self.deliveries, self.seen, self.log, self.planted, is_short=self.scale.short)
+        part.figures[:0] = [
+            Figure("deliveries", self.scale.deliveries),
+            *(Figure(f"duplicates among them, {kind}", count) for kind, count in self.duplicates.items()),
+            Figure("locations", LOCATIONS),
+        ]
+        return part
+
+
+def _with_duplicates(
+    deliveries: list[Delivery], count: int, draw: random.Random
+) -> tuple[list[_Job], list[_Job], dict[str, int]]:
+    """The jobs of the load, so many of them sent twice, right after their answer or at the same time, and those that
+    follow late; how many there are of each."""
+    chosen = draw.sample(deliveries, count)
+    third = count // 3
+    sequential, simultaneous, late = set(chosen[:third]), set(chosen[third : 2 * third]), chosen[2 * third :]
+    jobs = []
+    for delivery in deliveries:
+        twins = threading.Barrier(2) if delivery in simultaneous else None
+        jobs += [_Job(delivery, again=int(delivery in sequential), together=twins) for _ in range(2 if twins else 1)]
+    kinds = {"right after the answer": third, "at the same time": third, "late": len(late)}
+    return jobs, [_Job(delivery) for delivery in late], kinds
+
+
+def _one_of_each_kind() -> list[Fault]:
+    return list({fault.kind: fault for _, fault in FAULTS}.values())
+
+
+def _drawn_faults() -> list[Fault]:
+    """The first that meets a call wins, so each one's own probability is its share of what those before it leave."""
+    total, left, faults = sum(weight for weight, _ in FAULTS), 1.0, []
+    for weight, fault in FAULTS:
+        share = HIGHLEVEL_FAILS * weight / total
+        faults.append(replace(fault, probability=share / left))
+        left -= share
+    return faults
+
+
+class _ForContacts(Fault):
+    """Meets every call for a contact whose id begins so."""
+
+    def meets(self, path: str, location: str | None, contact: str | None) -> bool:
+        return contact is not None and contact.startswith(str(self.contact))

@@ -1,0 +1,175 @@
+"""The stopwatch measures handlers that do what they promise, says so when one does not, and counts right."""
+
+import json
+import shutil
+import ssl
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+
+from benchmarks.artifacts import ALL, artifacts
+from benchmarks.measure import Effort, Measured, WrongAnswerError, measure, summary, zipped_bytes
+from benchmarks.report import document, tables, write_tables
+from benchmarks.stand_ins import TOKEN, StandIns
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="Lambda's runtime client (awslambdaric) is for Linux only"
+)
+
+ROOT = Path(__file__).parents[2]
+SHORT = Effort(rounds=1, warm=8, block=40)
+NAMES = [peer.name for peer in ALL]
+
+
+@pytest.fixture(scope="module")
+def built() -> dict[str, Path]:
+    return artifacts()
+
+
+@pytest.fixture(scope="module")
+def measured(built: dict[str, Path]) -> dict[str, Measured]:
+    """One short round by TLS; every answer in it was what its handler promises, or this raises."""
+    return measure(built, SHORT, tls=True)
+
+
+@pytest.fixture(scope="module")
+def figures(measured: dict[str, Measured], built: dict[str, Path]) -> Any:
+    return json.loads(json.dumps(document(measured, built, SHORT, tls=True, in_reverse=False)))
+
+
+def test_no_artifact_has_byte_code_or_what_lambda_has(built: dict[str, Path]) -> None:
+    for name, artifact in built.items():
+        assert not list(artifact.rglob("*.pyc")), name
+        assert not {"boto3", "botocore"} & {path.name for path in artifact.iterdir()}, name
+    assert (built["tutorial"] / "requests").is_dir()
+    assert (built["sdk"] / "pymongo").is_dir()
+
+
+def test_a_round_shows_every_figure_of_every_peer(measured: dict[str, Measured]) -> None:
+    figures = {"first_answer_ms", "init_ms", "cpu_opened_ms", "cpu_repeated_ms", "cpu_failing_ms", "peak_mb"}
+    figures |= {"connections_per_1000", "submission_p50_ms", "submission_p99_ms"}
+    of_ours = {"breaker_open_ms", "cpu_breaker_open_ms"}
+    assert list(measured) == NAMES
+    for name, found in measured.items():
+        assert set(found.values) == figures | (of_ours if name == "ours" else set()), name
+        assert all(value > 0 for figure in figures - {"connections_per_1000"} for value in found.values[figure]), name
+        (init,), (answer,) = found.values["init_ms"], found.values["first_answer_ms"]
+        assert init < answer
+
+
+def test_it_counts_connections_and_calls(measured: dict[str, Measured]) -> None:
+    connections = {name: found.values["connections_per_1000"] for name, found in measured.items()}
+    assert connections == {name: [25.0] for name in NAMES} | {"tutorial": [1000.0], "null": [0.0]}  # one in 40 is 25
+    none = {"highlevel": 0, "secretsmanager": 0, "dynamodb": 0, "sqs": 0}
+    assert measured["ours"].calls == {
+        "cold": none | {"highlevel": 1, "secretsmanager": 2, "dynamodb": 2},
+        "opened": none | {"highlevel": 1, "dynamodb": 2},
+        "repeated": none | {"dynamodb": 1},
+        "failing": none | {"highlevel": 1, "dynamodb": 1, "sqs": 1},
+        "breaker_open": none | {"dynamodb": 1, "sqs": 1},
+    }
+    assert measured["tutorial"].calls["opened"] == none | {"highlevel": 1, "secretsmanager": 1}
+    assert measured["powertools"].calls["repeated"] == none | {"dynamodb": 1}
+    assert measured["null"].calls["opened"] == none
+
+
+def test_the_page_gets_a_table_row_for_each(measured: dict[str, Measured], figures: Any, tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    shutil.copy(ROOT / "docs/benchmarks.md", page)
+    for _ in range(2):
+        write_tables(page, figures)
+    written = page.read_text()
+    assert written.count(tables(figures)) == 1
+    assert written.startswith("# Benchmarks\n")
+    assert "## How it is measured" in written
+    for peer in ALL:
+        row = next(line for line in tables(figures).splitlines() if peer.title in line)
+        assert f"{measured[peer.name].values['first_answer_ms'][0]:.0f} (" in row
+    assert "awslambdaric" in written
+
+
+def test_a_page_without_marks_is_left_alone(figures: Any, tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text("# Benchmarks\n")
+    with pytest.raises(ValueError, match="marks"):
+        write_tables(page, figures)
+    assert page.read_text() == "# Benchmarks\n"
+
+
+def test_a_handler_that_does_not_open_conversations_is_not_measured(built: dict[str, Path]) -> None:
+    with pytest.raises(WrongAnswerError, match=r"tutorial.*without the conversation"):
+        measure(built | {"tutorial": built["null"]}, SHORT)
+
+
+def test_a_handler_that_does_not_start_is_not_measured(built: dict[str, Path]) -> None:
+    with pytest.raises(WrongAnswerError, match="Unable to import module"):
+        measure(built | {"ours": built["null"]}, SHORT)
+
+
+def test_the_same_artifact_has_the_same_size(built: dict[str, Path], tmp_path: Path) -> None:
+    copied = shutil.copytree(built["tutorial"], tmp_path / "copy", copy_function=shutil.copyfile)
+    assert zipped_bytes(copied) == zipped_bytes(built["tutorial"]) > 100_000
+
+
+def test_the_summary_is_of_medians_and_quartiles() -> None:
+    assert summary([5, 1, 2, 3, 4]) == {"median": 3, "q1": 2, "q3": 4, "min": 1, "max": 5, "n": 5}
+    assert summary([7]) == {"median": 7, "q1": 7, "q3": 7, "min": 7, "max": 7, "n": 1}
+
+
+# The stand-ins
+
+
+@pytest.fixture
+def stand_ins() -> Iterator[StandIns]:
+    with StandIns() as started:
+        yield started
+
+
+def post(stand_ins: StandIns, path: str = "/conversations/", **headers: str) -> tuple[int, Any]:
+    given = {"Authorization": f"Bearer {TOKEN}", "Version": "2021-04-15", "Content-Type": "application/json"}
+    request = urllib.request.Request(
+        stand_ins.environment["HIGHLEVEL_BASE_URL"] + path,
+        json.dumps({"locationId": "location", "contactId": "contact"}).encode(),
+        {name: value for name, value in (given | headers).items() if value},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as response:
+            return response.status, json.load(response)
+    except HTTPError as error:
+        with error:
+            return error.code, json.load(error)["message"]
+
+
+def test_the_stand_in_refuses_what_highlevel_refuses(stand_ins: StandIns) -> None:
+    assert post(stand_ins, "/conversations") == (404, "Cannot POST /conversations")
+    assert post(stand_ins, Version="") == (401, "version header was not found.")
+    assert post(stand_ins, Authorization="Bearer pit-other") == (401, "Invalid Private Integration token")
+    assert post(stand_ins)[0] == 201
+    assert post(stand_ins) == (400, "Conversation with the contact id:contact already exists!")
+    stand_ins.fail(True)
+    assert post(stand_ins)[0] == 503
+    stand_ins.fail(False)
+    assert post(stand_ins)[0] == 400
+
+
+def test_the_stand_in_counts_what_arrived_since_the_last_time(stand_ins: StandIns) -> None:
+    for _ in range(3):
+        post(stand_ins)
+    assert stand_ins.counted() == {"highlevel": 3, "connections": 3}
+    assert not stand_ins.counted()
+
+
+def test_by_tls_only_who_knows_the_authority_is_served() -> None:
+    with StandIns(tls=True) as stand_ins:
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            post(stand_ins)
+        context = ssl.create_default_context(cafile=stand_ins.environment["SSL_CERT_FILE"])
+        assert len(context.get_ca_certs()) > 1
+        url = stand_ins.environment["HIGHLEVEL_BASE_URL"]
+        with pytest.raises(HTTPError, match="404"):
+            urllib.request.urlopen(url, timeout=5, context=context)

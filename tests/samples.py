@@ -1,0 +1,112 @@
+"""The samples of `events/` that a webhook's sender sends: signed, and spoilt in each way that must not work."""
+
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jmespath
+
+from create_conversation.senders import Sender, load
+from operate.signing import sign_event
+
+ROOT = Path(__file__).parents[1]
+LOCATION = "ve9EPM428h8vShlRW1KT"
+SENDERS = load()
+# What HighLevel is told of the person in each sample.
+PEOPLE = {
+    "typeform": {"email": "jane@example.com", "phone": "+15555550100", "firstName": "Jane"},
+    "tally": {"email": "amir@example.com", "phone": "+15555550101"},
+    "standard-webhooks": {
+        "email": "lucia@example.com",
+        "phone": "+15555550102",
+        "firstName": "Lucía",
+        "lastName": "Ruiz",
+    },
+    "jotform": {"email": "nora@example.com", "phone": "(555) 555-0110", "firstName": "Nora", "lastName": "Lind"},
+    "webflow": {
+        "email": "zaphod@example.com",
+        "phone": "15555550111",
+        "firstName": "Zaphod",
+        "lastName": "Beeblebrox",
+    },
+    "wpforms": {"email": "mia@example.com", "phone": "+15555550112", "name": "Mia Koch"},
+    "formstack": {"email": "yusuf@example.com", "phone": "(555) 555-0113", "firstName": "Yusuf", "lastName": "Demir"},
+    "calendly": {"email": "tara@example.com", "phone": "+1 555-555-0114", "name": "Tara Singh"},
+    "shopify": {"email": "lars@example.com", "phone": "+15555550115", "firstName": "Lars", "lastName": "Holm"},
+    "stripe": {"email": "elif@example.com", "phone": "+15555550116", "name": "Elif Kaya"},
+    "google-ads": {"email": "bruno@example.com", "phone": "+15555550117", "name": "Bruno Costa"},
+    "elementor": {"email": "ama@example.com", "name": "Ama Owusu"},
+    "gravity-forms": {"email": "ivo@example.com", "firstName": "Ivo", "lastName": "Novak"},
+    "paperform": {"email": "sofia@example.com", "phone": "+15555550120", "name": "Sofia Rossi"},
+}
+
+
+def secret_of(sender: str) -> str:
+    """A secret of the shape that this sender takes."""
+    return "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" if sender == "standard-webhooks" else f"the-secret-of-{sender}"
+
+
+def sample_of(sender: str) -> dict[str, Any]:
+    """Its API Gateway event, with placeholders for what proves it."""
+    event: dict[str, Any] = json.loads((ROOT / "events" / f"webhook_{sender.replace('-', '_')}.json").read_text())
+    return event
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A delivery as it goes over the wire: what a test takes apart."""
+
+    sender: Sender
+    headers: dict[str, str]
+    query: str
+    body: bytes
+
+    @classmethod
+    def of(cls, name: str, body: bytes | None = None) -> "Sent":
+        """The sample of that sender, or another body of its kind, signed now."""
+        event = sample_of(name)
+        if body is not None:
+            event |= {"body": body.decode(), "isBase64Encoded": False}
+        return cls(SENDERS[name], *sign_event(SENDERS[name], secret_of(name), event, time.time()))
+
+    def spoilt(self) -> "Sent":
+        """One byte is another: of what is signed, or of the secret itself."""
+        if self.sender.scheme == "mac":
+            at = len(self.body) // 2
+            return replace(self, body=self.body[:at] + bytes([self.body[at] ^ 1]) + self.body[at + 1 :])
+        secret = secret_of(self.sender.name)
+        near = secret[:-1] + chr(ord(secret[-1]) ^ 1)
+        headers = {name: value.replace(secret, near) for name, value in self.headers.items()}
+        return replace(
+            self,
+            headers=headers,
+            query=self.query.replace(secret, near),
+            body=self.body.replace(secret.encode(), near.encode()),
+        )
+
+    def unproved(self) -> "Sent":
+        """Without the header, the query or the member of the body that proves it."""
+        if self.sender.scheme == "mac":
+            return replace(
+                self, headers={name: text for name, text in self.headers.items() if name != self.sender.sig_header}
+            )
+        headers = {name: value for name, value in self.headers.items() if secret_of(self.sender.name) not in value}
+        body = self.body
+        for place in self.sender.where:
+            if place.startswith("body:"):
+                member = place.removeprefix("body:")
+                body = json.dumps({k: v for k, v in json.loads(body).items() if k != member}).encode()
+        return replace(self, headers=headers, query="", body=body)
+
+    def nobody(self) -> "Sent":
+        """The same, signed, of somebody whose e-mail address and phone number are none."""
+        body = self.body.replace(b"15555550111", b"null").replace(b"555", b"five")
+        return Sent.of(self.sender.name, body.replace(b"@", b"-at-").replace(b"%40", b"-at-"))
+
+
+def mistaken(sender: Sender) -> Sender:
+    """The entry with a wrong mapping: paths to nothing."""
+    gone = jmespath.compile("nowhere.at_all")
+    return replace(sender, paths=sender.paths | {"contact_id": gone, "email": gone, "phone": gone})

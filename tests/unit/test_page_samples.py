@@ -1,0 +1,82 @@
+"""The samples that the page of `make serve` shows: every sender's, changed and signed."""
+
+import json
+import time
+
+import pytest
+
+from create_conversation.errors import Invalid
+from create_conversation.mapping import Target, target_of
+from create_conversation.proof import Request, is_proved, secrets_of
+from create_conversation.senders import load
+from create_conversation.submission import Submission
+from local.page.samples import Sample, SampleError, Samples
+from local.run import LOCATION
+
+SENDERS = load()
+SAMPLES = Samples(SENDERS, LOCATION)
+LISTED = {sender["name"]: sender for sender in SAMPLES.listed()}
+KEPT = json.dumps(SAMPLES.missing_secrets("{}"))
+
+
+def target(name: str, text: str) -> Target:
+    """As the function maps it; raises what it raises."""
+    sender = LISTED[name]
+    if name == "event":
+        text = json.dumps({"source": "my.crm", "detail-type": "ConversationRequested", "detail": json.loads(text)})
+    submission = Submission(sender["door"], name, "", 0.0, sender["content_type"], text.encode())
+    return target_of(submission, SENDERS, LOCATION)
+
+
+def is_known(name: str, sample: Sample, proof: str) -> bool:
+    headers, query, body = SAMPLES.signed(name, sample, KEPT, proof)
+    return is_proved(SENDERS[name], Request(headers, query, body), secrets_of(KEPT, name), time.time())
+
+
+def test_every_preset_has_a_sample() -> None:
+    assert LISTED.keys() >= {"api", "event", "token", "typeform", "tally", "highlevel-workflow", "standard-webhooks"}
+    assert {sender["door"] for sender in LISTED.values()} == {"http", "webhook", "event"}
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_another_person_is_another_one(name: str) -> None:
+    sample = SAMPLES.original(name)
+    first, second = (target(name, SAMPLES.fresh(name, sample).text) for _ in range(2))
+    assert first.location == second.location == target(name, sample.text).location
+    assert (first.contact, first.person, first.delivery) != (second.contact, second.person, second.delivery)
+    assert (first.contact is None) == (target(name, sample.text).contact is None)
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_without_a_contact_nobody_is_found(name: str) -> None:
+    sample = SAMPLES.without_contact(name, SAMPLES.original(name))
+    with pytest.raises(Invalid) as caught:
+        target(name, sample.text)
+    assert caught.value.reason in ("no_contact", "invalid_body")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, each in LISTED.items() if each["door"] != "event" and not each["note"]]
+)
+def test_only_the_right_proof_is_one(name: str) -> None:
+    sample = SAMPLES.original(name)
+    assert is_known(name, sample, "right")
+    assert not is_known(name, sample, "wrong")
+    assert not is_known(name, sample, "none")
+
+
+def test_a_secret_that_is_there_stays() -> None:
+    assert "typeform" not in SAMPLES.missing_secrets('{"typeform": "mine"}')
+
+
+@pytest.mark.parametrize("change", [SAMPLES.fresh, SAMPLES.without_contact])
+@pytest.mark.parametrize(("name", "text"), [("typeform", "{"), ("event", "{"), ("api", "[]"), ("tally", "")])
+def test_what_is_no_object_is_not_changed(change: object, name: str, text: str) -> None:
+    assert callable(change)
+    with pytest.raises(SampleError):
+        change(name, Sample(text))
+
+
+def test_an_unknown_sender_has_no_sample() -> None:
+    with pytest.raises(SampleError):
+        SAMPLES.original("nobody")

@@ -1,0 +1,258 @@
+"""Each preset on the sample that its sender sends: let in and understood; spoilt, refused; mapped wrongly, kept."""
+
+import base64
+import json
+import time
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from create_conversation.errors import Ignored
+from create_conversation.mapping import FORM, Person, Target, target_of
+from create_conversation.submission import Submission
+from operate.signing import sign
+from tests.samples import LOCATION, PEOPLE, SENDERS, Sent, mistaken, sample_of, secret_of
+from tests.unit.conftest import Log
+from tests.unit.test_webhooks import attributes, check_problem, check_told
+from tests.unit.world import World, sqs_record
+
+PRESETS = sorted(PEOPLE)
+JSON = "application/json"
+
+
+@pytest.fixture(autouse=True)
+def _stack(world: World) -> None:
+    """All senders have a secret; the stack serves one location."""
+    world.settings = replace(world.settings, location_id=LOCATION)
+    world.secrets.texts["SenderSecrets"] = json.dumps({name: [secret_of(name)] for name in PRESETS})
+
+
+def event_of(sent: Sent) -> dict[str, Any]:
+    """As API Gateway hands it over."""
+    event = sample_of(sent.sender.name)
+    body = base64.b64encode(sent.body).decode() if event["isBase64Encoded"] else sent.body.decode()
+    event["requestContext"]["timeEpoch"] = int(1000 * time.time())
+    return event | {"headers": sent.headers, "rawQueryString": sent.query, "body": body}
+
+
+def told(world: World) -> dict[str, Any]:
+    """Whom HighLevel was asked for."""
+    (call,) = [call for call in world.highlevel.calls if call.path == "/contacts/upsert"]
+    person: dict[str, Any] = json.loads(call.body)
+    assert person.pop("locationId") == LOCATION
+    return person
+
+
+def test_every_preset_has_a_sample_or_knows_the_contact_id() -> None:
+    others = {name for name, sender in SENDERS.items() if sender.scheme in ("token", "mac")} - PEOPLE.keys()
+    assert others == {"api", "token", "highlevel-workflow"}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_its_sample_is_let_in_and_understood(name: str, world: World, log: Log) -> None:
+    sent = Sent.of(name)
+    check_told(world.post(event_of(sent)), "opened")
+    assert told(world) == PEOPLE[name]
+    check_told(world.post(event_of(Sent.of(name))), "existing")
+    told(world)
+    assert {line["sender"] for line in log.lines} == {name}
+    assert secret_of(name) not in log.text
+    assert PEOPLE[name]["email"] not in log.text
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_one_byte_changed_is_refused(name: str, world: World) -> None:
+    check_problem(world.post(event_of(Sent.of(name).spoilt())), 401, "unauthorized")
+    assert not world.highlevel.calls
+    assert not world.sqs.calls
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_without_what_proves_it_it_is_refused(name: str, world: World) -> None:
+    check_problem(world.post(event_of(Sent.of(name).unproved())), 401, "unauthorized")
+    assert not world.highlevel.calls
+    assert not world.sqs.calls
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_with_the_secret_of_another_it_is_refused(name: str, world: World) -> None:
+    world.secrets.texts["SenderSecrets"] = json.dumps({other: [secret_of(name)] for other in PRESETS if other != name})
+    check_problem(world.post(event_of(Sent.of(name))), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_wrong_mapping_is_kept(name: str, world: World) -> None:
+    world.senders[name] = mistaken(SENDERS[name])
+    check_told(world.post(event_of(Sent.of(name))), "invalid")
+    (letter,) = world.dead_letters()
+    assert attributes(letter) == {"reason": "no_contact", "sender": name, "location": LOCATION, "attempts": "1"}
+    assert secret_of(name).encode() not in Submission.from_message(letter["MessageBody"]).body
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_somebody_without_address_and_number_is_kept(name: str, world: World) -> None:
+    check_told(world.post(event_of(Sent.of(name).nobody())), "invalid")
+    assert world.reasons() == ["no_contact"]
+
+
+@pytest.mark.parametrize("name", ["jotform", "formstack", "google-ads"])
+def test_what_time_mends_is_kept_whole_and_opened_later(name: str, world: World) -> None:
+    world.highlevel.fail(kind="status", status=503, times=1)
+    check_told(world.post(event_of(Sent.of(name))), "deferred")
+    (message,) = world.kept()
+    world.highlevel.calls.clear()
+    assert world.retry(sqs_record(message["MessageBody"])) == []
+    assert told(world)["email"] == PEOPLE[name]["email"]
+    assert len(world.highlevel.conversations) == 1
+
+
+# --- other shapes of theirs -------------------------------------------------------------------------------------------
+
+A, PHONE = "a@example.com", "+15555550199"
+
+
+def target(name: str, payload: dict[str, Any], content_type: str = JSON) -> Target:
+    body = json.dumps(payload) if content_type == JSON else urlencode(payload)
+    return target_of(Submission("webhook", name, "r", 0.0, content_type, body.encode()), SENDERS, LOCATION)
+
+
+def answers(**fields: object) -> dict[str, Any]:
+    return {"triggerType": "form_submission", "payload": {"data": fields}}
+
+
+def lead(**columns: str) -> dict[str, Any]:
+    """As Google sends it: `column_name` is not always there."""
+    return {"user_column_data": [{"column_id": name, "string_value": value} for name, value in columns.items()]}
+
+
+def session(**members: object) -> dict[str, Any]:
+    return {"type": "checkout.session.completed", "data": {"object": members}}
+
+
+def invitee(**members: object) -> dict[str, Any]:
+    return {"event": "invitee.created", "payload": {"email": A, "name": "Ada Byron", **members}}
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "content_type", "person"),
+    [
+        # labels
+        ("webflow", answers(**{"Your e-mail": A, "Phone": PHONE, "Name": "Ada"}), JSON, (A, PHONE, None, None, "Ada")),
+        ("webflow", answers(Message="me @ home", Link="https://x/@y", M=A), JSON, (A,)),
+        ("webflow", answers(Email="", email=A, n=1, agree=True, list=[A], none=None), JSON, (A,)),
+        ("wpforms", {"Email": A, "First Name": "Ada", "Last Name": "Byron"}, JSON, (A, None, "Ada", "Byron", None)),
+        ("wpforms", {"Your address": A, "when": {"value": "1", "unix": 1}, "multi": "a||b"}, JSON, (A,)),
+        ("formstack", {"E-mail address": A, "Name": "first = Ada\nlast = Byron"}, FORM, (A,)),
+        ("formstack", {"Email": A, "Name": {"first": "Ada", "last": "Byron"}}, JSON, (A, None, "Ada", "Byron", None)),
+        ("formstack", {"Phone": PHONE, "12345": "x"}, FORM, (None, PHONE)),
+        ("elementor", {"Name": "Ada", "Email": A, "Phone": PHONE, "form_id": "1"}, FORM, (A, PHONE, None, None, "Ada")),
+        ("elementor", {"No Label field_1": A, "Page URL": "https://x/@y", "form_id": "1"}, FORM, (A,)),
+        ("elementor", {"fields[tel][value]": PHONE, "fields[x][title]": "Tel @"}, FORM, (None, PHONE)),
+        ("elementor", {"First Name": "Ada", "email": A}, FORM, (A, None, "Ada")),
+        ("gravity-forms", {"email": A, "phone": PHONE, "first_name": "Ada"}, FORM, (A, PHONE, "Ada")),
+        ("gravity-forms", {"id": "7", "2.3": "Ada", "5": A, "source_url": "https://x/@y"}, JSON, (A,)),
+        # events
+        ("calendly", invitee(first_name="Ada", last_name="Byron"), JSON, (A, None, "Ada", "Byron", None)),
+        (
+            "calendly",
+            invitee(questions_and_answers=[{"question": "Phone", "answer": PHONE}]),
+            JSON,
+            (A, PHONE, None, None, "Ada Byron"),
+        ),
+        (
+            "calendly",
+            invitee(questions_and_answers=None, text_reminder_number=PHONE),
+            JSON,
+            (A, PHONE, None, None, "Ada Byron"),
+        ),
+        ("calendly", invitee(questions_and_answers=[{"question": None}]), JSON, (A, None, None, None, "Ada Byron")),
+        ("shopify", {"id": 1, "email": "", "contact_email": A, "note_attributes": []}, JSON, (A,)),
+        ("shopify", {"id": 1, "email": None, "customer": {"email": A, "first_name": "Ada"}}, JSON, (A, None, "Ada")),
+        (
+            "shopify",
+            {"email": A, "phone": None, "customer": None, "billing_address": {"phone": PHONE}},
+            JSON,
+            (A, PHONE),
+        ),
+        ("stripe", session(customer_details={"email": A, "phone": None, "name": None}), JSON, (A,)),
+        ("stripe", session(customer_details=None, customer_email=A, metadata=None), JSON, (A,)),
+        ("google-ads", lead(WORK_EMAIL=A, WORK_PHONE=PHONE, FIRST_NAME="Ada"), JSON, (A, PHONE, "Ada")),
+        ("google-ads", lead(EMAIL=A, FULL_NAME="Ada Byron", LAST_NAME="Byron"), JSON, (A, None, None, "Byron", None)),
+        ("google-ads", lead(EMAIL=A) | {"is_test": False}, JSON, (A,)),
+        ("paperform", {"data": [{"type": "email", "value": A}, {"type": "phone", "value": PHONE}]}, JSON, (A, PHONE)),
+        (
+            "paperform",
+            {"data": [{"type": "email", "value": A}, {"custom_key": "name", "value": "A"}]},
+            JSON,
+            (A, None, None, None, "A"),
+        ),
+    ],
+)
+def test_another_shape(name: str, payload: dict[str, Any], content_type: str, person: tuple[str | None, ...]) -> None:
+    found = target(name, payload, content_type)
+    assert found.person == Person(*(*person, *[None] * (5 - len(person))))
+    assert (found.location, found.contact) == (LOCATION, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "content_type"),
+    [
+        ("webflow", answers(contact_id="c1"), JSON),
+        ("wpforms", {"contact_id": "c1", "email": A}, JSON),
+        ("formstack", {"contact_id": "c1"}, FORM),
+        ("stripe", session(metadata={"contact_id": "c1"}), JSON),
+        ("elementor", {"fields[contact_id][value]": "c1"}, FORM),
+        ("gravity-forms", {"contact_id": "c1"}, JSON),
+        ("paperform", {"data": [{"custom_key": "contact_id", "value": "c1"}]}, JSON),
+    ],
+)
+def test_a_contact_id_needs_no_look_up(name: str, payload: dict[str, Any], content_type: str) -> None:
+    assert target(name, payload, content_type) == Target(LOCATION, "c1")
+
+
+@pytest.mark.parametrize(
+    ("name", "payload"),
+    [
+        ("webflow", {"triggerType": "site_publish"}),
+        ("calendly", invitee() | {"event": "invitee.canceled"}),
+        ("calendly", {"event": "routing_form_submission.created"}),
+        ("stripe", {"type": "customer.created", "data": {"object": {"email": A}}}),
+        ("stripe", {"type": "payment_intent.succeeded"}),
+        ("google-ads", lead(EMAIL="test@example.com") | {"is_test": True}),
+    ],
+)
+def test_other_events_and_test_leads_are_ignored(name: str, payload: dict[str, Any]) -> None:
+    with pytest.raises(Ignored):
+        target(name, payload)
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "delivery"),
+    [
+        ("webflow", {"triggerType": "form_submission", "payload": {"id": "6321", "data": {"m": A}}}, "6321"),
+        ("formstack", {"UniqueID": "150", "Email": A}, "150"),
+        ("calendly", invitee(uri=f"https://api.calendly.com/scheduled_events/{'e' * 36}/invitees/{'i' * 36}"), None),
+        ("stripe", session(customer_email=A) | {"id": "evt_1"}, "evt_1"),
+        ("google-ads", lead(EMAIL=A) | {"lead_id": "TeSter-1"}, "TeSter-1"),
+        ("gravity-forms", {"id": "42", "email": A}, "42"),
+        ("paperform", {"submission_id": "674", "data": [{"type": "email", "value": A}]}, "674"),
+    ],
+)
+def test_a_repeated_delivery_is_known_by_its_id(name: str, payload: dict[str, Any], delivery: str | None) -> None:
+    told = payload["payload"]["uri"] if delivery is None else delivery
+    assert target(name, payload).delivery == f"{name}#{LOCATION}#{told}"
+
+
+@pytest.mark.parametrize("content_type", [JSON, FORM])
+def test_formstacks_key_in_the_body_is_not_kept(content_type: str, world: World) -> None:
+    fields = {"FormID": "1", "HandshakeKey": "hush-hush", "Name": "nobody"}
+    body = (json.dumps(fields) if content_type == JSON else urlencode(fields)).encode()
+    headers, query, body = sign(SENDERS["formstack"], secret_of("formstack"), body, content_type, time.time())
+    sent = Sent(SENDERS["formstack"], headers | {"content-type": content_type}, query, body)
+    check_told(world.post(event_of(sent)), "invalid")
+    (letter,) = world.dead_letters()
+    kept = Submission.from_message(letter["MessageBody"]).body
+    assert b"nobody" in kept
+    assert b"hush" not in kept
