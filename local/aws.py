@@ -276,6 +276,20 @@ def iam_action(
 iam_actions.extract_iam_action = iam_action
 
 
+def request_context(
+    service: str, action: str, body: bytes, params: Json, read: Callable[..., Json] = iam_actions.request_tag_context
+) -> Json:
+    """The condition key events:source, which MiniStack does not know: the sources of the entries of PutEvents."""
+    context = read(service, action, body, params)
+    if action != "events:PutEvents":
+        return context
+    sources = sorted({str(entry.get("Source")) for entry in json.loads(body)["Entries"]})
+    return {**context, "events:source": sources[0] if len(sources) == 1 else sources}
+
+
+iam_actions.request_tag_context = request_context
+
+
 def failed_messages(answer: object, batch: set[str]) -> set[str]:
     """The message ids that a handler with ReportBatchItemFailures names.
 
@@ -332,7 +346,7 @@ def create_mapping(
             raise ValueError(
                 f"Queue visibility timeout: {visibility} seconds is less than Function timeout: {timeout} seconds"
             )
-    return create(logical_id, with_number(properties), stack)
+    return create(logical_id, with_numbers(properties), stack)
 
 
 def update_mapping(
@@ -342,11 +356,11 @@ def update_mapping(
     stack: str,
     update: Callable[..., Created] = provisioners._lambda_esm_update,
 ) -> Created:
-    return update(physical_id, old, with_number(new), stack)
+    return update(physical_id, with_numbers(old), with_numbers(new), stack)
 
 
-def with_number(properties: Json) -> Json:
-    """A parameter's value is text, which MiniStack would compare with numbers."""
+def with_numbers(properties: Json) -> Json:
+    """A mapping's properties; a parameter's value is text, which MiniStack would compare with numbers."""
     scaling = properties.get("ScalingConfig")
     if not scaling:
         return properties

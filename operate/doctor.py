@@ -56,8 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lambda: _check_senders(stack, report),
         lambda: _check_highlevel(stack, options.location, report),
         lambda: _check_queues(stack, report),
+        lambda: _check_pauses(stack, report),
     )
-    for name, check in zip(("senders", "HighLevel", "queues"), checks, strict=True):
+    for name, check in zip(("senders", "HighLevel", "queues", "pauses"), checks, strict=True):
         try:
             check()
         except (StackError, ClientError, BotoCoreError) as error:
@@ -81,8 +82,8 @@ class _Report:
 
 def _options(arguments: Sequence[str] | None) -> Any:
     options = parser(
-        "Check secrets, token, scopes, quota and queues of a stack, and say what to do. It changes nothing: the calls\n"
-        "to HighLevel are a search, and two that HighLevel refuses for want of a contact (three calls of the quota)."
+        "Check secrets, token, scopes, quota, queues and pauses of a stack, and say what to do. It changes nothing:\n"
+        "the calls to HighLevel are a search, and two that it refuses for want of a contact (three of the quota)."
     )
     options.add_argument(
         "--location",
@@ -256,6 +257,57 @@ def _count(stack: Stack, output: str) -> int:
     """Messages in the queue, hidden and delayed ones included."""
     answer = stack.sqs.get_queue_attributes(QueueUrl=stack.output(output), AttributeNames=["All"])
     return sum(int(value) for name, value in answer["Attributes"].items() if name.startswith("ApproximateNumberOf"))
+
+
+# --- pauses -----------------------------------------------------------------------------------------------------------
+
+
+def _check_pauses(stack: Stack, report: _Report) -> None:
+    """What docs/operations.md tells how to stop: sending, draining, taking; whoever stopped it may have forgotten."""
+    found = [*_pauses_of_sending(stack), *_pauses_of_draining(stack), *_pauses_of_taking(stack)]
+    for what, how in found:
+        report.bad(what, how)
+    if not found:
+        report.good("pauses", "none: it sends, drains and takes")
+
+
+def _pauses_of_sending(stack: Stack) -> list[tuple[str, str]]:
+    if stack.parameters.get("Paused") != "true":
+        return []
+    todo = f"make deploy STACK={stack_name(stack)} PARAMETERS=Paused=false"
+    return [("sending", f"paused: what comes in is kept, for 14 days at most, and nothing is sent until {todo}")]
+
+
+def _pauses_of_draining(stack: Stack) -> list[tuple[str, str]]:
+    answer = stack.sqs.get_queue_attributes(QueueUrl=stack.output("RetryQueueUrl"), AttributeNames=["QueueArn"])
+    queue = answer["Attributes"]["QueueArn"]
+    found = []
+    for mapping in stack.functions.list_event_source_mappings(EventSourceArn=queue)["EventSourceMappings"]:
+        enable = f"aws lambda update-event-source-mapping {stack.aws} --enabled --uuid {mapping['UUID']}"
+        if mapping["State"] in ("Disabled", "Disabling") and stack.parameters.get("Paused") != "true":
+            found.append(("draining", f"stopped: what waits in the retry queue is not tried until {enable}"))
+        function = mapping["FunctionArn"].partition(":function:")[2].partition(":")[0]  # without an alias
+        limit = stack.functions.get_function_concurrency(FunctionName=function)
+        if limit.get("ReservedConcurrentExecutions") == 0:
+            delete = f"aws lambda delete-function-concurrency {stack.aws} --function-name {function}"
+            found.append(("function", f"its reserved concurrency is 0, it does not run at all until {delete}"))
+    return found
+
+
+def _pauses_of_taking(stack: Stack) -> list[tuple[str, str]]:
+    url = stack.output("ConversationsUrl")
+    api = re.search(r"https://(\w+)\.execute-api|/execute-api/(\w+)/", url)
+    if api is None:
+        return []  # behind a domain name of somebody's own
+    api_id = api[1] or api[2]
+    settings = stack.apis.get_stage(ApiId=api_id, StageName="$default").get("DefaultRouteSettings", {})
+    if 0 not in (settings.get("ThrottlingRateLimit"), settings.get("ThrottlingBurstLimit")):
+        return []
+    update = (
+        f"aws apigatewayv2 update-stage {stack.aws} --api-id {api_id} --stage-name '$default' "
+        "--default-route-settings ThrottlingRateLimit=100,ThrottlingBurstLimit=200"
+    )
+    return [("taking", f"stopped: every request is answered 429 until {update}")]
 
 
 if __name__ == "__main__":

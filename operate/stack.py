@@ -18,6 +18,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
+    from types_boto3_apigatewayv2 import ApiGatewayV2Client
+    from types_boto3_lambda import LambdaClient
     from types_boto3_logs import CloudWatchLogsClient
     from types_boto3_secretsmanager import SecretsManagerClient
     from types_boto3_sqs import SQSClient
@@ -54,6 +56,8 @@ class Stack:
     sqs: "SQSClient"
     secrets_manager: "SecretsManagerClient"
     logs: "CloudWatchLogsClient"
+    functions: "LambdaClient"
+    apis: "ApiGatewayV2Client"
     aws: str
     is_local: bool = False
 
@@ -217,6 +221,8 @@ def _connect(
         sqs=session.client("sqs", config=config, endpoint_url=endpoint),
         secrets_manager=session.client("secretsmanager", config=config, endpoint_url=endpoint),
         logs=session.client("logs", config=config, endpoint_url=endpoint),
+        functions=session.client("lambda", config=config, endpoint_url=endpoint),
+        apis=session.client("apigatewayv2", config=config, endpoint_url=endpoint),
         aws=f"--region {region}" + (f" --endpoint-url {endpoint}" if endpoint else ""),
         is_local=endpoint is not None,
     )

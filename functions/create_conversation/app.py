@@ -14,6 +14,7 @@ from create_conversation.http import HttpDoor
 from create_conversation.queue import Queue
 from create_conversation.quota import Quota
 from create_conversation.records import Records
+from create_conversation.results import Results
 from create_conversation.retries import RetryDoor
 from create_conversation.secrets import Secret
 from create_conversation.senders import load
@@ -52,11 +53,14 @@ def _doors(settings: Settings) -> tuple[HttpDoor, EventDoor, RetryDoor]:
     records = Records(_aws(session, "dynamodb", attempts=1), settings.records_table, settings.record_ttl)
     queue = Queue(_aws(session, "sqs"), settings.retry_queue_url, settings.dead_letter_queue_url)
     highlevel = HighLevel(settings.highlevel_base_url, settings.highlevel_version)
-    flow = Flow(highlevel, token, records, CircuitBreaker(), Quota())
+    flow = Flow(highlevel, token, records, CircuitBreaker(), Quota(), paused=settings.paused)
+    # No client where it is not asked for: it would make each cold start longer.
+    events = _aws(session, "events") if settings.result_bus else None
+    results = Results(events, settings.result_bus, settings.metrics_namespace)
     return (
-        HttpDoor(settings, senders, sender_secrets, flow, queue),
-        EventDoor(settings, senders, flow, queue),
-        RetryDoor(settings, senders, flow, queue, random.Random()),  # noqa: S311 jitter, no secret
+        HttpDoor(settings, senders, sender_secrets, flow, queue, results),
+        EventDoor(settings, senders, flow, queue, results),
+        RetryDoor(settings, senders, flow, queue, random.Random(), results),  # noqa: S311 jitter, no secret
     )
 
 

@@ -35,10 +35,15 @@ class Line:
     target: Target | None = None
     attempts: int = 1
     started: float = field(default_factory=monotonic)
+    outcome: Outcome | None = None  # once it has ended
 
     def location(self, outcome: Outcome) -> str | None:
         """The location's id, where it is known: mapped, or refused."""
         return self.target.location if self.target else outcome.location
+
+    def contact(self, outcome: Outcome) -> str | None:
+        """The contact's id, where it is known: looked up, or mapped."""
+        return _no_phone(outcome.contact or (self.target.contact if self.target else None))
 
     def dead_letter(self, outcome: Outcome) -> dict[str, str | int | None]:
         """Why the submission is put aside for a person: the attributes of its dead letter."""
@@ -54,6 +59,7 @@ class Line:
         """The submission has ended: write its line and its metrics (dimensions outcome and trigger only; a location
         as a dimension would cost by the location)."""
         global _cold
+        self.outcome = outcome
         upstream = outcome.upstream
         limit = upstream.rate_limit if upstream else None
         duration = round(1000 * (monotonic() - self.started))
@@ -64,8 +70,8 @@ class Line:
             trigger=self.trigger,
             sender=self.sender,
             location_id=self.location(outcome),
-            contact_id=_no_phone(outcome.contact or (self.target.contact if self.target else None)),
-            conversation_id=outcome.body["conversation"]["id"] if outcome.body else None,
+            contact_id=self.contact(outcome),
+            conversation_id=outcome.conversation,
             upstream_status=upstream.status if upstream else None,
             upstream_ms=outcome.upstream_ms,
             upstream_trace_id=upstream.trace_id if upstream else None,
@@ -83,8 +89,7 @@ class Line:
         metrics.add_metric("Duration", MetricUnit.Milliseconds, duration)
         if outcome.upstream_ms is not None:
             metrics.add_metric("UpstreamDuration", MetricUnit.Milliseconds, outcome.upstream_ms)
-        # In one write: Powertools' print makes two, and the retry queue's threads would write into each other's line.
-        sys.stdout.write(json.dumps(metrics.serialize_metric_set(), separators=(",", ":")) + "\n")
+        _print(metrics)
 
 
 def _no_phone(contact: str | None) -> str | None:
@@ -97,6 +102,19 @@ def trouble(part: str, error: ClientError | BotoCoreError) -> None:
     code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else type(error).__name__
     operation = error.operation_name if isinstance(error, ClientError) else None
     _logger.warning("aws trouble", extra={"part": part, "code": code, "operation": operation})
+
+
+def unpublished(events: int, why: str, metrics_namespace: str) -> None:
+    """EventBridge has not confirmed these result events: they come late, or never. The canonical lines have it all."""
+    _logger.warning("result events not confirmed", extra={"events": events, "why": why})
+    metrics = AmazonCloudWatchEMFProvider(namespace=metrics_namespace)
+    metrics.add_metric("ResultEventsNotConfirmed", MetricUnit.Count, events)
+    _print(metrics)
+
+
+def _print(metrics: AmazonCloudWatchEMFProvider) -> None:
+    # In one write: Powertools' print makes two, and the retry queue's threads would write into each other's line.
+    sys.stdout.write(json.dumps(metrics.serialize_metric_set(), separators=(",", ":")) + "\n")
 
 
 def failure(error: Exception) -> None:

@@ -79,6 +79,7 @@ REASONS = {
     "token_refused": Reason(202, "HighLevel does not accept the token"),
     "token_unavailable": Reason(202, "The HighLevel token cannot be read now"),
     "deadline": Reason(202, "There was no time left to ask HighLevel"),
+    "paused": Reason(202, "Sending to HighLevel is paused"),
     "internal_error": Reason(202, "An internal error occurred"),
     # not stored
     "sender_secrets_unavailable": Reason(503, "The senders' secrets cannot be read now"),

@@ -12,6 +12,7 @@ from create_conversation.flow import Effort, Flow
 from create_conversation.mapping import target_of
 from create_conversation.outcome import Outcome
 from create_conversation.queue import Queue
+from create_conversation.results import BACKGROUND_SECONDS, Results
 from create_conversation.senders import Sender, of_event
 from create_conversation.settings import Settings
 from create_conversation.submission import Submission
@@ -25,6 +26,7 @@ class EventDoor:
     senders: Mapping[str, Sender]
     flow: Flow
     queue: Queue
+    results: Results
 
     def handle(self, event: Any, context: Any) -> None:
         """Take an EventBridge event: done, or kept in one of the queues. Raises NotStored when it could not be kept."""
@@ -43,6 +45,7 @@ class EventDoor:
             line.write(Outcome.of(error), self.settings.metrics_namespace)
             raise
         line.write(outcome, self.settings.metrics_namespace)
+        self.results.publish([line], BACKGROUND_SECONDS)
 
     def _keep(self, submission: Submission, line: Line, outcome: Outcome) -> None:
         if outcome.name == "deferred" and line.target:

@@ -19,6 +19,8 @@ from highlevel.verdict import Verdict
 
 # Less than this is not worth a call to HighLevel.
 MIN_CALL_SECONDS = 0.1
+# Nobody knows for how long: what a caller is told, and how late what came last is sent when the pause ends.
+PAUSED = Outcome("deferred", "paused", retry_after=60.0)
 
 
 type Call = Callable[[str, float], Verdict]  # with a token, within so many seconds
@@ -38,13 +40,21 @@ class Flow:
     """Opens conversations. Safe to use from several threads."""
 
     def __init__(
-        self, highlevel: HighLevel, token: Secret, records: Records, breaker: CircuitBreaker, quota: Quota
+        self,
+        highlevel: HighLevel,
+        token: Secret,
+        records: Records,
+        breaker: CircuitBreaker,
+        quota: Quota,
+        *,
+        paused: bool = False,
     ) -> None:
         self._highlevel = highlevel
         self._token = token
         self._records = records
         self._breaker = breaker
         self.quota = quota
+        self._paused = paused
 
     def open(self, target: Target, effort: Effort, *, need_id: bool = False) -> Outcome:
         """Open the conversation of that contact or person: opened, existing, deferred or rejected; raises nothing.
@@ -63,6 +73,8 @@ class Flow:
 
     def must_wait(self, location: str, *, in_background: bool) -> Outcome | None:
         """Why, and how long, HighLevel is not to be called for this location; None if it may be."""
+        if self._paused:
+            return PAUSED
         if wait := self._breaker.wait(location):
             return Outcome("deferred", "breaker_open", retry_after=wait, spread=OPEN_SECONDS)
         if wait := self.quota.wait(location, in_background=in_background):
@@ -85,7 +97,7 @@ class Flow:
         contact = outcome.upstream.contact
         outcome = replace(self._open(replace(target, contact=contact), effort, need_id=False), contact=contact)
         if outcome.name in ("opened", "existing"):
-            self._records.remember(key, _id(outcome.body), contact)
+            self._records.remember(key, outcome.conversation, contact)
         return outcome
 
     def _open(self, target: Target, effort: Effort, need_id: bool) -> Outcome:
@@ -102,13 +114,15 @@ class Flow:
             lambda token, within: self._highlevel.create_conversation(token, target.location, contact, within=within),
         )
         if outcome.name in ("opened", "existing"):
-            self._records.remember(key, _id(outcome.body))
+            self._records.remember(key, outcome.conversation)
             if need_id and outcome.body is None:
                 return replace(outcome, body=self._look_up(target, effort))
         return outcome
 
     def _ask(self, target: Target, effort: Effort, call: Call) -> Outcome:
         """Call HighLevel with the location's token; once more with a newer one, if it refuses this one."""
+        if self._paused:  # before the token: its exchange may be what the pause is for
+            return PAUSED
         secret = self._secret()
         outcome = self._ask_once(target, effort, call, secret)
         if outcome.upstream and outcome.upstream.token_suspect and (newer := self._newer_than(secret)):
@@ -200,7 +214,3 @@ def _body(target: Target, conversation_id: str | None) -> dict[str, Any] | None:
         return None
     conversation = {"id": conversation_id, "contactId": target.contact, "locationId": target.location}
     return {"success": True, "conversation": conversation}
-
-
-def _id(body: dict[str, Any] | None) -> str | None:
-    return body["conversation"]["id"] if body else None

@@ -15,6 +15,7 @@ from create_conversation.mapping import Target, in_utf8, payload_of, target_of, 
 from create_conversation.outcome import Outcome
 from create_conversation.proof import Request, delivery_id, is_proved, secrets_of
 from create_conversation.queue import MIN_DELAY_SECONDS, Queue
+from create_conversation.results import Results
 from create_conversation.secrets import Secret, SecretMissing, SecretUnavailable
 from create_conversation.senders import Sender
 from create_conversation.settings import Settings
@@ -22,6 +23,7 @@ from create_conversation.submission import Submission, json_bytes
 from highlevel.client import bounded
 
 HIGHLEVEL_SECONDS = 2.5
+RESULTS_SECONDS = 0.25  # so long at most an answer waits for the result events
 API = "api"
 # Of the outcomes of several submissions in one webhook, the answer tells the gravest.
 GRAVEST_FIRST = ("rejected", "invalid", "deferred", "opened", "existing", "ignored")
@@ -36,6 +38,7 @@ class HttpDoor:
     sender_secrets: Secret
     flow: Flow
     queue: Queue
+    results: Results
 
     def handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """Take an API Gateway event; give API Gateway's answer (status, headers, body)."""
@@ -56,6 +59,7 @@ class HttpDoor:
             canonical.failure(error)
             outcome = Outcome.of(NotStored("failed", "Send it again.", MIN_DELAY_SECONDS))
         line.write(outcome, self.settings.metrics_namespace)
+        self._publish([line], answer_by)
         return _answer_caller(outcome, line.request_id)
 
     def _open_for_caller(self, event: dict[str, Any], line: Line, answer_by: float) -> Outcome:
@@ -71,16 +75,21 @@ class HttpDoor:
 
     def _webhook(self, event: dict[str, Any], line: Line) -> dict[str, Any]:
         answer_by = line.started + gateway.seconds_left(event)
+        lines = [line]
         try:
-            return self._take_webhook(event, line, answer_by)
+            answer = self._take_webhook(event, lines, answer_by)
         except SubmissionError as error:
-            return self._refuse_webhook(error, line)
+            answer = self._refuse_webhook(error, line)
         except Exception as error:  # noqa: BLE001 as above; for HighLevel's webhooks its 500 would be final
             canonical.failure(error)
-            return self._refuse_webhook(NotStored("failed", "Send it again.", MIN_DELAY_SECONDS), line)
+            answer = self._refuse_webhook(NotStored("failed", "Send it again.", MIN_DELAY_SECONDS), line)
+        self._publish(lines, answer_by)
+        return answer
 
-    def _take_webhook(self, event: dict[str, Any], line: Line, answer_by: float) -> dict[str, Any]:
-        """Raises Unauthorized, NotStored, or Invalid for a body that cannot be read."""
+    def _take_webhook(self, event: dict[str, Any], lines: list[Line], answer_by: float) -> dict[str, Any]:
+        """Adds a line for each submission. Raises Unauthorized, NotStored, or Invalid for a body that cannot be
+        read."""
+        [line] = lines
         name = gateway.path_parameter(event, "sender")
         line.sender = name if name in self.senders else None  # whoever it is: the log tells whose secret is wrong
         request, sender = self._proved(event, name, answer_by)
@@ -92,6 +101,7 @@ class HttpDoor:
                 outcomes.append("deferred")
                 break
             each = replace(line)
+            lines.append(each)
             outcome = self._settle(submission, each, answer_by)
             each.write(outcome, self.settings.metrics_namespace)
             outcomes.append(outcome.name)
@@ -165,6 +175,9 @@ class HttpDoor:
             return bounded(lambda: self.flow.open(target, effort, need_id=need_id), until - time.monotonic())
         except TimeoutError:
             return Outcome.of(Deferred("deadline"))
+
+    def _publish(self, lines: list[Line], answer_by: float) -> None:
+        self.results.publish(lines, min(RESULTS_SECONDS, answer_by - time.monotonic()))
 
     def _keep(self, submission: Submission, target: Target, outcome: Outcome, answer_by: float) -> None:
         self._store(lambda: self.queue.keep(submission, target.location, outcome.retry_after), answer_by)

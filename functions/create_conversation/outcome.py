@@ -29,6 +29,11 @@ class Outcome:
     contact: str | None = None
     location: str | None = None
 
+    @property
+    def conversation(self) -> str | None:
+        """The conversation's id, where it is known."""
+        return self.body["conversation"]["id"] if self.body else None
+
     @classmethod
     def of(cls, error: SubmissionError) -> "Outcome":
         return cls(error.outcome, error.reason, error.detail, retry_after=error.retry_after, location=error.location)

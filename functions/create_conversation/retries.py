@@ -16,7 +16,8 @@ from create_conversation.errors import Deferred, Invalid, NotStored, SubmissionE
 from create_conversation.flow import Effort, Flow
 from create_conversation.mapping import target_of
 from create_conversation.outcome import Outcome
-from create_conversation.queue import Queue, backoff
+from create_conversation.queue import MAX_WAIT_SECONDS, Queue, backoff
+from create_conversation.results import BACKGROUND_SECONDS, Results
 from create_conversation.senders import Sender
 from create_conversation.settings import Settings
 from create_conversation.submission import Submission
@@ -31,6 +32,8 @@ MIN_RECEIVES = 2
 # Received more often than this, a message may be what kills the process: it waits until the others are done.
 FRESH_RECEIVES = 2
 _NOT_ANSWERED = Outcome("deferred")
+# Lambda does not poll the queue of a paused stack. What still comes, or is let in by hand, waits, however old it is.
+_PAUSED = Outcome("deferred", "paused", retry_after=MAX_WAIT_SECONDS)
 # Ends that cost no call to HighLevel and say nothing new: no line in the log for each of a thousand waiting messages.
 _NOT_TRIED = ("quota_exhausted", "breaker_open", "deadline")
 
@@ -56,6 +59,7 @@ class RetryDoor:
     flow: Flow
     queue: Queue
     draw: random.Random
+    results: Results
 
     def handle(self, event: dict[str, Any], _context: Any) -> dict[str, Any]:
         """Take an SQS batch; give the ids of the messages that stay in the queue. Raises nothing for any of them.
@@ -84,6 +88,7 @@ class RetryDoor:
                 thread.start()
             for thread in threads:
                 thread.join()
+        self.results.publish([message.line for message in messages], BACKGROUND_SECONDS)
         # Whatever is not known to be settled stays: SQS deletes what this answer does not name. An empty id keeps all.
         return {
             "batchItemFailures": [
@@ -129,8 +134,8 @@ class RetryDoor:
         resting: set[int] = set()
         visible_in: dict[str, float] = {}
         for message in messages:
-            outcome = None
-            if message.line.target and not self._is_too_old(message):
+            outcome = _PAUSED if self.settings.paused else None
+            if not outcome and message.line.target and not self._is_too_old(message):
                 outcome = self.flow.must_wait(message.line.target.location, in_background=True)
             if outcome:
                 resting.add(message.number)

@@ -24,6 +24,8 @@ class Settings:
     give_up_after: float
     backoff_cap: float
     record_ttl: float
+    result_bus: str | None = None
+    paused: bool = False
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
@@ -57,4 +59,6 @@ class Settings:
             give_up_after=number("GIVE_UP_AFTER_HOURS") * 3600,
             backoff_cap=number("BACKOFF_CAP_SECONDS"),
             record_ttl=number("RECORD_TTL_SECONDS"),
+            result_bus=environment.get("RESULT_BUS", "").strip() or None,
+            paused=environment.get("PAUSED", "").strip() == "true",
         )

@@ -185,6 +185,7 @@ def test_a_healthy_stack(world: World, served: tuple[World, Path]) -> None:
         "✓ quota",
         "✓ retry queue",
         "✓ dead-letter queue",
+        "✓ pauses",
     ]
     assert "97 of 100 calls left in this 10 s, 199,997 left today" in finished.stdout
     assert TOKEN not in finished.stdout
@@ -261,6 +262,8 @@ def test_each_location_with_a_token_of_its_own(world: World, run: Run, monkeypat
         stack.sqs,
         stack.secrets_manager,
         stack.logs,
+        stack.functions,
+        stack.apis,
         stack.aws,
         is_local=True,
     )

@@ -175,6 +175,12 @@ class TroubledWorld(World):
         return self.application.aws.client("sqs")
 
 
+def warm_up(world: TroubledWorld) -> None:
+    """Until there is a process with its secrets and connections, however long that takes a busy machine."""
+    while world.application.post({"locationId": "location", "contactId": "warm-up"}).status not in (200, 201):
+        time.sleep(0.2)
+
+
 def _names(request: Request, contact: str) -> bool:
     """Whether the call is about that contact; a message holds what was submitted in base64."""
     if request.operation == "SendMessage":
@@ -184,14 +190,16 @@ def _names(request: Request, contact: str) -> bool:
 
 
 @contextlib.contextmanager
-def troubled_world() -> Iterator[TroubledWorld]:
-    """The unchanged template, its roles enforced."""
+def troubled_world(**parameters: str) -> Iterator[TroubledWorld]:
+    """The unchanged template, its roles enforced, with these parameters."""
     port = free_port()
     with (
         LocalHighLevel(tokens={TOKEN: "*"}) as highlevel,
         FaultProxy(f"http://127.0.0.1:{port}") as proxy,
         LocalAws(port=port, endpoint_for_functions=proxy.url, enforce_iam=True) as aws,
     ):
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url}))
+        if bus := parameters.get("EventBusName"):
+            aws.client("events").create_event_bus(Name=bus)
+        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, **parameters}))
         application.store_token(TOKEN)
         yield TroubledWorld(highlevel, application, proxy)

@@ -32,7 +32,7 @@ def highlevel(running: LocalHighLevel) -> LocalHighLevel:
 def world(highlevel: LocalHighLevel) -> Iterator[World]:
     world = World(highlevel)
     yield world
-    for client in (world.secrets, world.dynamodb, world.sqs):
+    for client in (world.secrets, world.dynamodb, world.sqs, world.eventbridge):
         client.release()
 
 

@@ -127,6 +127,20 @@ class FakeSqs(FakeAws):
         return [*single, *itertools.chain.from_iterable(batches)]
 
 
+class FakeEventBridge(FakeAws):
+    """`refused`: the error code that each entry is answered with."""
+
+    service = "events"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = ""
+
+    def handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        answer = {"ErrorCode": self.refused} if self.refused else {"EventId": "event-1"}
+        return {"Entries": [answer for _ in parameters["Entries"]]}
+
+
 class Clock:
     """Stands in for the module `time` of a module under test, whose hours pass at once."""
 

@@ -53,6 +53,18 @@ def test_the_default_location_may_be_missing(value: str | None, location: str | 
     assert Settings.read(ENVIRONMENT | given).location_id == location
 
 
+@pytest.mark.parametrize(("value", "bus"), [(None, None), ("", None), (" my-bus ", "my-bus")])
+def test_without_a_bus_there_are_no_result_events(value: str | None, bus: str | None) -> None:
+    given = {} if value is None else {"RESULT_BUS": value}
+    assert Settings.read(ENVIRONMENT | given).result_bus == bus
+
+
+@pytest.mark.parametrize(("value", "paused"), [(None, False), ("", False), ("false", False), ("true", True)])
+def test_it_is_paused_only_if_it_says_so(value: str | None, paused: bool) -> None:
+    given = {} if value is None else {"PAUSED": value}
+    assert Settings.read(ENVIRONMENT | given).paused is paused
+
+
 class _Template(yaml.SafeLoader):
     """Reads CloudFormation's tags as their bare values."""
 
@@ -63,4 +75,4 @@ _Template.add_multi_constructor("!", lambda loader, _suffix, node: node.value)
 def test_the_template_sets_what_is_read_and_nothing_else() -> None:
     template = yaml.load((Path(__file__).parents[2] / "template.yaml").read_text(), _Template)
     variables = template["Resources"]["CreateConversation"]["Properties"]["Environment"]["Variables"]
-    assert variables.keys() == {*TEXTS, *NUMBERS, "LOCATION_ID"}
+    assert variables.keys() == {*TEXTS, *NUMBERS, "LOCATION_ID", "RESULT_BUS", "PAUSED"}

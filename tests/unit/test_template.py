@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from create_conversation import retries
+from create_conversation import results, retries
 from tests.unit.template import RESOURCES, ROOT, TEMPLATE, of_type
 
 FUNCTION = RESOURCES["CreateConversation"]["Properties"]
@@ -61,6 +61,26 @@ def test_only_code_deploy_has_a_policy_of_aws() -> None:
     assert before.rstrip().splitlines()[-1].strip().startswith("#")
 
 
+def test_it_may_publish_its_own_events_on_its_bus_and_only_if_asked_to() -> None:
+    policy = RESOURCES["PublishResults"]
+    assert policy["Condition"] == "PublishesResults"
+    assert TEMPLATE["Conditions"]["PublishesResults"] == {"Fn::Equals": [{"Ref": "ResultEvents"}, "on"]}
+    assert policy["Properties"]["Roles"] == [{"Ref": "CreateConversationRole"}]
+    [statement] = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Action"]) == ("Allow", "events:PutEvents")
+    bus = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/${EventBusName}"
+    assert statement["Resource"] == {"Fn::Sub": bus}
+    assert statement["Condition"] == {"StringEquals": {"events:source": results.SOURCE}}
+    variable = FUNCTION["Environment"]["Variables"]["RESULT_BUS"]
+    assert variable == {"Fn::If": ["PublishesResults", {"Ref": "EventBusName"}, ""]}
+
+
+def test_a_paused_stack_leaves_the_retry_queue_alone() -> None:
+    assert TEMPLATE["Conditions"]["IsPaused"] == {"Fn::Equals": [{"Ref": "Paused"}, "true"]}
+    assert FUNCTION["Events"]["Retry"]["Properties"]["Enabled"] == {"Fn::If": ["IsPaused", False, True]}
+    assert FUNCTION["Environment"]["Variables"]["PAUSED"] == {"Ref": "Paused"}
+
+
 def test_nothing_is_allowed_on_everything() -> None:
     for properties in (resource.get("Properties", {}) for resource in RESOURCES.values()):
         documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
@@ -94,7 +114,7 @@ def test_every_way_to_fail_ends_in_the_dead_letter_queue() -> None:
 
 def test_the_rule_never_takes_our_own_events() -> None:
     rule = FUNCTION["Events"]["ConversationRequested"]["Properties"]
-    assert rule["Pattern"]["source"] == [{"anything-but": ["highlevel-conversations"]}]
+    assert rule["Pattern"]["source"] == [{"anything-but": [results.SOURCE]}]
     assert rule["Pattern"]["detail-type"] == [{"Ref": "EventDetailType"}]
     assert rule["EventBusName"] == {"Ref": "EventBusName"}
 
@@ -110,7 +130,8 @@ def test_queues_keep_fourteen_days_and_are_encrypted() -> None:
 def test_times_fit_each_other() -> None:
     timeout = FUNCTION["Timeout"]
     assert RESOURCES["RetryQueue"]["Properties"]["VisibilityTimeout"] == 6 * timeout
-    assert retries.BATCH_SECONDS + retries.ATTEMPT_SECONDS < timeout < retries.LEASE_SECONDS
+    longest = retries.BATCH_SECONDS + retries.ATTEMPT_SECONDS + results.BACKGROUND_SECONDS
+    assert longest < timeout < retries.LEASE_SECONDS
 
 
 def test_one_bad_message_does_not_repeat_its_batch() -> None:
@@ -142,7 +163,10 @@ def test_a_parameter_of_the_function_is_a_part_of_its_version() -> None:
     configuration = {name: value for name, value in FUNCTION.items() if name not in not_configuration}
     described = FUNCTION["VersionDescription"]["Fn::Sub"]
     assert re.findall(r"\${(\w+)}", described) == sorted(_parameters(configuration), key=described.index)
-    longest = {"LocationId": 64, "HighLevelApiVersion": 10, "GiveUpAfterHours": 3, "Architecture": 6}
+    longest = {"LocationId": 64, "HighLevelApiVersion": 10, "GiveUpAfterHours": 3}
+    longest |= {
+        name: max(map(len, p["AllowedValues"])) for name, p in TEMPLATE["Parameters"].items() if "AllowedValues" in p
+    }
     longest |= {name: p["MaxLength"] for name, p in TEMPLATE["Parameters"].items() if "MaxLength" in p}
     # Lambda takes 256. A parameter that is missing here needs a bound.
     assert len(re.sub(r"\${(\w+)}", lambda found: "x" * longest[found[1]], described)) <= 256
@@ -221,7 +245,7 @@ def test_each_parameter_is_checked_labelled_and_explained(name: str) -> None:
 
 
 def test_there_are_few_parameters() -> None:
-    assert len(TEMPLATE["Parameters"]) <= 12
+    assert len(TEMPLATE["Parameters"]) <= 14
 
 
 def test_nothing_has_a_fixed_physical_name() -> None:

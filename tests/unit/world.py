@@ -17,6 +17,7 @@ from create_conversation.outcome import Outcome
 from create_conversation.queue import Queue
 from create_conversation.quota import Quota
 from create_conversation.records import Records
+from create_conversation.results import Results
 from create_conversation.retries import RetryDoor
 from create_conversation.secrets import Secret
 from create_conversation.senders import Sender, load
@@ -24,7 +25,7 @@ from create_conversation.settings import Settings
 from create_conversation.submission import Submission
 from highlevel.client import HighLevel
 from local.highlevel import LocalHighLevel
-from tests.unit.fakes import FakeDynamoDb, FakeSecretsManager, FakeSqs
+from tests.unit.fakes import FakeDynamoDb, FakeEventBridge, FakeSecretsManager, FakeSqs
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "pit-11111111-2222-3333-4444-555555555555"
@@ -112,31 +113,42 @@ class World:
     )
     dynamodb: FakeDynamoDb = field(default_factory=FakeDynamoDb)
     sqs: FakeSqs = field(default_factory=FakeSqs)
+    eventbridge: FakeEventBridge = field(default_factory=FakeEventBridge)
 
     def __post_init__(self) -> None:
         self.token = Secret(self.secrets, "HighLevelToken", 300.0)
         self.sender_secrets = Secret(self.secrets, "SenderSecrets", 60.0)
         self.quota = Quota()
         self.queue = Queue(self.sqs, RETRY_URL, DEAD_LETTER_URL)
+        self.results = Results(self.eventbridge, "bus", "unit")
+        self._build_flow()
+
+    def pause(self) -> None:
+        """What a deployment with Paused=true makes of the function."""
+        self.settings = replace(self.settings, paused=True)
+        self._build_flow()
+
+    def _build_flow(self) -> None:
         self.flow = Flow(
             HighLevel(self.highlevel.url),
             self.token,
             Records(self.dynamodb, "Records", 86400.0),
             CircuitBreaker(),
             self.quota,
+            paused=self.settings.paused,
         )
 
     @property
     def http(self) -> HttpDoor:
-        return HttpDoor(self.settings, self.senders, self.sender_secrets, self.flow, self.queue)
+        return HttpDoor(self.settings, self.senders, self.sender_secrets, self.flow, self.queue, self.results)
 
     @property
     def events(self) -> EventDoor:
-        return EventDoor(self.settings, self.senders, self.flow, self.queue)
+        return EventDoor(self.settings, self.senders, self.flow, self.queue, self.results)
 
     @property
     def retries(self) -> RetryDoor:
-        return RetryDoor(self.settings, self.senders, self.flow, self.queue, random.Random(1))
+        return RetryDoor(self.settings, self.senders, self.flow, self.queue, random.Random(1), self.results)
 
     def open(self, contact: str = CONTACT, *, location: str = LOCATION, **options: Any) -> Outcome:
         return self.open_for(Target(location, contact), **options)
@@ -160,6 +172,12 @@ class World:
         """The ids of the messages that stay in the queue."""
         answer = self.retries.handle({"Records": list(records)}, CONTEXT)
         return sorted(failure["itemIdentifier"] for failure in answer["batchItemFailures"])
+
+    def events_published(self) -> list[tuple[str, dict[str, Any]]]:
+        """The detail-type and the detail of each result event."""
+        entries = [entry for call in self.eventbridge.named("put_events") for entry in call["Entries"]]
+        assert all((entry["Source"], entry["EventBusName"]) == ("highlevel-conversations", "bus") for entry in entries)
+        return [(entry["DetailType"], json.loads(entry["Detail"])) for entry in entries]
 
     def kept(self) -> list[dict[str, Any]]:
         return self.sqs.sent(RETRY_URL)

@@ -1,0 +1,83 @@
+"""What became of a submission, as an event on the bus. Best effort: the canonical line is the record."""
+
+import itertools
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from create_conversation import canonical
+from create_conversation.canonical import Line
+from highlevel.client import bounded
+
+SOURCE = "highlevel-conversations"  # the rule of our own event door excludes it
+# What is deferred has not ended, what is not stored comes again, and who is unauthorized shall not make events.
+DETAIL_TYPES = {
+    "opened": "ConversationOpened",
+    "existing": "ConversationExisting",
+    "rejected": "ConversationRejected",
+    "invalid": "ConversationRejected",
+}
+BACKGROUND_SECONDS = 2.0  # where nobody waits for an answer
+# After trouble EventBridge is left alone for so long: one submission has waited for it, the next ones do not.
+SKIP_SECONDS = 5.0
+
+
+class Results:
+    """Publishes to the bus of that name; without one, nothing."""
+
+    def __init__(self, client: Any, bus: str | None, metrics_namespace: str) -> None:
+        self._client = client
+        self._bus = bus
+        self._metrics_namespace = metrics_namespace
+        self._skip_until = 0.0
+
+    def publish(self, lines: Iterable[Line], within: float) -> None:
+        """Put an event for each of the lines whose submission has come to its end. Raises nothing, and returns after
+        `within` seconds at the latest: what EventBridge has not confirmed by then may still arrive, or be lost."""
+        entries = [entry for line in lines if (entry := self._entry(line))] if self._bus else []
+        if not entries:
+            return
+        if time.monotonic() < self._skip_until:
+            canonical.unpublished(len(entries), "skipped", self._metrics_namespace)
+            return
+        try:
+            failed = bounded(lambda: self._put(entries), within)
+        except Exception as error:  # noqa: BLE001 whatever it is, it must not fail the submission
+            self._skip_until = time.monotonic() + SKIP_SECONDS
+            if isinstance(error, ClientError | BotoCoreError):
+                canonical.trouble("results", error)
+            canonical.unpublished(len(entries), type(error).__name__, self._metrics_namespace)
+        else:
+            if failed:
+                canonical.unpublished(len(failed), failed[0], self._metrics_namespace)
+
+    def _entry(self, line: Line) -> dict[str, str] | None:
+        outcome = line.outcome
+        if outcome is None or outcome.name not in DETAIL_TYPES:
+            return None
+        detail = {
+            "locationId": line.location(outcome),
+            "contactId": line.contact(outcome),
+            "conversationId": outcome.conversation,
+            "outcome": outcome.name,
+            "reason": outcome.reason,
+            "sender": line.sender,
+            "trigger": line.trigger,
+            "requestId": line.request_id,
+        }
+        return {
+            "Source": SOURCE,
+            "DetailType": DETAIL_TYPES[outcome.name],
+            "Detail": json.dumps({name: value for name, value in detail.items() if value}),
+            "EventBusName": str(self._bus),
+        }
+
+    def _put(self, entries: list[dict[str, str]]) -> list[str]:
+        """The error codes of the events that EventBridge did not take."""
+        answers = [
+            self._client.put_events(Entries=list(chunk)) for chunk in itertools.batched(entries, 10, strict=False)
+        ]
+        return [entry["ErrorCode"] for answer in answers for entry in answer["Entries"] if "ErrorCode" in entry]

@@ -1,0 +1,107 @@
+"""Paused: nothing is sent, nothing is lost, nothing is given up."""
+
+import json
+from typing import Any
+
+import pytest
+
+from create_conversation.queue import MAX_WAIT_SECONDS
+from tests.unit.conftest import Log
+from tests.unit.world import (
+    CONTACT,
+    CONTEXT,
+    LOCATION,
+    World,
+    gateway_event,
+    request,
+    sample,
+    sqs_record,
+    submission,
+    webhook_event,
+)
+
+DAY = 86_400.0
+
+
+def message(contact: str = CONTACT) -> str:
+    return submission(body=json.dumps(request(contact=contact)).encode()).to_message()
+
+
+@pytest.fixture
+def paused(world: World) -> World:
+    world.pause()
+    return world
+
+
+@pytest.fixture(params=["a token", "no token", "a broken token"])
+def token(request: pytest.FixtureRequest, paused: World) -> None:
+    """The pause may be for its exchange: no submission is rejected for want of it."""
+    if request.param != "a token":
+        paused.secrets.texts["HighLevelToken"] = None if request.param == "no token" else "{"
+
+
+@pytest.mark.usefixtures("token")
+def test_a_caller_is_told_deferred_and_when_to_ask_again(paused: World, log: Log) -> None:
+    answer = paused.post(gateway_event())
+    assert (answer["statusCode"], json.loads(answer["body"])["status"]) == (202, "deferred")
+    assert answer["headers"]["retry-after"] == "60"
+    assert (log.line["outcome"], log.line["reason"]) == ("deferred", "paused")
+    [kept] = paused.kept()
+    assert kept["DelaySeconds"] == 60
+    assert paused.highlevel.calls == []
+
+
+BODIES: list[dict[str, Any]] = [request(), {"locationId": LOCATION, "email": "jane@example.com"}]
+
+
+@pytest.mark.usefixtures("token")
+@pytest.mark.parametrize("body", BODIES, ids=["an id", "a person"])
+def test_a_webhook_is_kept(paused: World, body: dict[str, Any]) -> None:
+    answer = paused.post(webhook_event([body, body]))
+    assert (answer["statusCode"], json.loads(answer["body"])["outcome"]) == (200, "deferred")
+    assert len(paused.kept()) == 2
+    assert paused.highlevel.calls == []
+
+
+@pytest.mark.usefixtures("token")
+def test_an_event_is_kept(paused: World) -> None:
+    paused.events.handle(sample("event_conversation_requested"), CONTEXT)
+    assert len(paused.kept()) == 1
+    assert paused.highlevel.calls == []
+
+
+@pytest.mark.parametrize(("conversation", "status", "told"), [("conversation-1", 200, None), (None, 202, "existing")])
+def test_what_is_on_record_is_answered_without_a_call(
+    paused: World, conversation: str | None, status: int, told: str | None
+) -> None:
+    paused.dynamodb.put(LOCATION, CONTACT, conversation)
+    answer = paused.post(gateway_event())
+    assert (answer["statusCode"], json.loads(answer["body"]).get("status")) == (status, told)
+    assert paused.kept() == []
+    assert paused.highlevel.calls == []
+
+
+def test_what_is_not_the_request_is_refused_as_ever(paused: World) -> None:
+    assert paused.post(gateway_event("{"))["statusCode"] == 400
+    assert paused.post(gateway_event(authorization="Bearer wrong"))["statusCode"] == 401
+
+
+@pytest.mark.usefixtures("token")
+@pytest.mark.parametrize(("age", "receives"), [(0, 1), (5 * DAY, 2), (13 * DAY, 900)])
+def test_what_reaches_the_retry_door_waits_for_an_hour_however_old(
+    paused: World, log: Log, age: float, receives: int
+) -> None:
+    records = [sqs_record(message(), 1, receives=receives, age=age), sqs_record("{", 2, receives=receives, age=age)]
+    assert paused.retry(*records) == ["message-1", "message-2"]
+    [batch] = paused.sqs.named("change_message_visibility_batch")
+    waits = {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in batch["Entries"]}
+    assert waits == {"handle-1": MAX_WAIT_SECONDS, "handle-2": MAX_WAIT_SECONDS}
+    assert [name for name, _ in paused.sqs.calls] == ["change_message_visibility_batch"]
+    assert paused.highlevel.calls == []
+    assert log.lines == []
+
+
+def test_after_the_pause_the_oldest_is_tried_before_it_is_given_up(world: World) -> None:
+    assert world.retry(sqs_record(message(), receives=2, age=5 * DAY)) == []
+    assert (LOCATION, CONTACT) in world.highlevel.conversations
+    assert world.dead_letters() == []
