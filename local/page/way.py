@@ -47,6 +47,7 @@ ENDS_AT = {
     "location_inactive": "highlevel",
     "token_refused": "highlevel",
     "token_unavailable": "token",
+    "paused": "token",
     "deadline": "highlevel",
     "internal_error": "outcome",
     "sender_secrets_unavailable": "verified",

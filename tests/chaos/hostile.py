@@ -434,7 +434,7 @@ _HEADERS = {
 }
 _MEMBERS = {
     "/conversations/": {"locationId", "contactId"},
-    "/contacts/upsert": {"locationId", "email", "phone", "firstName", "lastName"},
+    "/contacts/upsert": {"locationId", "email", "phone", "firstName", "lastName", "name"},
 }
 
 
