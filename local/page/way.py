@@ -48,6 +48,7 @@ ENDS_AT = {
     "token_refused": "highlevel",
     "token_unavailable": "token",
     "deadline": "highlevel",
+    "paused": "token",
     "internal_error": "outcome",
     "sender_secrets_unavailable": "verified",
     "failed": "outcome",
