@@ -49,6 +49,7 @@ ENDS_AT = {
     "token_unavailable": "token",
     "paused": "token",
     "deadline": "highlevel",
+    "paused": "token",
     "internal_error": "outcome",
     "sender_secrets_unavailable": "verified",
     "failed": "outcome",
