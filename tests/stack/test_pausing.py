@@ -21,9 +21,12 @@ def _world() -> Iterator[TroubledWorld]:
 
 
 @pytest.fixture
-def world(_world: TroubledWorld) -> TroubledWorld:
+def world(_world: TroubledWorld) -> Iterator[TroubledWorld]:
     warm_up(_world)
-    return _world
+    yield _world
+    if mapping(_world)["State"] != "Enabled":  # the test has failed; the next one shall not for that
+        pause(_world, "false")
+        functions(_world)[0].update_event_source_mapping(UUID=mapping(_world)["UUID"], Enabled=True)
 
 
 def functions(world: TroubledWorld) -> tuple[Any, str]:
@@ -65,6 +68,7 @@ def pause(world: TroubledWorld, paused: str) -> None:
     """`make deploy PARAMETERS=Paused=…`; other parameters keep their value."""
     world.kill()  # not after it: when a pause ends, a batch is under way at once
     deploy(world.application.aws, {"HighLevelBaseUrl": world.highlevel.url, "Paused": paused})
+    world.application.post({}, {"authorization": "Bearer of nobody"})  # the cold start, which a busy machine makes long
 
 
 def test_paused_keeps_everything_sends_nothing_and_then_all_of_it(
