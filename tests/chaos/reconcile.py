@@ -128,7 +128,7 @@ def reconcile(
         Figure("workers killed", seen.workers_killed),
         Figure("requests, events and batches that died with them", died),
         Figure("events handed back to Lambda because SQS was away", handed_back),
-        Figure("deliveries accepted", len(accepted)),
+        Figure("deliveries accepted, duplicates not counted", len(accepted)),
         Figure("submissions in them (an array has several)", len(asked)),
         Figure("of these, opened before the redrive", sum(books.was_opened(one) for one in asked)),
         Figure(
