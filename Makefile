@@ -79,13 +79,17 @@ redrive: .tools/operate/ready ## Try dead letters again                         
 
 ##### Develop
 
+# They measure, or fill the machine by themselves.
+ALONE := tests/stack/test_noisy_neighbour.py tests/chaos/test_short.py
+
 .PHONY: test
 test: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## All tests                                        [TESTS=tests/unit]
 ifdef TESTS
 	@.venv/bin/pytest $(TESTS)
 else
-	@.venv/bin/pytest tests/unit tests/contract tests/chaos tests/stack/test_noisy_neighbour.py
-	@.venv/bin/pytest tests/stack --ignore tests/stack/test_noisy_neighbour.py --numprocesses 3 --dist loadfile
+	@.venv/bin/pytest tests/unit tests/contract --numprocesses 2
+	@.venv/bin/pytest tests/stack tests/chaos $(addprefix --ignore ,$(ALONE)) --numprocesses 3 --dist loadfile
+	@.venv/bin/pytest $(ALONE)
 endif
 
 .PHONY: pictures
