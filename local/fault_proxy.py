@@ -13,6 +13,7 @@ import http.server
 import json
 import os
 import re
+import select
 import socket
 import struct
 import threading
@@ -97,7 +98,7 @@ class FaultProxy:
     def on(self, service: str, operation: str, *, before: Hook | None = None, after: Hook | None = None) -> None:
         """At every such call run `before` ahead of AWS and `after` when AWS has answered but the function waits still.
 
-        A hook that kills the function's process thus hits an exact seam of its work.
+        A hook that kills the function's process thus hits an exact seam of its work: `before`, AWS never sees the call.
         """
         with self._lock:
             self._hooks.append((service, operation, before, after))
@@ -166,6 +167,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.misbehave(fault)
             return
         proxy._run(before, request)
+        if before and self.is_left():  # a hook has killed the caller: AWS never sees the call
+            self.close_connection = True
+            return
         upstream = http.client.HTTPConnection(*self.server.target, timeout=FORWARD_SECONDS)
         try:
             upstream.request("POST", self.path, body, dict(self.headers))
@@ -178,6 +182,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             upstream.close()
         proxy._run(after, request)
         self.answer(response.status, dict(response.getheaders()), content)
+
+    def is_left(self) -> bool:
+        """Whether the caller has gone, its process dead."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        try:
+            return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        except ConnectionError:
+            return True
 
     def misbehave(self, fault: _Fault) -> None:
         match fault.mode:

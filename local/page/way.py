@@ -47,7 +47,6 @@ ENDS_AT = {
     "location_inactive": "highlevel",
     "token_refused": "highlevel",
     "token_unavailable": "token",
-    "paused": "token",
     "deadline": "highlevel",
     "paused": "token",
     "internal_error": "outcome",

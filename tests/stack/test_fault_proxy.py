@@ -1,6 +1,7 @@
 """The fault proxy with real AWS clients before it and a plain HTTP server behind it."""
 
 import contextlib
+import http.client
 import http.server
 import json
 import threading
@@ -138,6 +139,25 @@ def test_runs_hooks_around_the_call(proxy: FaultProxy) -> None:
         secrets.get_secret_value(SecretId="one")
         secrets.put_secret_value(SecretId="two", SecretString="x")
     assert seen == ["before one", "after"]
+
+
+def test_the_call_of_a_caller_killed_by_a_hook_never_reaches_aws(proxy: FaultProxy) -> None:
+    seen: list[str] = []
+    caller = http.client.HTTPConnection(proxy.url.removeprefix("http://"))
+    headers = {
+        "authorization": "AWS4-HMAC-SHA256 Credential=k/20261122/us-east-1/secretsmanager/aws4_request",
+        "x-amz-target": "secretsmanager.GetSecretValue",
+    }
+
+    def kill(_request: Request) -> None:
+        seen.append("before")
+        caller.close()
+        time.sleep(0.1)
+
+    proxy.on("secretsmanager", "GetSecretValue", before=kill, after=lambda _request: seen.append("after"))
+    caller.request("POST", "/", b"{}", headers)
+    time.sleep(0.5)
+    assert seen == ["before"]
 
 
 def test_raises_what_a_hook_raised_at_the_end(target: str) -> None:
