@@ -12,6 +12,7 @@ from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.events import EventDoor
 from create_conversation.flow import Effort, Flow
 from create_conversation.http import HttpDoor
+from create_conversation.location_tokens import LocationTokens
 from create_conversation.mapping import Target
 from create_conversation.outcome import Outcome
 from create_conversation.queue import Queue
@@ -118,13 +119,14 @@ class World:
         self.sender_secrets = Secret(self.secrets, "SenderSecrets", 60.0)
         self.quota = Quota()
         self.queue = Queue(self.sqs, RETRY_URL, DEAD_LETTER_URL)
-        self.flow = Flow(
-            HighLevel(self.highlevel.url),
-            self.token,
-            Records(self.dynamodb, "Records", 86400.0),
-            CircuitBreaker(),
-            self.quota,
-        )
+        self.flow = self.environment(self.token)
+
+    def environment(self, token: Secret | None = None) -> Flow:
+        """A flow with nothing in its memory, as a new Lambda environment has it, over the same AWS and HighLevel."""
+        highlevel, breaker = HighLevel(self.highlevel.url), CircuitBreaker()
+        records = Records(self.dynamodb, "Records", 86400.0)
+        token = token or Secret(self.secrets, "HighLevelToken", 300.0)
+        return Flow(highlevel, LocationTokens(token, highlevel, records, breaker), records, breaker, self.quota)
 
     @property
     def http(self) -> HttpDoor:
