@@ -134,7 +134,9 @@ class OAuthServer:
         """`GET /oauth/chooselocation` in a browser: approve at once what `chooses` names, and go back with a code."""
         if self.chooses is None or query.get("client_id") != self.chooses.client_id or "redirect_uri" not in query:
             return self.refuse(400, "error.noAppVersionIdFound")
-        back = urlencode({"code": self.authorize(self.chooses)})
+        back = urlencode(
+            {"code": self.authorize(self.chooses)} | {name: query[name] for name in ("state",) if name in query}
+        )
         return RedirectResponse(f"{query['redirect_uri']}?{back}", 302)
 
     def token(self, media: str, body: bytes) -> Response:
