@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
+    from types_boto3_cloudformation import CloudFormationClient
     from types_boto3_logs import CloudWatchLogsClient
     from types_boto3_secretsmanager import SecretsManagerClient
     from types_boto3_sqs import SQSClient
@@ -54,6 +55,7 @@ class Stack:
     sqs: "SQSClient"
     secrets_manager: "SecretsManagerClient"
     logs: "CloudWatchLogsClient"
+    formation: "CloudFormationClient"
     aws: str
     is_local: bool = False
 
@@ -202,8 +204,6 @@ def _connect(
         if answer.get("Code") != "ValidationError" or "does not exist" not in answer.get("Message", ""):
             raise
         raise StackError(f"there is no stack {name} in {region}: another region, account or name?") from None
-    finally:
-        formation.close()
     status = described["StackStatus"]
     if status in ("CREATE_IN_PROGRESS", "REVIEW_IN_PROGRESS"):
         raise StackError(f"the stack {name} is not complete yet ({status}): try again when it is deployed")
@@ -217,6 +217,7 @@ def _connect(
         sqs=session.client("sqs", config=config, endpoint_url=endpoint),
         secrets_manager=session.client("secretsmanager", config=config, endpoint_url=endpoint),
         logs=session.client("logs", config=config, endpoint_url=endpoint),
+        formation=formation,
         aws=f"--region {region}" + (f" --endpoint-url {endpoint}" if endpoint else ""),
         is_local=endpoint is not None,
     )

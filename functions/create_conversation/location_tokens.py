@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from create_conversation.circuit_breaker import CircuitBreaker
-from create_conversation.errors import Deferred, Rejected, SubmissionError
+from create_conversation.errors import REASONS, Deferred, Rejected, SubmissionError
 from create_conversation.records import Records
 from create_conversation.secrets import Secret, SecretError, SecretMissing, SecretUnavailable
 from highlevel.client import HighLevel
@@ -318,7 +318,7 @@ def _refusal(error: OAuthError) -> SubmissionError:
     if isinstance(error, OAuthDeferred):
         asked = Verdict("deferred", error.reason, status=error.status)
         return Deferred(error.reason, _DETAILS.get(error.reason, ""), error.retry_after, upstream=asked)
-    reason = "upstream_refused" if error.reason == "oauth_refused" else error.reason
+    reason = error.reason if error.reason in REASONS else "upstream_refused"
     asked = Verdict("rejected", reason, status=error.status)
     return Rejected(reason, _DETAILS.get(reason, ""), upstream=asked)
 

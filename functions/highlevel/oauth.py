@@ -58,9 +58,9 @@ class OAuthRefused(OAuthError):
     """A person must mend it.
 
     Reasons: grant_refused (the refresh token or code is spent, revoked or too old: connect anew), client_refused
-    (client id or secret), oauth_refused (anything else about the call), base_url_refused; of minting also
-    scope_missing, token_kind_refused (no agency's token), version_refused, location_refused (not the agency's, or the
-    app is not installed there).
+    (client id or secret), oauth_refused (anything else about the call), base_url_refused; of a code also
+    user_type_refused (it stands for the other type); of minting also scope_missing, token_kind_refused (no agency's
+    token), version_refused, location_refused (not the agency's, or the app is not installed there).
     """
 
 
@@ -74,6 +74,7 @@ class Pair:
     expires_at: int | None
     company_id: str | None = None
     location_id: str | None = None
+    user_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +183,9 @@ def exchange_code(
     user_type: UserType,
     redirect_uri: str | None = None,
     within: float,
-) -> OAuth:
-    """The connection that the code of an authorisation (the redirected URL's `code`) stands for; a code works once.
+) -> tuple[OAuth, str | None]:
+    """The connection that the code of an authorisation (the redirected URL's `code`) stands for, and its location's id;
+    a code works once.
 
     Raises as `refresh` does.
     """
@@ -197,7 +199,9 @@ def exchange_code(
     pair = _ask_for_pair(highlevel, form | ({"redirect_uri": redirect_uri} if redirect_uri else {}), within)
     if pair.refresh_token is None:
         raise OAuthDeferred("upstream_unexpected", 200)
-    return OAuth(client_id, client_secret, pair.refresh_token, user_type).with_pair(pair)
+    if pair.user_type not in (user_type, None):
+        raise OAuthRefused("user_type_refused", 200)
+    return OAuth(client_id, client_secret, pair.refresh_token, user_type).with_pair(pair), pair.location_id
 
 
 def mint_location_token(
@@ -228,6 +232,7 @@ def _ask_for_pair(highlevel: HighLevel, form: dict[str, str], within: float) -> 
         _expiry(payload, sent_at),
         _id(payload.get("companyId")),
         _id(payload.get("locationId")),
+        _id(payload.get("userType")),
     )
 
 

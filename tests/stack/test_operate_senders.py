@@ -261,6 +261,7 @@ def test_each_location_with_a_token_of_its_own(world: World, run: Run, monkeypat
         stack.sqs,
         stack.secrets_manager,
         stack.logs,
+        stack.formation,
         stack.aws,
         is_local=True,
     )

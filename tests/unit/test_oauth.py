@@ -229,16 +229,26 @@ def test_a_code_is_exchanged_once(highlevel: LocalHighLevel, location: Installat
     client, secret = HighLevel(highlevel.url), highlevel.oauth.clients[location.client_id]
     code = highlevel.oauth.authorize(location)
 
-    def exchange() -> OAuth:
+    def exchange() -> tuple[OAuth, str | None]:
         return exchange_code(
             client, location.client_id, secret, code, user_type="Location", redirect_uri="https://x.example", within=5
         )
 
-    connected = exchange()
+    connected, where = exchange()
+    assert where == location.location_id
     assert connected.refresh_token == location.refresh_token
     assert (connected.user_type, connected.company_id) == ("Location", AGENCY)
     assert read_oauth(connected.to_secret()) == connected
     assert refused(exchange).reason == "grant_refused"
+
+
+def test_a_code_of_the_other_type_is_refused(highlevel: LocalHighLevel, agency: Installation) -> None:
+    client, secret = HighLevel(highlevel.url), highlevel.oauth.clients[agency.client_id]
+    code = highlevel.oauth.authorize(agency)
+    error = refused(
+        lambda: exchange_code(client, agency.client_id, secret, code, user_type="Location", within=5),
+    )
+    assert error.reason == "user_type_refused"
 
 
 def test_an_agency_mints_tokens_for_its_locations_only(highlevel: LocalHighLevel, agency: Installation) -> None:

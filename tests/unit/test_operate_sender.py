@@ -42,7 +42,7 @@ class Stored:
             "ConversationsUrl": "https://api.example/conversations",
         }
         nothing: Any = None
-        stack = Stack("mine", outputs, {}, nothing, client, nothing, "")
+        stack = Stack("mine", outputs, {}, nothing, client, nothing, nothing, "")
         monkeypatch.setattr(Stack, "connect", lambda _name: stack)
 
     def takes(self) -> None:
