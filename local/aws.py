@@ -40,7 +40,7 @@ from ministack.services import (  # type: ignore[import-not-found]  # noqa: E402
     secretsmanager,
     sqs,
 )
-from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]  # noqa: E402
+from ministack.services.cloudformation import changesets, provisioners  # type: ignore[import-not-found]  # noqa: E402
 
 type Json = dict[str, Any]
 type Created = tuple[str, Json]  # what CloudFormation gets from a resource: its physical id and its attributes
@@ -513,8 +513,9 @@ def create_schedule(_logical_id: str, properties: Json, _stack: str) -> Created:
     return properties["SecretId"], {}
 
 
-def update_schedule(physical_id: str, _old: Json, new: Json, _stack: str, _logical_id: str | None = None) -> Created:
-    put_schedule(new)
+def update_schedule(physical_id: str, old: Json, new: Json, _stack: str, _logical_id: str | None = None) -> Created:
+    if old != new:
+        put_schedule(new)
     return physical_id, {}
 
 
@@ -529,6 +530,23 @@ RESOURCES["AWS::SecretsManager::RotationSchedule"] = {
     "update": update_schedule,
     "delete": delete_schedule,
 }
+
+
+# --- CloudFormation ---------------------------------------------------------------------------------------------------
+
+
+def with_conditions_met(
+    template: Json, parameters: Json, *names: str, resolve: Callable[..., Json] = changesets._resolve_props_for_diff
+) -> Json:
+    """What a change set compares. A resource whose condition a parameter switches on is added, off: removed; MiniStack
+    compares the templates only, and finds no change."""
+    conditions = changesets._evaluate_conditions(template, parameters)
+    resources = template.get("Resources", {})
+    met = {name: each for name, each in resources.items() if conditions.get(each.get("Condition"), True)}
+    return resolve({**template, "Resources": met}, parameters, *names)
+
+
+changesets._resolve_props_for_diff = with_conditions_met
 
 
 # --- Recorded, without effect -----------------------------------------------------------------------------------------
