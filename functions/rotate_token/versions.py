@@ -1,5 +1,6 @@
 """The versions of the secret in Secrets Manager: which one is current, which one pending, and what they hold."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,7 +69,9 @@ class Versions:
                 return
 
     def make_current(self, version: str, instead_of: str) -> None:
-        """Move the label AWSCURRENT; Secrets Manager refuses it when the label is on a third version by now."""
+        """Move the label AWSCURRENT; Secrets Manager refuses it when the label is on a third version by now. Then take
+        AWSPENDING off: left there, it would be on an old version once somebody else stores a value, and the next
+        rotation would finish that one."""
         try:
             self._client.update_secret_version_stage(
                 SecretId=self._arn, VersionStage=CURRENT, MoveToVersionId=version, RemoveFromVersionId=instead_of
@@ -77,6 +80,10 @@ class Versions:
             # Done all the same: by a try whose answer got lost, or by another call of this step.
             if self.stages().current != version:
                 raise
+        with contextlib.suppress(ClientError, BotoCoreError):  # Secrets Manager takes the rotation for ended either way
+            self._client.update_secret_version_stage(
+                SecretId=self._arn, VersionStage=PENDING, RemoveFromVersionId=version
+            )
 
 
 def code_of(error: Exception) -> str:

@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from highlevel.client import HighLevel
-from highlevel.oauth import OAuth, read_oauth
+from highlevel.oauth import OAuth, Pair, read_oauth
 from local.highlevel import LocalHighLevel
 from local.highlevel_oauth import Installation
 from tests.unit.fakes import FakeAws, refusal
@@ -90,12 +90,15 @@ class Secrets(FakeAws):
         return {}
 
     def _update_secret_version_stage(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        stage, to, old = (parameters[name] for name in ("VersionStage", "MoveToVersionId", "RemoveFromVersionId"))
-        if self.version(stage) != old:
+        stage, to, old = (parameters.get(name) for name in ("VersionStage", "MoveToVersionId", "RemoveFromVersionId"))
+        if self.version(str(stage)) != old:
             raise refusal("InvalidParameterException", "UpdateSecretVersionStage")
-        self._move(stage, to)
+        if to is None:
+            self.stages[str(old)].discard(str(stage))
+            return {}
+        self._move(str(stage), to)
         if stage == CURRENT:
-            self._move(PREVIOUS, old)
+            self._move(PREVIOUS, str(old))
         return {}
 
     def _move(self, stage: str, version: str) -> None:
@@ -222,6 +225,19 @@ def test_an_agencys_token_is_rotated_too(rotations: Rotations) -> None:
     assert rotations.secrets.oauth().company_id == agency.company_id
 
 
+def test_what_somebody_stores_after_a_rotation_is_not_undone_by_the_next(rotations: Rotations) -> None:
+    """A label left on the version that was current would be pending again, with a pair of the former connection."""
+    rotations.rotate()
+    old = rotations.secrets.oauth()
+    rotations.highlevel.oauth._issue(rotations.installation)  # somebody connects anew
+    new = old.with_pair(Pair(rotations.installation.access_token, rotations.installation.refresh_token, None))
+    rotations.secrets.values[ANEW] = new.to_secret()
+    rotations.secrets._move(CURRENT, ANEW)
+    rotations.rotate()
+    assert rotations.refreshed[-1] == new.refresh_token
+    rotations.assert_is_well()
+
+
 @pytest.mark.parametrize("times", list(itertools.product((1, 2), repeat=4)))
 def test_every_step_may_be_called_twice(rotations: Rotations, times: tuple[int, ...]) -> None:
     version = rotations.secrets.reserve()
@@ -242,7 +258,7 @@ def _moments() -> list[str]:
     calls = [
         *("describe_secret", "get_secret_value", "get_secret_value", "refresh", "put_secret_value"),
         *("describe_secret", "get_secret_value", "get_secret_value", "search"),
-        *("describe_secret", "get_secret_value", "get_secret_value", "update_secret_version_stage"),
+        *("describe_secret", "get_secret_value", "get_secret_value", *["update_secret_version_stage"] * 2),
     ]
     return [
         f"{when} {call} #{calls[:number].count(call) + 1}"
