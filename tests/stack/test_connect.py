@@ -3,15 +3,11 @@
 import contextlib
 import json
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +18,8 @@ import pytest
 
 from highlevel.oauth import OAuth, read_oauth
 from local.highlevel import LocalHighLevel
-from local.highlevel_oauth import Installation
 from local.stack import LocalAws, clean_environment
+from tests.stack.connecting import App, Terminal, asked
 
 ROOT = Path(__file__).parents[2]
 LOCATION = "ve9EPM428h8vShlRW1KT"
@@ -116,98 +112,6 @@ def stack(aws: LocalAws, highlevel: LocalHighLevel) -> Stack:
     return Stack(aws, highlevel)
 
 
-class Terminal:
-    """`make connect` with somebody at its terminal. `shown`: all that was on the screen."""
-
-    def __init__(self, stack: Stack, name: str | None = None) -> None:
-        self._ours, theirs = pty.openpty()
-        self.shown = ""
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "operate.connect", name or stack.name],
-            cwd=ROOT,
-            env={**clean_environment(), **stack.aws.env, "PYTHONPATH": "functions:."},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,  # no terminal of ours
-        )
-        os.close(theirs)
-
-    def until(self, text: str, within: float = 30.0) -> str:
-        """Wait until the screen ends with that; what was shown since the last wait."""
-        before, until = len(self.shown), time.monotonic() + within
-        while text not in self.shown[before:]:
-            assert time.monotonic() < until, f"{text!r} was not shown:\n{self.shown}"
-            if not self._read(0.2) and self.process.poll() is not None:
-                raise AssertionError(f"{text!r} was not shown:\n{self.shown}")
-        return self.shown[before:]
-
-    def type(self, prompt: str, text: str) -> str:
-        shown = self.until(prompt)
-        os.write(self._ours, f"{text}\n".encode())
-        return shown
-
-    def end(self, within: float = 60.0) -> int:
-        until = time.monotonic() + within
-        while self.process.poll() is None:
-            assert time.monotonic() < until, self.shown
-            self._read(0.1)
-        while self._read(0.1):
-            pass
-        os.close(self._ours)
-        return self.process.returncode
-
-    def _read(self, seconds: float) -> bool:
-        ready, _, _ = select.select([self._ours], [], [], seconds)
-        try:
-            chunk = os.read(self._ours, 4096) if ready else b""
-        except OSError:  # EIO: the other side is gone
-            return False
-        self.shown += chunk.decode()
-        return bool(chunk)
-
-
-class App:
-    """An app in HighLevel's portal, installed somewhere."""
-
-    def __init__(self, highlevel: LocalHighLevel, user_type: str = "Location", **installed: Any) -> None:
-        self.server = highlevel.oauth
-        self.id, self.secret = self.server.client()
-        self.installation: Installation = self.server.install(self.id, user_type, **installed)  # type: ignore[arg-type]
-
-    def approve(self, shown: str) -> str:
-        """Open the address that was printed, as a browser does; the address that one is sent to."""
-        address = re.search(r"http\S+/oauth/chooselocation\S+", shown)
-        assert address, shown
-        self.server.chooses = self.installation
-
-        class Stay(urllib.request.HTTPRedirectHandler):
-            def redirect_request(self, *_: Any, **__: Any) -> None:
-                return None
-
-        with pytest.raises(urllib.error.HTTPError) as redirected:
-            urllib.request.build_opener(Stay).open(address[0], timeout=10)
-        with redirected.value as error:
-            return str(error.headers["location"])
-
-
-def asked(stack: Stack, app: App, *, agency: bool = False, first: str = "") -> Terminal:
-    """Everything is answered up to the redirected address; `shown` then holds the address to open."""
-    terminal = Terminal(stack)
-    if first:
-        terminal.type("Go on? [y/N]: ", first)
-    terminal.type("one sub-account? [y/N]: ", "y" if agency else "")
-    terminal.type("client id: ", app.id)
-    terminal.type("client secret (is not shown): ", app.secret)
-    terminal.type("redirect URL [https://localhost/oauth/callback]: ", "")
-    terminal.until("redirected address (is not shown): ")
-    return terminal
-
-
-def paste(terminal: Terminal, address: str) -> None:
-    os.write(terminal._ours, f"{address}\n".encode())
-
-
 def nothing_secret(terminal: Terminal, stack: Stack, app: App, *more: str) -> None:
     held = [app.secret, app.installation.access_token, app.installation.refresh_token, *more]
     assert not [secret for secret in held if secret in terminal.shown]
@@ -217,13 +121,13 @@ def nothing_secret(terminal: Terminal, stack: Stack, app: App, *more: str) -> No
 
 def test_the_first_connection(stack: Stack, highlevel: LocalHighLevel) -> None:
     app = App(highlevel, location=LOCATION)
-    terminal = asked(stack, app)
+    terminal = asked(stack.aws, stack.name, app)
     address = app.approve(terminal.shown)
     query = parse_qs(urlsplit(re.search(r"http\S+chooselocation\S+", terminal.shown)[0]).query)  # type: ignore[index]
     assert query["scope"] == ["conversations.write conversations.readonly contacts.write"]
     assert query["response_type"] == ["code"]
     assert query["redirect_uri"] == [REDIRECT]
-    paste(terminal, address)
+    terminal.paste(address)
     assert terminal.end() == 0, terminal.shown
     assert stack.oauth.access_token == app.installation.access_token
     assert stack.oauth.refresh_token == app.installation.refresh_token
@@ -238,9 +142,9 @@ def test_the_first_connection(stack: Stack, highlevel: LocalHighLevel) -> None:
 
 def test_an_agency(stack: Stack, highlevel: LocalHighLevel) -> None:
     app = App(highlevel, "Company", company="company7")
-    terminal = asked(stack, app, agency=True)
+    terminal = asked(stack.aws, stack.name, app, agency=True)
     assert "oauth.write" in terminal.shown
-    paste(terminal, app.approve(terminal.shown))
+    terminal.paste(app.approve(terminal.shown))
     assert terminal.end() == 0, terminal.shown
     assert (stack.oauth.user_type, stack.oauth.company_id) == ("Company", "company7")
     assert "the agency company7" in terminal.shown
@@ -248,18 +152,18 @@ def test_an_agency(stack: Stack, highlevel: LocalHighLevel) -> None:
 
 def test_connecting_again_knows_the_app_and_clears_a_stuck_rotation(stack: Stack, highlevel: LocalHighLevel) -> None:
     app = App(highlevel, location=LOCATION)
-    terminal = asked(stack, app)
-    paste(terminal, app.approve(terminal.shown))
+    terminal = asked(stack.aws, stack.name, app)
+    terminal.paste(app.approve(terminal.shown))
     assert terminal.end() == 0, terminal.shown
     stuck = stack.store("{}", "AWSPENDING")
     assert stack.labels()[stuck] == ["AWSPENDING"]
-    again = Terminal(stack)
+    again = Terminal(stack.aws, stack.name)
     again.type("one sub-account? [y/N]: ", "")
     again.type(f"client id [{app.id}]: ", "")
     again.type("Enter for the stored one): ", "")
     again.type("redirect URL [https://localhost/oauth/callback]: ", "")
     again.until("redirected address")
-    paste(again, app.approve(again.shown))
+    again.paste(app.approve(again.shown))
     assert again.end() == 0, again.shown
     assert stack.oauth.refresh_token == app.installation.refresh_token
     assert stack.labels().get(stuck, []) == []
@@ -270,12 +174,12 @@ def test_connecting_again_knows_the_app_and_clears_a_stuck_rotation(stack: Stack
 def test_a_token_is_replaced_only_after_a_yes(stack: Stack, highlevel: LocalHighLevel) -> None:
     app = App(highlevel, location=LOCATION)
     stack.store(PIT)
-    refused = Terminal(stack)
+    refused = Terminal(stack.aws, stack.name)
     refused.type("Go on? [y/N]: ", "")
     assert refused.end() == 1
     assert stack.secret == PIT
-    terminal = asked(stack, app, first="y")
-    paste(terminal, app.approve(terminal.shown))
+    terminal = asked(stack.aws, stack.name, app, first="y")
+    terminal.paste(app.approve(terminal.shown))
     assert terminal.end() == 0, terminal.shown
     assert stack.oauth.access_token == app.installation.access_token
     assert PIT not in terminal.shown + refused.shown
@@ -297,8 +201,8 @@ def test_what_is_not_the_address_changes_nothing(
     stack: Stack, highlevel: LocalHighLevel, address: str, said: str
 ) -> None:
     app = App(highlevel, location=LOCATION)
-    terminal = asked(stack, app)
-    paste(terminal, address)
+    terminal = asked(stack.aws, stack.name, app)
+    terminal.paste(address)
     assert terminal.end() == 1
     assert said in terminal.shown
     assert "nothing was changed" in terminal.shown
@@ -311,8 +215,8 @@ def test_what_is_not_the_address_changes_nothing(
 def test_an_address_without_its_state_takes_a_yes(stack: Stack, highlevel: LocalHighLevel) -> None:
     app = App(highlevel, location=LOCATION)
     for answer, code in (("", 1), ("y", 0)):
-        terminal = asked(stack, app)
-        paste(terminal, f"{REDIRECT}?code={app.server.authorize(app.installation)}")
+        terminal = asked(stack.aws, stack.name, app)
+        terminal.paste(f"{REDIRECT}?code={app.server.authorize(app.installation)}")
         terminal.type("open the one printed above? [y/N]: ", answer)
         assert terminal.end() == code, terminal.shown
         assert (stack.secret is None) == bool(code)
@@ -333,13 +237,13 @@ def test_an_exchange_that_fails_stores_nothing(
     stack: Stack, highlevel: LocalHighLevel, fault: dict[str, Any] | None, said: str
 ) -> None:
     app = App(highlevel, location=LOCATION)
-    terminal = asked(stack, app)
+    terminal = asked(stack.aws, stack.name, app)
     address = app.approve(terminal.shown)
     if fault:
         highlevel.fail(path="/oauth/token", **fault)
     else:
         address = address.replace("code=", "code=0")
-    paste(terminal, address)
+    terminal.paste(address)
     assert terminal.end() == 1
     assert said in terminal.shown
     assert "nothing was stored: make connect again" in " ".join(terminal.shown.split())
@@ -351,8 +255,8 @@ def test_an_exchange_that_fails_stores_nothing(
 @pytest.mark.parametrize("agency", [True, False])
 def test_the_wrong_kind_of_installation_is_told(stack: Stack, highlevel: LocalHighLevel, agency: bool) -> None:
     app = App(highlevel, "Location" if agency else "Company", location=LOCATION if agency else None)
-    terminal = asked(stack, app, agency=agency)
-    paste(terminal, app.approve(terminal.shown))
+    terminal = asked(stack.aws, stack.name, app, agency=agency)
+    terminal.paste(app.approve(terminal.shown))
     assert terminal.end() == 1
     assert "is not what you have said" in terminal.shown
     assert stack.secret is None
@@ -362,8 +266,8 @@ def test_another_location_than_the_stacks_is_refused(aws: LocalAws, highlevel: L
     highlevel.heal()
     stack = Stack(aws, highlevel, LocationId="mine")
     app = App(highlevel, location=LOCATION)
-    terminal = asked(stack, app)
-    paste(terminal, app.approve(terminal.shown))
+    terminal = asked(stack.aws, stack.name, app)
+    terminal.paste(app.approve(terminal.shown))
     assert terminal.end() == 1
     assert f"you have chosen the sub-account {LOCATION}" in terminal.shown
     assert stack.secret is None
@@ -372,7 +276,7 @@ def test_another_location_than_the_stacks_is_refused(aws: LocalAws, highlevel: L
 @pytest.mark.parametrize("prompt", ["one sub-account?", "client id", "client secret", "redirect URL", "redirected"])
 def test_ctrl_c_before_the_exchange_changes_nothing(stack: Stack, highlevel: LocalHighLevel, prompt: str) -> None:
     app = App(highlevel, location=LOCATION)
-    terminal = Terminal(stack)
+    terminal = Terminal(stack.aws, stack.name)
     for ask, answer in (
         ("one sub-account?", ""),
         ("client id: ", app.id),
@@ -394,10 +298,10 @@ def test_ctrl_c_before_the_exchange_changes_nothing(stack: Stack, highlevel: Loc
 
 def test_ctrl_c_between_exchange_and_store_loses_nothing(stack: Stack, highlevel: LocalHighLevel) -> None:
     app = App(highlevel, location=LOCATION)
-    terminal = asked(stack, app)
+    terminal = asked(stack.aws, stack.name, app)
     address = app.approve(terminal.shown)
     highlevel.fail("slow", path="/oauth/token", seconds=1.5)
-    paste(terminal, address)
+    terminal.paste(address)
     until = time.monotonic() + 10
     while not [call for call in highlevel.calls if call.path == "/oauth/token"]:
         assert time.monotonic() < until
