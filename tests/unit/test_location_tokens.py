@@ -454,3 +454,60 @@ def test_nothing_secret_shows_in_a_repr(agency: Connected) -> None:
     slot = agency.world.flow._tokens._slots[LOCATION]
     assert token.text not in repr(token) + repr(slot)
     assert agency.client_secret not in repr(token)
+
+
+# Races
+
+
+def test_environments_that_all_saw_no_token_mint_once(agency: Connected, monkeypatch: pytest.MonkeyPatch) -> None:
+    environments = [agency.world.environment() for _ in range(10)]
+    all_have_looked = threading.Barrier(10)
+    looked = threading.local()
+    handle = agency.world.dynamodb.handle
+
+    def handle_together(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        answer = handle(operation, parameters)
+        if operation == "get_item" and not hasattr(looked, "once"):
+            looked.once = True
+            all_have_looked.wait(10)
+        return answer
+
+    monkeypatch.setattr(agency.world.dynamodb, "handle", handle_together)
+    with ThreadPoolExecutor(10) as threads:
+        tokens = list(threads.map(lambda each: each._tokens.of(LOCATION, time.monotonic() + 10).text, environments))
+    assert len(set(tokens)) == 1
+    assert agency.minted() == [LOCATION]
+
+
+def test_one_that_was_minted_between_the_look_and_the_lease_is_found(
+    agency: Connected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faster = agency.world.environment()
+    handle = agency.world.dynamodb.handle
+    was_faster: list[str] = []
+
+    def handle_late(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        answer = handle(operation, parameters)
+        if not was_faster:
+            was_faster.append("at it")
+            was_faster.append(faster._tokens.of(LOCATION, time.monotonic() + 5).text)
+        return answer
+
+    monkeypatch.setattr(agency.world.dynamodb, "handle", handle_late)
+    assert agency.world.flow._tokens.of(LOCATION, time.monotonic() + 5).text == was_faster[1]
+    assert agency.minted() == [LOCATION]
+
+
+def test_without_the_table_the_threads_of_an_environment_mint_once(agency: Connected) -> None:
+    agency.world.dynamodb.error = refusal("AccessDeniedException")
+    agency.world.highlevel.latency = 0.1
+    tokens = agency.world.flow._tokens
+    start = threading.Barrier(20)
+
+    def take(_: int) -> str:
+        start.wait(10)
+        return tokens.of(LOCATION, time.monotonic() + 10).text
+
+    with ThreadPoolExecutor(20) as threads:
+        assert len(set(threads.map(take, range(20)))) == 1
+    assert agency.minted() == [LOCATION]
