@@ -42,7 +42,7 @@ def handler(event: dict[str, Any], context: Any) -> None:
         return
     line.outcome, line.reason, line.detail = "failed", failed.reason, failed.detail
     line.write(_namespace)
-    raise failed from None
+    raise failed
 
 
 def _client() -> Any:

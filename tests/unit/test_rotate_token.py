@@ -132,6 +132,7 @@ class Rotations:
         """The reason with which the call fails."""
         with pytest.raises(self.app.RotationFailed) as caught:
             call()
+        # Lambda logs the whole chain, with the texts of AWS and of the client.
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__ or caught.value.__context__ is None
         return str(caught.value.reason)
@@ -239,13 +240,17 @@ def test_what_somebody_stores_after_a_rotation_is_not_undone_by_the_next(rotatio
 
 
 @pytest.mark.parametrize("times", list(itertools.product((1, 2), repeat=4)))
-def test_every_step_may_be_called_twice(rotations: Rotations, times: tuple[int, ...]) -> None:
+def test_every_step_may_be_called_twice(
+    rotations: Rotations, times: tuple[int, ...], lines: Callable[[], list[dict[str, Any]]]
+) -> None:
     version = rotations.secrets.reserve()
     for step, often in zip(STEPS, times, strict=True):
         for _ in range(often):
             rotations.step(step, version)
     for step in STEPS:  # and all of them again, when all is done
         rotations.step(step, version)
+    ended = ["already_current", "nothing_to_do", "already_current", "already_current"]
+    assert [line["outcome"] for line in lines()[-4:]] == ended
     rotations.assert_is_well()
     assert len(rotations.refreshed) == 1
 
