@@ -131,12 +131,13 @@ class OAuthServer:
         return access if access and time.time() < access.expires_at and not access.installation.revoked else None
 
     def choose_location(self, query: dict[str, str]) -> Response:
-        """`GET /oauth/chooselocation` in a browser: approve at once what `chooses` names, and go back with a code."""
-        if self.chooses is None or query.get("client_id") != self.chooses.client_id or "redirect_uri" not in query:
+        """`GET /oauth/chooselocation` in a browser: approve at once what `chooses` names, by default where the app is
+        installed, and go back with a code."""
+        installed = [each for each in self.installations if each.client_id == query.get("client_id")]
+        chosen = self.chooses or next(reversed(installed), None)
+        if chosen not in installed or "redirect_uri" not in query:
             return self.refuse(400, "error.noAppVersionIdFound")
-        back = urlencode(
-            {"code": self.authorize(self.chooses)} | {name: query[name] for name in ("state",) if name in query}
-        )
+        back = urlencode({"code": self.authorize(chosen)} | {name: query[name] for name in ("state",) if name in query})
         return RedirectResponse(f"{query['redirect_uri']}?{back}", 302)
 
     def token(self, media: str, body: bytes) -> Response:

@@ -22,7 +22,7 @@ from operate.stack import Stack, StackError, explain, parser, printable, run
 MARKETPLACE = "https://marketplace.gohighlevel.com"
 REDIRECT_URL = "https://localhost/oauth/callback"  # nobody is there: the code stays in the browser's address bar
 SCOPES = ("conversations.write", "conversations.readonly", "contacts.write")
-AGENCY_SCOPES = (*SCOPES, "oauth.write", "oauth.readonly")
+AGENCY_SCOPES = (*SCOPES, "oauth.write")
 ROTATE = "RotateToken"  # the template's parameter that attaches the rotation
 EXCHANGE_SECONDS = 20.0
 _WRONG = {

@@ -201,8 +201,9 @@ def _tokens(stack: Stack, report: _Report) -> Tokens | None:
         report.bad("HighLevelToken", f"{error}: {connect if '"oauth"' in text else make}")
         return None
     if tokens.oauth:
+        usable = _check_connection(tokens.oauth, connect, report)
         _check_rotation(stack, found["CreatedDate"].timestamp(), report)
-        return tokens if _check_connection(tokens.oauth, connect, report) else None
+        return tokens if usable else None
     own = [location for location in tokens.by_location if location != "*"]
     parts = [f"a token for {', '.join(own)}"] if own else []
     if "*" in tokens.by_location:
