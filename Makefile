@@ -53,6 +53,10 @@ CONFIGURED = $(shell sed -n "/^\[$(CONFIG_ENV)\.global\./,/^$$/s/^parameter_over
 token: .tools/operate/ready ## Store HighLevel's token, typed without echo      [STACK=… LOCATION=…]
 	@$(OPERATE) operate.token $(STACK) $(if $(LOCATION),--location '$(LOCATION)')
 
+.PHONY: connect
+connect: .tools/operate/ready ## Connect with HighLevel by OAuth, on the terminal  [STACK=…]
+	@$(OPERATE) operate.connect $(STACK)
+
 .PHONY: sender
 sender: .tools/operate/ready ## Make or rotate a sender's secret, print its URL   [STACK=… NAME=typeform GIVEN=1 RETIRE=1]
 	@$(OPERATE) operate.sender $(STACK) '$(NAME)' $(if $(GIVEN),--given) $(if $(RETIRE),--retire)

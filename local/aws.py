@@ -9,6 +9,7 @@ own.
 The corrections replace private functions of one version of MiniStack, hence the check of the version.
 """
 
+import contextvars
 import importlib.metadata
 import json
 import os
@@ -450,6 +451,141 @@ def create_secret(
 
 
 RESOURCES["AWS::SecretsManager::Secret"]["create"] = create_secret
+
+
+ROTATION_STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
+
+
+def secret_refusal(code: str, message: str) -> Any:
+    return secretsmanager.error_response_json(code, message, 400)
+
+
+def get_secret_value(request: Json, get: Callable[[Json], Any] = secretsmanager._get_secret_value) -> Any:
+    """A version that a rotation has only reserved has no value."""
+    _name, secret = secretsmanager._resolve(request.get("SecretId"))
+    version = (secret or {}).get("Versions", {}).get(request.get("VersionId"))
+    if version and version["SecretString"] is None and version["SecretBinary"] is None:
+        return secret_refusal("ResourceNotFoundException", "Secrets Manager can't find the specified secret value.")
+    return get(request)
+
+
+def put_secret_value(request: Json, put: Callable[[Json], Any] = secretsmanager._put_secret_value) -> Any:
+    """A version that has a value never gets another, and a label is on one version at a time."""
+    _name, secret = secretsmanager._resolve(request.get("SecretId"))
+    version = (secret or {}).get("Versions", {}).get(request.get("ClientRequestToken"))
+    if version and version["SecretString"] not in (None, request.get("SecretString")):
+        return secret_refusal("ResourceExistsException", "The version has another value already.")
+    if version and version["SecretString"] is not None:  # again, with the same value: nothing changes
+        request = {**request, "VersionStages": sorted({*version["Stages"], *request.get("VersionStages", [])})}
+    for stage in request.get("VersionStages", []):
+        if secret and stage != "AWSCURRENT":
+            secretsmanager._remove_stage_everywhere(secret, stage, request.get("ClientRequestToken"))
+    return put(request)
+
+
+def rotate_secret(request: Json) -> Any:
+    """Call the rotation function's four steps, in a thread, as Secrets Manager does; MiniStack only copies the value.
+
+    There is no timer. A rotation that did not end is begun again under its own version id, and the caller told so.
+    """
+    _name, secret = secretsmanager._resolve(request.get("SecretId"))
+    if not secret:
+        return secret_refusal("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
+    secret["RotationLambdaARN"] = request.get("RotationLambdaARN") or secret.get("RotationLambdaARN")
+    secret["RotationRules"] = request.get("RotationRules") or secret.get("RotationRules")
+    if not secret["RotationLambdaARN"]:
+        return secret_refusal(
+            "InvalidRequestException", "No Lambda rotation function ARN is associated with this secret."
+        )
+    secret["RotationEnabled"] = True
+    pending, _value = secretsmanager._find_stage_version(secret, "AWSPENDING")
+    current, _value = secretsmanager._find_stage_version(secret, "AWSCURRENT")
+    unfinished = pending is not None and pending != current
+    version = pending if unfinished else request.get("ClientRequestToken") or lambda_svc.new_uuid()
+    if request.get("RotateImmediately", True) is not False:
+        if not unfinished:
+            secretsmanager._remove_stage_everywhere(secret, "AWSPENDING")
+            secret["Versions"].setdefault(
+                version,
+                {"SecretString": None, "SecretBinary": None, "CreatedDate": int(time.time()), "Stages": ["AWSPENDING"]},
+            )
+        context = contextvars.copy_context()  # account and region
+        threading.Thread(target=context.run, args=(run_rotation, secret, version), daemon=True).start()
+    if unfinished:
+        return secret_refusal(
+            "InvalidRequestException", "A previous rotation isn't complete. That rotation will be reattempted."
+        )
+    return secretsmanager.json_response({"ARN": secret["ARN"], "Name": secret["Name"], "VersionId": version})
+
+
+def run_rotation(secret: Json, version: str) -> None:
+    function, config, _name = lambda_svc._get_func_record_for_ref(secret["RotationLambdaARN"])
+    record = lambda_svc._execution_record_for_config(function, config)
+    for step in ROTATION_STEPS:
+        event = {"Step": step, "SecretId": secret["ARN"], "ClientRequestToken": version}
+        if lambda_svc._execute_function(record, event).get("error"):
+            return
+    secret["LastRotatedDate"] = int(time.time())
+
+
+secretsmanager._get_secret_value = get_secret_value
+secretsmanager._put_secret_value = put_secret_value
+secretsmanager._rotate_secret = rotate_secret
+
+
+def put_schedule(properties: Json) -> None:
+    """Attaching a schedule rotates at once, unless the template says otherwise."""
+    status, _headers, body = rotate_secret(
+        {
+            "SecretId": properties["SecretId"],
+            "RotationLambdaARN": properties.get("RotationLambdaARN"),
+            "RotationRules": properties.get("RotationRules"),
+            "RotateImmediately": text(properties.get("RotateImmediatelyOnUpdate", True)) != "false",
+        }
+    )
+    if status >= 400 and b"isn't complete" not in body:
+        raise ValueError(body.decode())
+
+
+def create_schedule(_logical_id: str, properties: Json, _stack: str) -> Created:
+    put_schedule(properties)
+    return properties["SecretId"], {}
+
+
+def update_schedule(physical_id: str, old: Json, new: Json, _stack: str, _logical_id: str | None = None) -> Created:
+    if old != new:
+        put_schedule(new)
+    return physical_id, {}
+
+
+def delete_schedule(physical_id: str, _properties: Json) -> None:
+    _name, secret = secretsmanager._resolve(physical_id)
+    if secret:
+        secret["RotationEnabled"] = False
+
+
+RESOURCES["AWS::SecretsManager::RotationSchedule"] = {
+    "create": create_schedule,
+    "update": update_schedule,
+    "delete": delete_schedule,
+}
+
+
+# --- CloudFormation ---------------------------------------------------------------------------------------------------
+
+
+def with_conditions_met(
+    template: Json, parameters: Json, *names: str, resolve: Callable[..., Json] = changesets._resolve_props_for_diff
+) -> Json:
+    """What a change set compares. A resource whose condition a parameter switches on is added, off: removed; MiniStack
+    compares the templates only, and finds no change."""
+    conditions = changesets._evaluate_conditions(template, parameters)
+    resources = template.get("Resources", {})
+    met = {name: each for name, each in resources.items() if conditions.get(each.get("Condition"), True)}
+    return resolve({**template, "Resources": met}, parameters, *names)
+
+
+changesets._resolve_props_for_diff = with_conditions_met
 
 
 # --- SAM --------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
+from urllib.parse import parse_qsl
 
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
@@ -24,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from local.highlevel_faults import BLOCKED, HTML, Fault, caller_left, drip, end, head, phrase
+from local.highlevel_oauth import FORM
 from local.highlevel_rules import Call, Limits, Rules
 
 __all__ = ["Call", "Fault", "Limits", "LocalHighLevel"]
@@ -232,7 +234,9 @@ def _call(request: Request, body: bytes) -> Call:
     if scheme.lower() == "bearer":
         call.token = token.strip()
     named: Any = query
-    if body:
+    if headers.get("content-type", "").startswith(FORM):
+        named = dict(parse_qsl(body.decode(errors="replace")))
+    elif body:
         with contextlib.suppress(ValueError, RecursionError):
             named = json.loads(body)
     if isinstance(named, dict):

@@ -1,4 +1,4 @@
-"""What HighLevel's API v2 answers to three routes, without a network: the rules of the local HighLevel.
+"""What HighLevel's API v2 answers to its routes, without a network: the rules of the local HighLevel.
 
 What is known of HighLevel is what it documents and what was measured on the live API; its messages are verbatim.
 """
@@ -17,6 +17,7 @@ from typing import Any, Literal
 from starlette.responses import JSONResponse, Response
 
 from local.highlevel_faults import BLOCKED, HTML, phrase
+from local.highlevel_oauth import OAuthServer
 
 DAY = 86_400
 VERSIONS = {"2021-04-15", "2021-07-28", "2023-02-21", "v3"}
@@ -85,6 +86,7 @@ class Rules:
     `dates`: highlevel-api: ISO strings or epoch milliseconds, both are seen.
     `scopes`: token -> the scopes it has; a token not in it has all. `agency_tokens`: a company's, refused on these
     routes. `inactive_locations`: suspended ones.
+    `oauth`: its OAuth server, whose access tokens are as good as those of `tokens`.
     State: `conversations` by (location, contact), `contacts` by id.
     """
 
@@ -101,6 +103,8 @@ class Rules:
         self.inactive_locations: set[str] = set()
         self.conversations: dict[tuple[str, str], dict[str, Any]] = {}
         self.contacts: dict[str, dict[str, Any]] = {}
+        self.oauth = OAuthServer(self.refusal, inactive=self.inactive_locations)
+        self._private_until: dict[str, float] = {}
         self._opened_at: dict[tuple[str, str], float] = {}
         self._quotas: dict[str, _Quota] = {}
         self._refusals = 0
@@ -119,19 +123,33 @@ class Rules:
         """Forget every conversation, contact, used quota and restriction; keep the tokens and the settings."""
         for held in (self.conversations, self.contacts, self._opened_at, self._quotas):
             held.clear()
-        for restriction in (self.scopes, self.agency_tokens, self.inactive_locations):
+        for restriction in (self.scopes, self.agency_tokens, self.inactive_locations, self._private_until):
             restriction.clear()
+        self.oauth.reset()
         self._refusals = 0
+
+    def rotate_private_token(self, token: str, keep_seconds: float = 7 * DAY) -> str:
+        """What "rotate and expire later" does to a private integration token: the new one; both are valid that long."""
+        new = f"pit-{uuid.uuid4()}"
+        self.tokens[new] = self.tokens[token]
+        self._private_until[token] = time.time() + keep_seconds
+        return new
 
     def answer(self, call: Call) -> Response:
         """Handle the call: what it creates stays, what the answer announces is counted."""
+        if (call.method, call.path) == ("GET", "/oauth/chooselocation"):  # a person's browser
+            return self.oauth.choose_location(call.query)
         agent = call.headers.get("user-agent", "").lower()
         if not agent or agent.startswith(BLOCKED_AGENTS):
             return Response(HTML, 403, BLOCKED)
         if "application/json" not in call.headers.get("accept", ""):
             return Response(status_code=404)
+        media = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if (call.method, call.path) == ("POST", "/oauth/token"):
+            return self.oauth.token(media, call.body)
+        mints = (call.method, call.path) == ("POST", "/oauth/locationToken")
         route = self._routes.get((call.method, call.path))
-        if route is None:
+        if route is None and not mints:
             cannot = f"Cannot {call.method} {call.path}"
             return _json(404, {"statusCode": 404, "message": cannot, "error": "Not Found"})
         version = call.headers.get("version")
@@ -142,10 +160,14 @@ class Rules:
                 return self.refusal(401, "version header is invalid")
             return self.refusal(400, f"Invalid API version segment '{version}' at position 0")
         token = call.token or ""
-        if token not in self.tokens and token not in self.agency_tokens:
+        if route is None:
+            return self.oauth.location_token(version, token, media, call.body, AGENCY)
+        access = self.oauth.access(token)
+        is_private = token in self.tokens and time.time() < self._private_until.get(token, float("inf"))
+        if not (is_private or access or token in self.agency_tokens):
             private = token.startswith("pit-")
             return self.refusal(401, "Invalid Private Integration token" if private else "Invalid JWT")
-        own = self.tokens.get(token) or "*"
+        own = (access.location if access else self.tokens.get(token)) or "*"
         # A token of one location uses up that location's quota, whichever it asks for.
         free, quota = self._charge(call.location or own if own == "*" else own)
         answer = self._permit(call, token, own, route)
@@ -163,7 +185,8 @@ class Rules:
 
     def _permit(self, call: Call, token: str, own: str, route: _Route) -> dict[str, Any] | Response:
         """The parameters of a call that may be made, else its refusal."""
-        if token in self.agency_tokens:
+        access = self.oauth.access(token)
+        if token in self.agency_tokens or (access and access.location is None):
             return self.refusal(401, AGENCY)
         if route.scope not in self.scopes.get(token, {route.scope}):
             return self.refusal(401, "The token is not authorized for this scope.")

@@ -18,6 +18,7 @@ from create_conversation.senders import SendersError, load
 from highlevel.tokens import TokenError, read_tokens
 from local.application import Application
 from local.highlevel import LocalHighLevel
+from local.highlevel_oauth import UserType
 from local.page.server import Page
 from local.run import LOCATION, Screen
 from local.stack import REGION, TOOLS, LocalAws, LocalAwsError, build, deploy, exit_on_sigterm
@@ -67,7 +68,7 @@ def _serve(show: Screen) -> int:
         application.store_token(token)
         running.enter_context(_announced(application))
         page = running.enter_context(Page(application, local, url, location))
-        _greet(show, application, url, page.url, local=not other)
+        _greet(show, application, url, page.url, _apps(local) if local else [], local=not other)
         for line in page.watch():
             if "_aws" not in line:
                 show.line(json.dumps({name: line[name] for name in line if name not in ("service", "location")}))
@@ -105,7 +106,26 @@ def _announced(application: Application) -> Iterator[None]:
         CURL.unlink(missing_ok=True)
 
 
-def _greet(show: Screen, application: Application, highlevel: str, page: str, *, local: bool) -> None:
+def _apps(local: LocalHighLevel) -> list[tuple[str, str, str]]:
+    """An app that is installed in a sub-account, and one in an agency: which, its client id and secret."""
+    apps = []
+    kinds: tuple[tuple[str, UserType], ...] = (("sub-account", "Location"), ("agency", "Company"))
+    for what, user_type in kinds:
+        client_id, client_secret = local.oauth.client()
+        local.oauth.install(client_id, user_type)
+        apps.append((what, client_id, client_secret))
+    return apps
+
+
+def _greet(
+    show: Screen,
+    application: Application,
+    highlevel: str,
+    page: str,
+    apps: list[tuple[str, str, str]],
+    *,
+    local: bool,
+) -> None:
     ids = {"locationId": LOCATION, "contactId": CONTACT}
     if not local:
         ids = {"locationId": "<location id>", "contactId": "<contact id>"}
@@ -117,6 +137,11 @@ def _greet(show: Screen, application: Application, highlevel: str, page: str, *,
         f"  -H 'Authorization: Bearer {application.api_secret}' \\\n"
         f"  -H 'Content-Type: application/json' -d '{json.dumps(ids)}'\n"
     )
+    if apps:
+        show.line("For make connect STACK=local, two apps of this HighLevel (open the address that it prints here):\n")
+        for what, client_id, client_secret in apps:
+            show.line(f"  {what:<12}  client id {client_id}  client secret {client_secret}")
+        show.line("")
     show.line("In another terminal: make token, make logs, make dead-letters, make redrive, each with STACK=local.")
     show.line("Ctrl-C stops everything. What happens:\n")
 

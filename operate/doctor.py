@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,15 +14,21 @@ from create_conversation.errors import REASONS
 from create_conversation.proof import secrets_of
 from create_conversation.senders import Sender
 from highlevel.client import DEFAULT_BASE_URL, HighLevel
+from highlevel.oauth import OAuth, OAuthError, mint_location_token
 from highlevel.tokens import TokenError, Tokens, read_tokens
 from highlevel.verdict import Answer, RateLimit, Verdict, verdict
+from operate.rotation import rotation_of
 from operate.sender import all_senders, entries_of, read_secrets, stack_name
 from operate.signing import is_usable
 from operate.stack import Stack, StackError, explain, parser, run
 
 CALL_SECONDS = 10.0
+STUCK_SECONDS = 900.0  # longer than a rotation's four steps take
 _LOCATION = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_WHERE_SCOPES = "add it in HighLevel under Settings, Private Integrations; the token stays the same"
+_WHERE_SCOPES = (
+    "add it in HighLevel under Settings, Private Integrations, and the token stays the same; of an app: in the "
+    "developer portal, then make connect"
+)
 # What each call needs, and what a stack without it cannot do.
 _SCOPES = {
     "conversations.write": "opens conversations",
@@ -29,14 +36,31 @@ _SCOPES = {
     "contacts.write": "looks up the contact of a sender that knows only an e-mail or phone",
 }
 _TODO = {
-    "token_refused": "it is expired, revoked or mistyped: make token",
-    "token_kind_refused": "it is an agency's: make token, with one that was made inside the sub-account",
-    "location_refused": "it belongs to another sub-account: make token LOCATION=<its id>, or correct the location id",
+    "token_refused": "it is expired, revoked or mistyped: make token; of an app: make connect",
+    "token_kind_refused": "it is an agency's: make token, with one made inside the sub-account, or make connect",
+    "location_refused": "it belongs to another sub-account: make token LOCATION=<its id>, or correct the location id; "
+    "of an app: install it there too",
     "location_inactive": "the sub-account is suspended: submissions wait until it is active again",
     "version_refused": "make deploy PARAMETERS=HighLevelApiVersion=2021-04-15",
     "base_url_refused": f"make deploy PARAMETERS=HighLevelBaseUrl={DEFAULT_BASE_URL}",
     "upstream_unreachable": "is the network of this machine in order? The function has its own",
     "rate_limited": "the location's calls are used up for now; submissions wait",
+}
+# What ended a rotation for good; all else, time mends.
+_ROTATION_TODO = {
+    "grant_refused": "HighLevel takes the refresh token no more. It works once: it was used and the answer got lost, "
+    "or the app was uninstalled, or nobody used it for a year. No further try mends that; only you can: make connect",
+    "client_refused": "HighLevel does not know the client id with this client secret; was it made anew? make connect",
+    "oauth_refused": "HighLevel refuses the call: make connect",
+    "token_refused": "HighLevel does not know the token that it has just given; it is tried again. If it lasts, "
+    "make connect",
+    "not_oauth": "the secret holds no connection: make connect, or make deploy PARAMETERS=RotateToken=false",
+    "oauth_malformed": "the secret cannot be read as a connection: make connect",
+    "no_token": "the secret has no value: make connect",
+    "not_pending": "its label AWSPENDING was taken away meanwhile: the next one begins anew",
+    "pending_superseded": "one for a former connection is in the way: make connect, which clears it",
+    "location_inactive": "the sub-account is suspended; it goes on by itself once that is active again",
+    "base_url_refused": _TODO["base_url_refused"],
 }
 
 
@@ -83,7 +107,8 @@ class _Report:
 def _options(arguments: Sequence[str] | None) -> Any:
     options = parser(
         "Check secrets, token, scopes, quota, queues and pauses of a stack, and say what to do. It changes nothing:\n"
-        "the calls to HighLevel are a search, and two that it refuses for want of a contact (three of the quota)."
+        "the calls to HighLevel are a search, and two that it refuses for want of a contact (three of the quota);\n"
+        "with an agency's connection also one for a token of the location. A refresh token is never used."
     )
     options.add_argument(
         "--location",
@@ -152,31 +177,100 @@ def _check_highlevel(stack: Stack, location: str | None, report: _Report) -> Non
         report.bad("location", f"name one: make doctor STACK={stack_name(stack)} LOCATION=<location id>")
     for each in locations:
         try:
-            token = tokens.of(each)
+            agency = tokens.oauth if tokens.oauth and tokens.oauth.user_type == "Company" else None
+            token = _minted(highlevel, agency, each) if agency else tokens.of(each)
         except TokenError as error:
             report.bad(f"token of {each}", f"{error}: make token LOCATION={each}")
+            continue
+        except OAuthError as error:
+            report.bad(f"token of {each}", _explain_minting(error))
             continue
         _check_location(highlevel, token, each, report)
 
 
 def _tokens(stack: Stack, report: _Report) -> Tokens | None:
     manager = stack.secrets_manager
-    make = f"make token STACK={stack_name(stack)}"
+    make, connect = (f"make {command} STACK={stack_name(stack)}" for command in ("token", "connect"))
     try:
-        text = manager.get_secret_value(SecretId=stack.output("HighLevelTokenArn")).get("SecretString", "")
+        found = manager.get_secret_value(SecretId=stack.output("HighLevelTokenArn"))
+        text = found.get("SecretString", "")
         tokens = read_tokens(text)
     except manager.exceptions.ResourceNotFoundException:
-        report.bad("HighLevelToken", f"it has no value yet: {make}")
+        report.bad("HighLevelToken", f"it has no value yet: {make}, or with an OAuth app {connect}")
         return None
     except TokenError as error:
-        report.bad("HighLevelToken", f"{error}: {make}")
+        report.bad("HighLevelToken", f"{error}: {connect if '"oauth"' in text else make}")
         return None
+    if tokens.oauth:
+        usable = _check_connection(tokens.oauth, connect, report)
+        _check_rotation(stack, found["CreatedDate"].timestamp(), report)
+        return tokens if usable else None
     own = [location for location in tokens.by_location if location != "*"]
     parts = [f"a token for {', '.join(own)}"] if own else []
     if "*" in tokens.by_location:
         parts.append("a token for all other locations" if own else "one token for all locations")
     report.good("HighLevelToken", " and ".join(parts) or "readable")
     return tokens
+
+
+def _minted(highlevel: HighLevel, oauth: OAuth, location: str) -> str:
+    """A token of that location, minted as the function does; it harms nothing and is not kept."""
+    token = mint_location_token(
+        highlevel, str(oauth.access_token), str(oauth.company_id), location, within=CALL_SECONDS
+    )
+    return Tokens({location: token.access_token}).of(location)
+
+
+def _explain_minting(error: OAuthError) -> str:
+    what = {
+        "scope_missing": f"the connection lacks the scope oauth.write: {_WHERE_SCOPES}",
+        "location_refused": "the app is not installed there, or the location is another agency's",
+        "token_kind_refused": "the connection is a sub-account's: make connect, for the whole agency",
+        "token_refused": "HighLevel does not accept the agency's access token: make connect, unless a rotation helps",
+    }.get(error.reason, _explain(Verdict("deferred", error.reason)))
+    return f"it cannot be minted{f' ({error.status})' if error.status else ''}: {what}"
+
+
+def _check_connection(oauth: OAuth, connect: str, report: _Report) -> bool:
+    """Whether a call with the connection's access token is worth while."""
+    whose = f"the connection of {f'the agency {oauth.company_id}' if oauth.company_id else 'a sub-account'}"
+    left = None if oauth.expires_at is None else oauth.expires_at - time.time()
+    if oauth.user_type == "Company" and not oauth.company_id:
+        report.bad("HighLevelToken", f"an agency's connection without its company_id: {connect}")
+    elif oauth.access_token is None:
+        report.bad("HighLevelToken", f"{whose} has no access token yet: a rotation gets one, or {connect}")
+    elif left is not None and left <= 0:
+        report.bad("HighLevelToken", f"{whose}: its token expired {_span(-left)} ago; see rotation, or {connect}")
+    else:
+        lives = "" if left is None else f"; its access token lives for another {_span(left)}"
+        report.good("HighLevelToken", f"{whose}{lives}")
+        return True
+    return False
+
+
+def _check_rotation(stack: Stack, stored_at: float, report: _Report) -> None:
+    """Whether the connection is renewed by itself and, if not, why, and what to do."""
+    rotation = rotation_of(stack, stack.output("HighLevelTokenArn"), stored_at)
+    connect = f"make connect STACK={stack_name(stack)}"
+    ago = "" if rotation.at is None else f" {_span(time.time() - rotation.at)} ago"
+    if not rotation.is_attached:
+        attach = f'make deploy STACK={stack.name} PARAMETERS="RotateToken=true"'
+        report.bad("rotation", f"nothing renews the access token, which lives for a day: {attach}")
+    if rotation.failure is not None:
+        todo = _ROTATION_TODO.get(rotation.failure, "Secrets Manager tries again; run this again in a while")
+        report.bad("rotation", f"failed{ago}, {rotation.failure}: {todo.replace('make connect', connect)}")
+    elif rotation.is_pending and (rotation.at or stored_at) < time.time() - STUCK_SECONDS:
+        report.bad("rotation", f"one has begun and did not end (AWSPENDING is left): {connect} clears it")
+    elif rotation.is_attached:
+        done = f"renewed{ago}" if rotation.at is not None and not rotation.is_pending else "attached"
+        following = f", next until {rotation.next_at:%Y-%m-%d %H:%M %Z}" if rotation.next_at else ""
+        report.good("rotation", f"{done}{following}")
+
+
+def _span(seconds: float) -> str:
+    """A duration in the one unit that tells it best."""
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{round(seconds / 3600)} h"
 
 
 def _check_location(highlevel: HighLevel, token: str, location: str, report: _Report) -> None:

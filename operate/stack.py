@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from types_boto3_apigatewayv2 import ApiGatewayV2Client
+    from types_boto3_cloudformation import CloudFormationClient
     from types_boto3_lambda import LambdaClient
     from types_boto3_logs import CloudWatchLogsClient
     from types_boto3_secretsmanager import SecretsManagerClient
@@ -58,6 +59,7 @@ class Stack:
     logs: "CloudWatchLogsClient"
     functions: "LambdaClient"
     apis: "ApiGatewayV2Client"
+    formation: "CloudFormationClient"
     aws: str
     is_local: bool = False
 
@@ -206,8 +208,6 @@ def _connect(
         if answer.get("Code") != "ValidationError" or "does not exist" not in answer.get("Message", ""):
             raise
         raise StackError(f"there is no stack {name} in {region}: another region, account or name?") from None
-    finally:
-        formation.close()
     status = described["StackStatus"]
     if status in ("CREATE_IN_PROGRESS", "REVIEW_IN_PROGRESS"):
         raise StackError(f"the stack {name} is not complete yet ({status}): try again when it is deployed")
@@ -223,6 +223,7 @@ def _connect(
         logs=session.client("logs", config=config, endpoint_url=endpoint),
         functions=session.client("lambda", config=config, endpoint_url=endpoint),
         apis=session.client("apigatewayv2", config=config, endpoint_url=endpoint),
+        formation=formation,
         aws=f"--region {region}" + (f" --endpoint-url {endpoint}" if endpoint else ""),
         is_local=endpoint is not None,
     )

@@ -11,6 +11,7 @@ from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.events import EventDoor
 from create_conversation.flow import Flow
 from create_conversation.http import HttpDoor
+from create_conversation.location_tokens import LocationTokens
 from create_conversation.queue import Queue
 from create_conversation.quota import Quota
 from create_conversation.records import Records
@@ -53,7 +54,9 @@ def _doors(settings: Settings) -> tuple[HttpDoor, EventDoor, RetryDoor]:
     records = Records(_aws(session, "dynamodb", attempts=1), settings.records_table, settings.record_ttl)
     queue = Queue(_aws(session, "sqs"), settings.retry_queue_url, settings.dead_letter_queue_url)
     highlevel = HighLevel(settings.highlevel_base_url, settings.highlevel_version)
-    flow = Flow(highlevel, token, records, CircuitBreaker(), Quota(), paused=settings.paused)
+    breaker = CircuitBreaker()
+    tokens = LocationTokens(token, highlevel, records, breaker)
+    flow = Flow(highlevel, tokens, records, breaker, Quota(), paused=settings.paused)
     # No client where it is not asked for: it would make each cold start longer.
     events = _aws(session, "events") if settings.result_bus else None
     results = Results(events, settings.result_bus, settings.metrics_namespace)

@@ -14,6 +14,8 @@ with the ids and HighLevel's status and trace id beside it. No text here ever ho
 
 from dataclasses import dataclass
 
+from highlevel.verdict import Verdict
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -59,7 +61,7 @@ REASONS = {
     "token_kind_refused": Reason(
         502,
         "The HighLevel token is of the wrong kind",
-        "HighLevelToken holds an agency token; it needs one of the sub-account.",
+        "HighLevelToken holds an agency's token; it needs one of the sub-account, or make connect for the agency.",
     ),
     "scope_missing": Reason(502, "The HighLevel token lacks a scope", "The token needs the scope conversations.write."),
     "version_refused": Reason(502, "HighLevel refuses the API version", "Check the parameter HighLevelApiVersion."),
@@ -77,7 +79,8 @@ REASONS = {
     "breaker_open": Reason(202, "HighLevel has failed several times in a row"),
     "location_inactive": Reason(202, "The HighLevel location is not active"),
     "token_refused": Reason(202, "HighLevel does not accept the token"),
-    "token_unavailable": Reason(202, "The HighLevel token cannot be read now"),
+    "token_expired": Reason(202, "The HighLevel access token has expired, and none newer is there"),
+    "token_unavailable": Reason(202, "The HighLevel token cannot be had now"),
     "deadline": Reason(202, "There was no time left to ask HighLevel"),
     "paused": Reason(202, "Sending to HighLevel is paused"),
     "internal_error": Reason(202, "An internal error occurred"),
@@ -90,18 +93,24 @@ REASONS = {
 
 class SubmissionError(Exception):
     """Base class. `reason` is a key of `REASONS`; `detail` may be shown to the caller; `outcome` is the log's word.
-    `location`: the id of the one that was named, where that is what is wrong."""
+    `location`: the id of the one that was named, where that is what is wrong; `upstream`: what HighLevel said."""
 
     outcome: str
 
     def __init__(
-        self, reason: str, detail: str = "", retry_after: float | None = None, location: str | None = None
+        self,
+        reason: str,
+        detail: str = "",
+        retry_after: float | None = None,
+        location: str | None = None,
+        upstream: Verdict | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
         self.retry_after = retry_after
         self.location = location
+        self.upstream = upstream
 
 
 class Invalid(SubmissionError):

@@ -7,14 +7,13 @@ from typing import Any
 
 from create_conversation import canonical
 from create_conversation.circuit_breaker import OPEN_SECONDS, CircuitBreaker
-from create_conversation.errors import Deferred, Rejected, SubmissionError
+from create_conversation.errors import Deferred, SubmissionError
+from create_conversation.location_tokens import LocationTokens, Token
 from create_conversation.mapping import Target
 from create_conversation.outcome import Outcome
 from create_conversation.quota import Quota
 from create_conversation.records import Records, contact_key, delivery_key
-from create_conversation.secrets import Secret, SecretError, SecretMissing, SecretUnavailable
 from highlevel.client import HighLevel
-from highlevel.tokens import TokenError, read_tokens
 from highlevel.verdict import Verdict
 
 # Less than this is not worth a call to HighLevel.
@@ -42,7 +41,7 @@ class Flow:
     def __init__(
         self,
         highlevel: HighLevel,
-        token: Secret,
+        tokens: LocationTokens,
         records: Records,
         breaker: CircuitBreaker,
         quota: Quota,
@@ -50,7 +49,7 @@ class Flow:
         paused: bool = False,
     ) -> None:
         self._highlevel = highlevel
-        self._token = token
+        self._tokens = tokens
         self._records = records
         self._breaker = breaker
         self.quota = quota
@@ -123,21 +122,24 @@ class Flow:
         """Call HighLevel with the location's token; once more with a newer one, if it refuses this one."""
         if self._paused:  # before the token: its exchange may be what the pause is for
             return PAUSED
-        secret = self._secret()
-        outcome = self._ask_once(target, effort, call, secret)
-        if outcome.upstream and outcome.upstream.token_suspect and (newer := self._newer_than(secret)):
+        token = self._tokens.of(target.location, effort.until)
+        outcome = self._ask_once(target, effort, call, token)
+        if (
+            outcome.upstream
+            and outcome.upstream.token_suspect
+            and (newer := self._tokens.instead_of(token, target.location, effort.until))
+        ):
             outcome = self._ask_once(target, effort, call, newer)
         return outcome
 
-    def _ask_once(self, target: Target, effort: Effort, call: Call, secret: str) -> Outcome:
-        token = _token(secret, target)
+    def _ask_once(self, target: Target, effort: Effort, call: Call, token: Token) -> Outcome:
         if outcome := self.must_wait(target.location, in_background=effort.in_background):
             return outcome
         started = time.monotonic()
         within = min(effort.attempt_seconds, effort.until - started)
         if within < MIN_CALL_SECONDS:
             raise Deferred("deadline")
-        verdict = call(token, within)
+        verdict = call(token.text, within)
         self.quota.learn(target.location, verdict)
         self._breaker.record(target.location, failed=verdict.outcome == "deferred" and (verdict.status or 500) >= 500)
         limited = verdict.status == 429
@@ -167,36 +169,17 @@ class Flow:
         record = self._records.find(key, consistent=True)
         if record and record.conversation_id:
             return _body(target, record.conversation_id)
-        within = effort.until - time.monotonic()
-        if within < MIN_CALL_SECONDS or self.must_wait(target.location, in_background=False):
+        if self.must_wait(target.location, in_background=False):
             return None
-        token = _token(self._secret(), target)
-        found = self._highlevel.find_conversation(token, target.location, contact, within=within)
+        token = self._tokens.of(target.location, effort.until)
+        within = effort.until - time.monotonic()
+        if within < MIN_CALL_SECONDS:
+            return None
+        found = self._highlevel.find_conversation(token.text, target.location, contact, within=within)
         if found is None:
             return None
         self._records.remember(key, found["id"])
         return _body(target, found["id"])
-
-    def _newer_than(self, secret: str) -> str | None:
-        try:
-            return self._token.newer_than(secret)
-        except SecretError:
-            return None
-
-    def _secret(self) -> str:
-        try:
-            return self._token.get()
-        except SecretMissing:
-            raise Rejected("no_token", "The secret HighLevelToken has no value yet: run make token.") from None
-        except SecretUnavailable:
-            raise Deferred("token_unavailable") from None
-
-
-def _token(secret: str, target: Target) -> str:
-    try:
-        return read_tokens(secret).of(target.location)
-    except TokenError as error:
-        raise Rejected(error.reason, f"HighLevelToken: {error}.") from None
 
 
 def _details(target: Target, *, with_names: bool) -> dict[str, str]:

@@ -36,4 +36,11 @@ class Outcome:
 
     @classmethod
     def of(cls, error: SubmissionError) -> "Outcome":
-        return cls(error.outcome, error.reason, error.detail, retry_after=error.retry_after, location=error.location)
+        return cls(
+            error.outcome,
+            error.reason,
+            error.detail,
+            retry_after=error.retry_after,
+            location=error.location,
+            upstream=error.upstream,
+        )

@@ -33,7 +33,7 @@ class Records:
 
     def find(self, key: str, *, consistent: bool = False) -> Record | None:
         """The record of that key, or None. The time to live is checked here: DynamoDB deletes late."""
-        answer = self._call(
+        answer = self.call(
             "get_item",
             Key={"pk": {"S": key}},
             ConsistentRead=consistent,
@@ -60,7 +60,7 @@ class Records:
             values[":now"] = {"N": str(now)}
             update += " REMOVE conversation_id"
             condition = {"ConditionExpression": "attribute_not_exists(conversation_id) OR expires_at <= :now"}
-        self._call(
+        self.call(
             "update_item",
             Key={"pk": {"S": key}},
             UpdateExpression=update,
@@ -68,14 +68,15 @@ class Records:
             **condition,
         )
 
-    def _call(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
+    def call(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
+        """One operation on the table: its answer, empty where the condition does not hold, None for trouble."""
         if time.monotonic() < self._skip_until:
             return None
         try:
             answer: dict[str, Any] = getattr(self._client, operation)(TableName=self._table, **arguments)
         except (ClientError, BotoCoreError) as error:
             if isinstance(error, ClientError) and error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                return None  # what is on record says more
+                return {}  # what is on record says more
             canonical.trouble("records", error)
             self._skip_until = time.monotonic() + SKIP_SECONDS
             return None

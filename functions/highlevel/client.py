@@ -18,7 +18,7 @@ from highlevel import __version__
 from highlevel.verdict import Answer, Verdict, found_conversation, upsert_verdict, verdict
 
 DEFAULT_BASE_URL = "https://services.leadconnectorhq.com"
-CONTACTS_VERSION = "2021-07-28"  # the only one that HighLevel documents for its contacts
+OTHER_VERSION = "2021-07-28"  # the only one that HighLevel documents for its contacts and for OAuth
 IDLE_SECONDS = 20.0
 MAX_BODY_BYTES = 1 << 20
 
@@ -54,16 +54,26 @@ class HighLevel:
         body = json.dumps({"locationId": location, **details}).encode()
         return upsert_verdict(self.call("POST", "/contacts/upsert", token, body, within), location)
 
-    def call(self, method: str, path: str, token: str, body: bytes | None, within: float) -> Answer | Exception:
-        """One call with our headers: the answer, or urllib3's exception, after `within` seconds at the latest."""
+    def call(
+        self,
+        method: str,
+        path: str,
+        token: str | None,
+        body: bytes | None,
+        within: float,
+        media: str = "application/json",
+    ) -> Answer | Exception:
+        """One call with our headers: the answer, or urllib3's exception, after `within` seconds at the latest. `media`:
+        the body's type."""
         headers = {
-            "Authorization": f"Bearer {token}",
-            "Version": CONTACTS_VERSION if path.startswith("/contacts/") else self._version,
+            "Version": self._version if path.startswith("/conversations/") else OTHER_VERSION,
             "Accept": "application/json",  # without it HighLevel answers an empty 404
             "User-Agent": f"highlevel-conversations/{__version__}",  # a library's default one is blocked at the edge
         }
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = media
         until = time.monotonic() + within
         try:
             return bounded(lambda: self._exchange(method, path, headers, body, until), within)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from highlevel.oauth import OAuth, OAuthShapeError, read_oauth
+
 # What a bearer token may hold (RFC 6750, b64token). Anything else must never reach a header.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{8,4096}")
 
@@ -20,9 +22,11 @@ class TokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The tokens of one secret, by location id; the key `*` stands for every other location."""
+    """The tokens of one secret, by location id; the key `*` stands for every other location. `oauth`: the connection
+    that they come from; an agency's has none for a location, they are minted."""
 
     by_location: Mapping[str, str] = field(repr=False)
+    oauth: OAuth | None = None
 
     def of(self, location: str) -> str:
         """The token to call HighLevel with for that location. Raises TokenError."""
@@ -35,7 +39,8 @@ class Tokens:
 
 
 def read_tokens(secret: str) -> Tokens:
-    """Read the secret's text: the plain token, `{"token": "…"}` or `{"tokens": {"<locationId>": "…", "*": "…"}}`.
+    """Read the secret's text: the plain token, `{"token": "…"}`, `{"tokens": {"<locationId>": "…", "*": "…"}}` or
+    `{"oauth": {…}}` (see `highlevel.oauth`).
 
     Raises TokenError naming what is wrong with the shape, never a value.
     """
@@ -56,11 +61,23 @@ def read_tokens(secret: str) -> Tokens:
             tokens = {"*": token}
         case {"tokens": dict(tokens), **others} if not others:
             pass
+        case {"oauth": _}:
+            return _of_connection(text)
         case _:
             raise TokenError(
                 "token_malformed",
-                'the secret must be a token, {"token": "…"} or {"tokens": {"<locationId>": "…", "*": "…"}}',
+                'the secret must be a token, {"token": "…"}, {"tokens": {"<locationId>": "…", "*": "…"}} '
+                'or {"oauth": {…}}',
             )
     if not all(token is None or isinstance(token, str) for token in tokens.values()):
         raise TokenError("token_malformed", "every token must be a string")
     return Tokens({location: token.strip() for location, token in tokens.items() if token})
+
+
+def _of_connection(text: str) -> Tokens:
+    try:
+        oauth = read_oauth(text)
+    except OAuthShapeError as error:
+        raise TokenError("token_malformed", str(error)) from None
+    own = oauth.access_token if oauth and oauth.user_type == "Location" else None
+    return Tokens({"*": own} if own else {}, oauth)

@@ -46,6 +46,7 @@ ENDS_AT = {
     "breaker_open": "highlevel",
     "location_inactive": "highlevel",
     "token_refused": "highlevel",
+    "token_expired": "token",
     "token_unavailable": "token",
     "deadline": "highlevel",
     "paused": "token",

@@ -66,6 +66,7 @@ def test_the_artifact_holds_the_function_and_its_requirements_only(artifact: Pat
         "highlevel",
         "presets.toml",
         "requirements.txt",
+        "rotate_token",
         "senders.toml",
     }
     sources = {path.relative_to(ROOT / "functions").as_posix() for path in (ROOT / "functions").rglob("*.py")}

@@ -264,6 +264,7 @@ def test_each_location_with_a_token_of_its_own(world: World, run: Run, monkeypat
         stack.logs,
         stack.functions,
         stack.apis,
+        stack.formation,
         stack.aws,
         is_local=True,
     )

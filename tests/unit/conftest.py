@@ -25,6 +25,7 @@ def highlevel(running: LocalHighLevel) -> LocalHighLevel:
     running.tokens = {TOKEN: "*", NEW_TOKEN: "*"}
     running.limits = Limits()
     running.search_lag = running.latency = 0.0
+    running.oauth.access_seconds = 86_399
     return running
 
 

@@ -86,11 +86,16 @@ class FakeDynamoDb(FakeAws):
     def __init__(self) -> None:
         super().__init__()
         self.items: dict[str, dict[str, Any]] = {}
+        self._one_at_a_time = threading.Lock()
 
     def handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        with self._one_at_a_time:
+            return self._handle(operation, parameters)
+
+    def _handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         pk = parameters["Key"]["pk"]["S"]
         if operation == "get_item":
-            return {"Item": self.items[pk]} if pk in self.items else {}
+            return {"Item": dict(self.items[pk])} if pk in self.items else {}
         assert operation == "update_item"
         values = parameters.get("ExpressionAttributeValues", {})
         condition = parameters.get("ConditionExpression")
@@ -103,9 +108,11 @@ class FakeDynamoDb(FakeAws):
         sets, _, removes = parameters["UpdateExpression"].partition(" REMOVE ")
         for name, value in re.findall(r"(\w+) = (:\w+)", sets):
             item[name] = values[value]
+        for name, value in re.findall(r"(\w+) = if_not_exists\(\w+, (:\w+)\)", sets):
+            item.setdefault(name, values[value])
         for name in re.findall(r"\w+", removes):
             item.pop(name, None)
-        return {}
+        return {"Attributes": dict(item)} if parameters.get("ReturnValues") == "ALL_NEW" else {}
 
     def put(self, location: str, contact: str, conversation: str | None, expires_in: float = 60.0) -> None:
         pk = f"contact#{location}#{contact}"

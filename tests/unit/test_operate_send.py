@@ -68,7 +68,7 @@ def test_its_arguments() -> None:
 )
 def test_no_secret_that_works(monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
     nothing: Any = None
-    stack = Stack("mine", {}, {}, nothing, nothing, nothing, nothing, nothing, "")
+    stack = Stack("mine", {}, {}, nothing, nothing, nothing, nothing, nothing, nothing, "")
     monkeypatch.setattr(send, "read_secrets", lambda _stack: (text, "v"))
     with pytest.raises(StackError, match=said) as raised:
         send._secret(stack, load()["standard-webhooks"])
@@ -81,9 +81,8 @@ def test_a_sample_that_could_only_become_a_dead_letter_is_not_sent(
     monkeypatch: pytest.MonkeyPatch, name: str, location: str
 ) -> None:
     nothing: Any = None
-    stack = Stack(
-        "mine", {"WebhooksUrl": "http://x"}, {"LocationId": location}, nothing, nothing, nothing, nothing, nothing, ""
-    )
+    outputs, parameters = {"WebhooksUrl": "http://x"}, {"LocationId": location}
+    stack = Stack("mine", outputs, parameters, nothing, nothing, nothing, nothing, nothing, nothing, "")
     monkeypatch.setattr(send, "_post", lambda *_arguments, **_options: Answer(200, "r", "{}"))
     senders, event = load(), send._sample(name)
     if location or name == "stripe":

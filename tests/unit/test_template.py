@@ -42,15 +42,15 @@ def test_the_role_allows_exactly_what_the_function_does() -> None:
 
 def test_every_role_takes_the_permissions_boundary() -> None:
     roles = of_type("AWS::IAM::Role")
-    assert set(roles) == {"CreateConversationRole", "DeploymentRole"}
+    assert set(roles) == {"CreateConversationRole", "TokenRotationRole", "DeploymentRole"}
     for role in roles.values():
         boundary = {"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]}
         assert role["PermissionsBoundary"] == boundary
     # SAM makes a role of its own, without a boundary, for a function and for CodeDeploy that name none.
     for function in of_type("AWS::Serverless::Function").values():
         assert function["Role"]["Fn::GetAtt"].removesuffix(".Arn") in roles
-        role = function["DeploymentPreference"]["Role"]
-        assert role == {"Fn::If": ["IsStepByStep", arn("DeploymentRole"), {"Ref": "AWS::NoValue"}]}
+    role = FUNCTION["DeploymentPreference"]["Role"]
+    assert role == {"Fn::If": ["IsStepByStep", arn("DeploymentRole"), {"Ref": "AWS::NoValue"}]}
 
 
 def test_only_code_deploy_has_a_policy_of_aws() -> None:
@@ -150,7 +150,7 @@ def test_the_function_states_what_it_needs() -> None:
 
 
 def test_every_door_calls_the_alias_whatever_the_deployment() -> None:
-    for function in of_type("AWS::Serverless::Function").values():
+    for function in (each for each in of_type("AWS::Serverless::Function").values() if "Events" in each):
         assert function["AutoPublishAlias"] == "live"
         assert function["AutoPublishAliasAllProperties"] is True
         assert function["VersionDeletionPolicy"] == "Delete"
@@ -255,7 +255,7 @@ def test_nothing_has_a_fixed_physical_name() -> None:
     for logical_id, resource in RESOURCES.items():
         for name in names & resource.get("Properties", {}).keys():
             value = resource["Properties"][name]
-            is_ours = name == "LogGroupName" and value.get("Ref") in RESOURCES  # a reference, of a metric filter
+            is_ours = "Ref" in value and value["Ref"] in RESOURCES  # a reference, of a metric filter
             assert is_ours or value["Fn::Sub"].startswith("${AWS::StackName}/"), logical_id
 
 

@@ -16,6 +16,7 @@ import pytest
 from create_conversation import canonical, retries
 from create_conversation.errors import REASONS
 from create_conversation.queue import backoff
+from rotate_token import line as rotation
 from tests.unit.conftest import Log
 from tests.unit.fakes import refusal
 from tests.unit.template import RESOURCES, ROOT, TEMPLATE, of_type
@@ -100,6 +101,7 @@ def lines(world: World, log: Log) -> list[dict[str, Any]]:
         raise ZeroDivisionError
     except ZeroDivisionError as error:
         canonical.failure(error)
+    rotation.Line("finishSecret", "version", "request", outcome="finished").write(NAMESPACE)
     return log.lines + log.troubles + log.metrics
 
 
@@ -284,15 +286,20 @@ def test_these_alarms_are_there() -> None:
         (NAMESPACE, "Submissions"),
         (NAMESPACE, "RetryAttempts"),
         (NAMESPACE, "InternalErrors"),
+        (NAMESPACE, "Rotations"),
     }
+
+
+QUIET = ("GreaterThanThreshold", "notBreaching")
 
 
 @pytest.mark.parametrize("name", ALARMS)
 def test_each_alarm_reaches_the_topic_and_is_quiet_where_nothing_happens(name: str) -> None:
     alarm = ALARMS[name]
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopic"}]
-    assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
-    assert alarm["TreatMissingData"] == "notBreaching"
+    # The one whose business is that something happens rings where nothing does.
+    rings = ("LessThanThreshold", "breaching") if name == "TokenNotRotatedAlarm" else QUIET
+    assert (alarm["ComparisonOperator"], alarm["TreatMissingData"]) == rings
     assert alarm["EvaluationPeriods"] * alarm.get("Period", 900) <= 86_400  # CloudWatch's limit
     assert alarm.get("DatapointsToAlarm", 1) <= alarm["EvaluationPeriods"]
 

@@ -66,5 +66,41 @@ def test_what_no_header_may_carry_is_refused_without_a_word_of_it(secret: str, r
     assert TOKEN[4:] not in str(caught.value)
 
 
+def connection(user_type: str, **members: object) -> str:
+    required = {"client_id": "app", "client_secret": "hush-secret", "refresh_token": "hush-refresh"}
+    return json.dumps({"oauth": required | {"user_type": user_type} | members})
+
+
+def test_a_sub_accounts_connection_has_one_token_and_an_agencys_none() -> None:
+    tokens = read_tokens(connection("Location", access_token=TOKEN))
+    assert tokens.of(LOCATION) == TOKEN
+    assert tokens.oauth is not None
+    agency = read_tokens(connection("Company", access_token=TOKEN))
+    assert agency.oauth is not None
+    for text in (connection("Company", access_token=TOKEN), connection("Location")):
+        with pytest.raises(TokenError) as caught:
+            read_tokens(text).of(LOCATION)
+        assert caught.value.reason == "no_token"
+    assert "hush" not in repr(tokens) + repr(agency)
+    assert TOKEN not in repr(tokens) + repr(agency)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (connection("Agency"), "user_type"),
+        (connection("Location", acess_token=TOKEN), "acess_token"),
+        (json.dumps({"oauth": {"client_id": "app"}}), "client_secret"),
+        (json.dumps({"oauth": "hush"}), "object"),
+        (json.dumps({"oauth": {}, "token": "hush"}), "nothing beside"),
+    ],
+)
+def test_a_connection_of_a_wrong_shape_is_named_precisely(text: str, named: str) -> None:
+    with pytest.raises(TokenError, match=named) as caught:
+        read_tokens(text)
+    assert caught.value.reason == "token_malformed"
+    assert "hush" not in str(caught.value)
+
+
 def test_tokens_do_not_show_in_a_repr() -> None:
     assert TOKEN not in repr(read_tokens(TOKEN))

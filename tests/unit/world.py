@@ -12,6 +12,7 @@ from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.events import EventDoor
 from create_conversation.flow import Effort, Flow
 from create_conversation.http import HttpDoor
+from create_conversation.location_tokens import LocationTokens
 from create_conversation.mapping import Target
 from create_conversation.outcome import Outcome
 from create_conversation.queue import Queue
@@ -121,22 +122,19 @@ class World:
         self.quota = Quota()
         self.queue = Queue(self.sqs, RETRY_URL, DEAD_LETTER_URL)
         self.results = Results(self.eventbridge, "bus", "unit")
-        self._build_flow()
+        self.flow = self.environment(self.token)
 
     def pause(self) -> None:
         """What a deployment with Paused=true makes of the function."""
         self.settings = replace(self.settings, paused=True)
-        self._build_flow()
+        self.flow = self.environment(self.token)
 
-    def _build_flow(self) -> None:
-        self.flow = Flow(
-            HighLevel(self.highlevel.url),
-            self.token,
-            Records(self.dynamodb, "Records", 86400.0),
-            CircuitBreaker(),
-            self.quota,
-            paused=self.settings.paused,
-        )
+    def environment(self, token: Secret | None = None) -> Flow:
+        """A flow with nothing in its memory, as a new Lambda environment has it, over the same AWS and HighLevel."""
+        highlevel, breaker = HighLevel(self.highlevel.url), CircuitBreaker()
+        records = Records(self.dynamodb, "Records", 86400.0)
+        tokens = LocationTokens(token or Secret(self.secrets, "HighLevelToken", 300.0), highlevel, records, breaker)
+        return Flow(highlevel, tokens, records, breaker, self.quota, paused=self.settings.paused)
 
     @property
     def http(self) -> HttpDoor:

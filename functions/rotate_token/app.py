@@ -1,0 +1,55 @@
+"""The Lambda function that Secrets Manager calls for each step of a rotation: what it is made of."""
+
+import os
+import time
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from highlevel.client import HighLevel
+from rotate_token.line import Line
+from rotate_token.steps import STEPS, Rotation, RotationFailed
+from rotate_token.versions import Versions, code_of
+
+RESERVED_SECONDS = 5.0  # of the function's time, to say how it ended
+
+
+def handler(event: dict[str, Any], context: Any) -> None:
+    """Lambda's entry point: `Step` (createSecret, setSecret, testSecret, finishSecret), `SecretId` (the ARN) and
+    `ClientRequestToken` (the new version's id), as Secrets Manager sends them.
+
+    Raises RotationFailed, and nothing else: Secrets Manager then tries again, and an alarm rings.
+    """
+    line = Line(str(event.get("Step")), str(event.get("ClientRequestToken")), context.aws_request_id)
+    until = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - RESERVED_SECONDS
+    try:
+        step = STEPS.get(line.step)
+        if step is None:
+            raise RotationFailed("step_unknown", "the event is not one of Secrets Manager's")
+        versions = Versions(_secrets_manager, str(event.get("SecretId")))
+        line.outcome = step(Rotation(_highlevel, versions, line, until))
+    except RotationFailed as error:
+        failed = error
+    except (ClientError, BotoCoreError) as error:
+        failed = RotationFailed("aws_trouble", f"{code_of(error)} from Secrets Manager")
+    except Exception as error:  # noqa: BLE001 its text may hold what must not be logged
+        line.mistake(error)
+        failed = RotationFailed("internal_error", type(error).__name__)
+    else:
+        line.write(_namespace)
+        return
+    line.outcome, line.reason, line.detail = "failed", failed.reason, failed.detail
+    line.write(_namespace)
+    raise failed
+
+
+def _client() -> Any:
+    config = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 3, "mode": "standard"})
+    return botocore.session.get_session().create_client("secretsmanager", config=config)
+
+
+_namespace = os.environ["METRICS_NAMESPACE"]
+_highlevel = HighLevel(os.environ["HIGHLEVEL_BASE_URL"], os.environ["HIGHLEVEL_VERSION"])
+_secrets_manager = _client()
