@@ -308,7 +308,7 @@ def _why(stack: Stack) -> str:
     if not found:
         return "none was tried in the last hour: make logs SINCE=1d tells why"
     latest = sorted(found.items(), key=lambda each: max(each[1]), reverse=True)[:5]
-    told = (f"{why} ({len(times)} times, at {_clock(max(times))} the last)" for why, times in latest)
+    told = (f"{why} ({_often(times)})" for why, times in latest)
     return f"deferred in the last hour: {', '.join(told)}"
 
 
@@ -333,28 +333,57 @@ def _check_log(stack: Stack, report: _Report) -> None:
             continue
         troubles.setdefault(what, []).append(line["at"])
     for (part, operation, code), times in troubles.items():
-        often = f"{len(times)} times in the last hour, at {_clock(max(times))} UTC the last"
+        often = _often(times)
         if not part:
-            report.bad("internal error", f"{code}, {often}: docs/operations.md#internal-errors")
+            report.bad("internal error", f"{code}, in the last hour {often}: docs/operations.md#internal-errors")
             continue
         todo = "its role lacks the permission: docs/operations.md#missing-permission"
         if code not in DENIED:
             todo = "AWS's own trouble, if it goes on: its health dashboard"
-        report.bad(f"AWS, {part}", f"{operation}: {code}, {often}; {todo}. Meanwhile {_PARTS.get(part, 'it goes on')}")
-    if not troubles:
-        report.good("log", "no trouble with AWS, no internal error in the last hour")
+        report.bad(
+            f"AWS, {part}",
+            f"{operation}: {code}, in the last hour {often}; {todo}. Meanwhile {_PARTS.get(part, 'it goes on')}",
+        )
+    refused = _refused(stack)
+    for sender, times in refused.items():
+        report.bad(
+            f"sender {sender}",
+            f"refused, in the last hour {_often(times)}, and not let in since: its secret is not the one we know. If "
+            f"it is yours: make sender NAME={sender}, and paste the new one there (GIVEN=1: type in the one it has)",
+        )
+    if not troubles and not refused:
+        report.good("log", "no trouble with AWS, no internal error, no sender locked out in the last hour")
 
 
-def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+def _refused(stack: Stack) -> dict[str, list[float]]:
+    """The senders that we know and whose latest delivery had a wrong secret, or none: when."""
+    refused: dict[str, list[float]] = {}
+    for line in _lines(stack, '{ ($.message = "submission") && ($.outcome = "unauthorized") }'):
+        if line.get("outcome") == "unauthorized" and "sender" in line:
+            refused.setdefault(line["sender"], []).append(line["at"])
+    return {sender: times for sender, times in refused.items() if not _is_let_in(stack, sender, max(times))}
 
 
-def _lines(stack: Stack, pattern: str) -> Iterator[dict[str, Any]]:
-    """The JSON lines of the last hour that CloudWatch finds by the pattern (the local AWS may give others too), each
-    with its time, `at`, as Unix time."""
+def _is_let_in(stack: Stack, sender: str, since: float) -> bool:
+    pattern = f'{{ ($.message = "submission") && ($.sender = "{sender}") }}'
+    return any(
+        line.get("sender") == sender and line.get("trigger") != "retry" and line.get("outcome") != "unauthorized"
+        for line in _lines(stack, pattern, since)
+    )
+
+
+def _often(times: list[float]) -> str:
+    latest = datetime.fromtimestamp(max(times), UTC).strftime("%H:%M:%S UTC")
+    return f"once, at {latest}" if len(times) == 1 else f"{len(times)} times, at {latest} the last"
+
+
+def _lines(stack: Stack, pattern: str, since: float | None = None) -> Iterator[dict[str, Any]]:
+    """The JSON lines of the last hour, or since then (Unix time), that CloudWatch finds by the pattern (the local AWS
+    may give others too), each with its time, `at`."""
+    since = since or time.time() - LOG_SECONDS
     pages = stack.logs.get_paginator("filter_log_events").paginate(
         logGroupName=stack.output("LogGroupName"),
-        startTime=int((time.time() - LOG_SECONDS) * 1000),
+        startTime=int(since * 1000),
         filterPattern=pattern,
     )
     for event in islice((event for page in pages for event in page["events"]), LOG_LINES):

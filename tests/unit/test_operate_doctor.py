@@ -82,11 +82,23 @@ def test_each_command_names_the_stack(capsys: pytest.CaptureFixture[str]) -> Non
     )
 
 
+@pytest.fixture(autouse=True)
+def _a_moment_after_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "time", SimpleNamespace(time=lambda: 1_700_000_060.0))
+
+
 def stack_that_logged(*lines: object) -> Any:
     """A stack whose log holds these lines; 1.5 s lie between them."""
     messages = [line if isinstance(line, str) else json.dumps(line) for line in lines]
-    events = [{"timestamp": 1_700_000_000_000 + 1500 * at, "message": text} for at, text in enumerate(messages)]
-    pages = SimpleNamespace(paginate=lambda **_: [{"events": events[:1]}, {"events": events[1:]}])
+    events: list[dict[str, Any]] = [
+        {"timestamp": 1_700_000_000_000 + 1500 * at, "message": text} for at, text in enumerate(messages)
+    ]
+
+    def paginate(startTime: int, **_: object) -> list[dict[str, Any]]:
+        since = [each for each in events if each["timestamp"] >= startTime]
+        return [{"events": since[:1]}, {"events": since[1:]}]
+
+    pages = SimpleNamespace(paginate=paginate)
     logs = SimpleNamespace(get_paginator=lambda _name: pages)
     return SimpleNamespace(logs=logs, output=lambda _name: "group")
 
@@ -102,20 +114,20 @@ def trouble(code: str, part: str = "records", operation: str | None = "GetItem")
         (("START RequestId: 1", "[1]", "{", {"message": "submission", "outcome": "opened"}), ["✓ log: no trouble"]),
         (
             (trouble("AccessDeniedException"), "REPORT", trouble("AccessDeniedException")),
-            ["✗ AWS, records: GetItem: AccessDeniedException, 2 times in the last hour, at 22:13:23 UTC the last; "],
+            ["✗ AWS, records: GetItem: AccessDeniedException, in the last hour 2 times, at 22:13:23 UTC the last; "],
         ),
         (
             (trouble("AccessDenied", "queues", "SendMessage"), trouble("ReadTimeoutError", operation=None)),
             [
-                "✗ AWS, queues: SendMessage: AccessDenied, 1 times in",
-                "✗ AWS, records: a call: ReadTimeoutError, 1 times in",
+                "✗ AWS, queues: SendMessage: AccessDenied, in the last hour once, at",
+                "✗ AWS, records: a call: ReadTimeoutError, in the last hour once, at",
             ],
         ),
         (
             ({"level": "ERROR", "message": "internal error", "error": "KeyError", "way": ["a:1"]},),
-            ["✗ internal error: KeyError, 1 times in"],
+            ["✗ internal error: KeyError, in the last hour once, at"],
         ),
-        ((trouble("\x1b[2J"),), ["✗ AWS, records: GetItem: \\x1b[2J, 1 times in"]),
+        ((trouble("\x1b[2J"),), ["✗ AWS, records: GetItem: \\x1b[2J, in the last hour once, at"]),
     ],
 )
 def test_the_log(lines: tuple[object, ...], said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,13 +140,36 @@ def test_the_log(lines: tuple[object, ...], said: list[str], capsys: pytest.Capt
     assert report.failed is printed[0].startswith("✗")
 
 
+def submission(outcome: str, sender: str | None = "typeform", trigger: str = "webhook") -> dict[str, object]:
+    return {"message": "submission", "outcome": outcome, "sender": sender, "trigger": trigger}
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ((submission("unauthorized"),), "✗ sender typeform: refused, in the last hour once, at 22:13:20 UTC, and not"),
+        ((submission("unauthorized"), submission("existing")), "✓ log: "),
+        ((submission("opened"), submission("unauthorized")), "✗ sender typeform: "),
+        ((submission("unauthorized"), submission("opened", "tally")), "✗ sender typeform: "),
+        # What was kept before and is opened now says nothing of its sender's secret.
+        ((submission("unauthorized"), submission("opened", trigger="retry")), "✗ sender typeform: "),
+        ((submission("unauthorized", None),), "✓ log: "),  # a scanner
+    ],
+)
+def test_a_sender_that_is_locked_out(lines: tuple[object, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    doctor._check_log(stack_that_logged(*lines), doctor._Report("local"))
+    printed = capsys.readouterr().out
+    assert printed.startswith(said)
+    assert "make sender STACK=local NAME=typeform" in printed or said.startswith("✓")
+
+
 def test_why_submissions_wait() -> None:
     deferred = {"message": "submission", "outcome": "deferred", "location_id": "ve9", "reason": "rate_limited"}
     opened = {"message": "submission", "outcome": "opened", "location_id": "ve9"}
     metrics = {"_aws": {}, "outcome": "deferred", "Submissions": [1.0]}
     stack = stack_that_logged(deferred, deferred, metrics, opened, {**deferred, "reason": "token_refused"})
     assert doctor._why(stack) == (
-        "deferred in the last hour: token_refused in ve9 (1 times, at 22:13:26 the last), "
-        "rate_limited in ve9 (2 times, at 22:13:21 the last)"
+        "deferred in the last hour: token_refused in ve9 (once, at 22:13:26 UTC), "
+        "rate_limited in ve9 (2 times, at 22:13:21 UTC the last)"
     )
     assert doctor._why(stack_that_logged(opened)).startswith("none was tried in the last hour")
