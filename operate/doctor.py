@@ -53,6 +53,8 @@ _TODO = {
     "upstream_error": _DOWN,
     "upstream_unexpected": _DOWN,
 }
+# What AWS says of a table, a queue, a secret that somebody has deleted.
+_GONE = ("ResourceNotFoundException", "AWS.SimpleQueueService.NonExistentQueue", "InvalidRequestException")
 # What suffers while AWS refuses a part of the function.
 _PARTS = {
     "records": "submissions go on; a repeat costs a call to HighLevel, and its answer may lack the conversation's id",
@@ -337,9 +339,11 @@ def _check_log(stack: Stack, report: _Report) -> None:
         if not part:
             report.bad("internal error", f"{code}, in the last hour {often}: docs/operations.md#internal-errors")
             continue
-        todo = "its role lacks the permission: docs/operations.md#missing-permission"
-        if code not in DENIED:
-            todo = "AWS's own trouble, if it goes on: its health dashboard"
+        todo = "AWS's own trouble, if it goes on: its health dashboard"
+        if code in DENIED:
+            todo = "its role lacks the permission: docs/operations.md#missing-permission"
+        elif code in _GONE:
+            todo = "it was deleted: docs/operations.md#restore"
         report.bad(
             f"AWS, {part}",
             f"{operation}: {code}, in the last hour {often}; {todo}. Meanwhile {_PARTS.get(part, 'it goes on')}",
