@@ -51,10 +51,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Pa
 def world(served: tuple[World, Path]) -> Iterator[World]:
     world, _ = served
     world.highlevel.reset()
+    _forget_the_log(world)  # the doctor reads an hour of it
     yield world
     world.highlevel.reset()
     world.highlevel.envelope = "nest"
     world.application.store_token(TOKEN)
+
+
+def _forget_the_log(world: World) -> None:
+    logs, group = world.application.aws.client("logs"), world.application.stack.outputs["LogGroupName"]
+    for stream in logs.describe_log_streams(logGroupName=group)["logStreams"]:
+        logs.delete_log_stream(logGroupName=group, logStreamName=stream["logStreamName"])
 
 
 @pytest.fixture

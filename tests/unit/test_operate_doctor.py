@@ -125,9 +125,7 @@ def trouble(code: str, part: str = "records", operation: str | None = "GetItem")
         ),
         (
             (trouble("ResourceNotFoundException"),),
-            [
-                "✗ AWS, records: GetItem: ResourceNotFoundException, in the last hour once, at 22:13:20 UTC; it was "
-            ],
+            ["✗ AWS, records: GetItem: ResourceNotFoundException, in the last hour once, at 22:13:20 UTC; it was "],
         ),
         (
             ({"level": "ERROR", "message": "internal error", "error": "KeyError", "way": ["a:1"]},),
