@@ -1,10 +1,13 @@
 """Look for what would stop a submission: `python -m operate.doctor [STACK] [--location ID]`. Changes nothing."""
 
 import difflib
+import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,13 +21,17 @@ from highlevel.oauth import OAuth, OAuthError, mint_location_token
 from highlevel.tokens import TokenError, Tokens, read_tokens
 from highlevel.verdict import Answer, RateLimit, Verdict, verdict
 from operate.rotation import rotation_of
-from operate.sender import all_senders, entries_of, read_secrets, stack_name
+from operate.sender import all_senders, entries_of, read_secrets
 from operate.signing import is_usable
-from operate.stack import Stack, StackError, explain, parser, run
+from operate.stack import DENIED, Stack, StackError, explain, parser, printable, run
 
 CALL_SECONDS = 10.0
 STUCK_SECONDS = 900.0  # longer than a rotation's four steps take
+# How far back the function's log is read, and how many of its lines about trouble at most.
+LOG_SECONDS = 3600.0
+LOG_LINES = 10_000
 _LOCATION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_COMMAND = re.compile(r"\bmake (deploy|token|connect|sender|doctor|logs|dead-letters|redrive)\b")
 _WHERE_SCOPES = (
     "add it in HighLevel under Settings, Private Integrations, and the token stays the same; of an app: in the "
     "developer portal, then make connect"
@@ -35,6 +42,10 @@ _SCOPES = {
     "conversations.readonly": "finds the id of a conversation that exists already",
     "contacts.write": "looks up the contact of a sender that knows only an e-mail or phone",
 }
+_DOWN = (
+    "nothing to do: submissions are kept, and opened by themselves within a quarter hour of its end; "
+    "https://status.gohighlevel.com"
+)
 _TODO = {
     "token_refused": "it is expired, revoked or mistyped: make token; of an app: make connect",
     "token_kind_refused": "it is an agency's: make token, with one made inside the sub-account, or make connect",
@@ -44,7 +55,19 @@ _TODO = {
     "version_refused": "make deploy PARAMETERS=HighLevelApiVersion=2021-04-15",
     "base_url_refused": f"make deploy PARAMETERS=HighLevelBaseUrl={DEFAULT_BASE_URL}",
     "upstream_unreachable": "is the network of this machine in order? The function has its own",
-    "rate_limited": "the location's calls are used up for now; submissions wait",
+    "upstream_connection_lost": _DOWN,
+    "upstream_timeout": _DOWN,
+    "upstream_error": _DOWN,
+    "upstream_unexpected": _DOWN,
+}
+# What AWS says of a table, a queue, a secret that somebody has deleted.
+_GONE = ("ResourceNotFoundException", "AWS.SimpleQueueService.NonExistentQueue", "InvalidRequestException")
+# What suffers while AWS refuses a part of the function.
+_PARTS = {
+    "records": "submissions go on; a repeat costs a call to HighLevel, and its answer may lack the conversation's id",
+    "secrets": "what was read before still serves; a new environment of the function cannot start from it",
+    "queues": "what HighLevel does not take at once is not kept, its sender must repeat it; a retry comes back early",
+    "results": "result events are lost; submissions go on",
 }
 # What ended a rotation for good; all else, time mends.
 _ROTATION_TODO = {
@@ -69,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     if options.location and not _LOCATION.fullmatch(options.location):
         raise StackError("a location id has up to 64 letters, digits, _ or -")
-    report = _Report()
+    report = _Report(options.stack)
     try:
         stack = Stack.connect(options.stack)
     except (StackError, ClientError, BotoCoreError) as error:
@@ -80,9 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lambda: _check_senders(stack, report),
         lambda: _check_highlevel(stack, options.location, report),
         lambda: _check_queues(stack, report),
+        lambda: _check_log(stack, report),
         lambda: _check_pauses(stack, report),
     )
-    for name, check in zip(("senders", "HighLevel", "queues", "pauses"), checks, strict=True):
+    for name, check in zip(("senders", "HighLevel", "queues", "log", "pauses"), checks, strict=True):
         try:
             check()
         except (StackError, ClientError, BotoCoreError) as error:
@@ -92,21 +116,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @dataclass
 class _Report:
-    """Prints the lines, and remembers whether a check has failed. No line ever holds a secret."""
+    """Prints the lines, and remembers whether a check has failed. No line ever holds a secret. `stack`: the name by
+    which the commands know it, put into each command that a line names: a pasted one must not meet another stack."""
 
+    stack: str
     failed: bool = False
 
     def good(self, what: str, how: str) -> None:
-        print(f"✓ {what}: {how}", flush=True)
+        print(f"✓ {what}: {self._with_stack(how)}", flush=True)
 
     def bad(self, what: str, how: str) -> None:
         self.failed = True
-        print(f"✗ {what}: {how}", flush=True)
+        print(f"✗ {what}: {self._with_stack(how)}", flush=True)
+
+    def _with_stack(self, text: str) -> str:
+        return _COMMAND.sub(rf"make \1 STACK={self.stack}", text)
 
 
 def _options(arguments: Sequence[str] | None) -> Any:
     options = parser(
-        "Check secrets, token, scopes, quota, queues and pauses of a stack, and say what to do. It changes nothing:\n"
+        "Check secrets, token, scopes, quota, queues, log and pauses of a stack, say what to do. It changes nothing:\n"
         "the calls to HighLevel are a search, and two that it refuses for want of a contact (three of the quota);\n"
         "with an agency's connection also one for a token of the location. A refresh token is never used."
     )
@@ -174,7 +203,7 @@ def _check_highlevel(stack: Stack, location: str | None, report: _Report) -> Non
     named = location or stack.parameters.get("LocationId")
     locations = [named] if named else [each for each in tokens.by_location if each != "*"]
     if not locations:
-        report.bad("location", f"name one: make doctor STACK={stack_name(stack)} LOCATION=<location id>")
+        report.bad("location", "name one: make doctor LOCATION=<location id>")
     for each in locations:
         try:
             agency = tokens.oauth if tokens.oauth and tokens.oauth.user_type == "Company" else None
@@ -190,7 +219,7 @@ def _check_highlevel(stack: Stack, location: str | None, report: _Report) -> Non
 
 def _tokens(stack: Stack, report: _Report) -> Tokens | None:
     manager = stack.secrets_manager
-    make, connect = (f"make {command} STACK={stack_name(stack)}" for command in ("token", "connect"))
+    make, connect = "make token", "make connect"
     try:
         found = manager.get_secret_value(SecretId=stack.output("HighLevelTokenArn"))
         text = found.get("SecretString", "")
@@ -251,16 +280,15 @@ def _check_connection(oauth: OAuth, connect: str, report: _Report) -> bool:
 def _check_rotation(stack: Stack, stored_at: float, report: _Report) -> None:
     """Whether the connection is renewed by itself and, if not, why, and what to do."""
     rotation = rotation_of(stack, stack.output("HighLevelTokenArn"), stored_at)
-    connect = f"make connect STACK={stack_name(stack)}"
     ago = "" if rotation.at is None else f" {_span(time.time() - rotation.at)} ago"
     if not rotation.is_attached:
-        attach = f'make deploy STACK={stack.name} PARAMETERS="RotateToken=true"'
+        attach = "make deploy PARAMETERS=RotateToken=true"
         report.bad("rotation", f"nothing renews the access token, which lives for a day: {attach}")
     if rotation.failure is not None:
         todo = _ROTATION_TODO.get(rotation.failure, "Secrets Manager tries again; run this again in a while")
-        report.bad("rotation", f"failed{ago}, {rotation.failure}: {todo.replace('make connect', connect)}")
+        report.bad("rotation", f"failed{ago}, {rotation.failure}: {todo}")
     elif rotation.is_pending and (rotation.at or stored_at) < time.time() - STUCK_SECONDS:
-        report.bad("rotation", f"one has begun and did not end (AWSPENDING is left): {connect} clears it")
+        report.bad("rotation", "one has begun and did not end (AWSPENDING is left): make connect clears it")
     elif rotation.is_attached:
         done = f"renewed{ago}" if rotation.at is not None and not rotation.is_pending else "attached"
         following = f", next until {rotation.next_at:%Y-%m-%d %H:%M %Z}" if rotation.next_at else ""
@@ -275,8 +303,11 @@ def _span(seconds: float) -> str:
 
 def _check_location(highlevel: HighLevel, token: str, location: str, report: _Report) -> None:
     search = _search(highlevel, token, location)
+    if search.reason == "rate_limited":
+        _check_quota(location, search.rate_limit, report, refused=True)
+        return
     if search.outcome != "found" and search.reason != "scope_missing":
-        report.bad(f"token of {location}", _explain(search))
+        report.bad("HighLevel" if search.reason.startswith("upstream_") else f"token of {location}", _explain(search))
         return
     report.good(f"token of {location}", "HighLevel accepts it")
     # Both are refused for want of a contact, once token and scope were found good: nothing is written.
@@ -285,7 +316,9 @@ def _check_location(highlevel: HighLevel, token: str, location: str, report: _Re
     _check_scope("conversations.write", create, create.reason == "ids_refused", report)
     _check_scope("conversations.readonly", search, search.outcome == "found", report)
     _check_scope("contacts.write", upsert, upsert.reason == "contact_refused", report)
-    _check_quota(next((each.rate_limit for each in (upsert, create, search) if each.rate_limit), None), report)
+    _check_quota(
+        location, next((each.rate_limit for each in (upsert, create, search) if each.rate_limit), None), report
+    )
 
 
 def _search(highlevel: HighLevel, token: str, location: str) -> Verdict:
@@ -317,17 +350,27 @@ def _explain(judged: Verdict) -> str:
     return f"{title}{status}: {todo or 'run this again in a while'}"
 
 
-def _check_quota(limit: RateLimit | None, report: _Report) -> None:
+def _check_quota(location: str, limit: RateLimit | None, report: _Report, *, refused: bool = False) -> None:
+    """`refused`: HighLevel did not take the call, for want of quota."""
+    quota = f"quota of {location}"
     if limit is None:
-        report.good("quota", "HighLevel announces none")
+        if refused:
+            report.bad(quota, "used up (429), HighLevel does not say for how long; submissions wait")
+        else:
+            report.good(quota, "HighLevel announces none")
         return
     seconds = f"{limit.interval_ms / 1000:g} s" if limit.interval_ms else "window"
     left = f"{_number(limit.remaining)} of {_number(limit.max)} calls left in this {seconds}"
-    today = f"{_number(limit.daily_remaining)} left today"
     if limit.daily_remaining == 0:
-        report.bad("quota", f"{left}, none left today: submissions wait until tomorrow")
+        report.bad(
+            quota,
+            "none left today: its submissions are kept, tried every quarter hour, and opened by themselves when "
+            "HighLevel's day begins anew. What used them up? Every integration of the location shares them",
+        )
+    elif refused:
+        report.bad(quota, f"{left}: used up for now, submissions wait for the next one; run this again in a while")
     else:
-        report.good("quota", f"{left}, {today}")
+        report.good(quota, f"{left}, {_number(limit.daily_remaining)} left today")
 
 
 def _number(value: int | None) -> str:
@@ -339,18 +382,114 @@ def _number(value: int | None) -> str:
 
 def _check_queues(stack: Stack, report: _Report) -> None:
     waiting, dead = (_count(stack, f"{queue}Url") for queue in ("RetryQueue", "DeadLetterQueue"))
-    name = stack_name(stack)
-    report.good("retry queue", f"{waiting} wait: make logs STACK={name} tells why" if waiting else "nothing waits")
+    if waiting:
+        report.good("retry queue", f"{waiting} wait; {_why(stack)}")
+    else:
+        report.good("retry queue", "nothing waits")
     if dead:
-        report.bad("dead-letter queue", f"{dead} need you: make dead-letters STACK={name}, mend, make redrive")
+        report.bad("dead-letter queue", f"{dead} need you: make dead-letters, mend, make redrive")
     else:
         report.good("dead-letter queue", "empty")
+
+
+def _why(stack: Stack) -> str:
+    """Which reasons and locations were deferred in the last hour, the latest first. Whatever waits for its location's
+    quota writes no line when it comes back too early."""
+    found: dict[str, list[float]] = {}
+    for line in _lines(stack, '{ ($.message = "submission") && ($.outcome = "deferred") }'):
+        if line.get("message") == "submission" and line.get("outcome") == "deferred":
+            found.setdefault(f"{line.get('reason')} in {line.get('location_id', '?')}", []).append(line["at"])
+    if not found:
+        return "none was tried in the last hour: make logs SINCE=1d tells why"
+    latest = sorted(found.items(), key=lambda each: max(each[1]), reverse=True)[:5]
+    told = (f"{why} ({_often(times)})" for why, times in latest)
+    return f"deferred in the last hour: {', '.join(told)}"
 
 
 def _count(stack: Stack, output: str) -> int:
     """Messages in the queue, hidden and delayed ones included."""
     answer = stack.sqs.get_queue_attributes(QueueUrl=stack.output(output), AttributeNames=["All"])
     return sum(int(value) for name, value in answer["Attributes"].items() if name.startswith("ApproximateNumberOf"))
+
+
+# --- log --------------------------------------------------------------------------------------------------------------
+
+
+def _check_log(stack: Stack, report: _Report) -> None:
+    """What no answer and no queue shows: AWS refused the function, or it met a mistake of its own, and it went on."""
+    troubles: dict[tuple[str, str, str], list[float]] = {}
+    for line in _lines(stack, '{ ($.message = "aws trouble") || ($.message = "internal error") }'):
+        if line.get("message") == "aws trouble":
+            what = (str(line.get("part")), str(line.get("operation") or "a call"), str(line.get("code")))
+        elif line.get("message") == "internal error":
+            what = ("", "", str(line.get("error")))
+        else:
+            continue
+        troubles.setdefault(what, []).append(line["at"])
+    for (part, operation, code), times in troubles.items():
+        often = _often(times)
+        if not part:
+            report.bad("internal error", f"{code}, in the last hour {often}: docs/operations.md#internal-errors")
+            continue
+        todo = "AWS's own trouble, if it goes on: its health dashboard"
+        if code in DENIED:
+            todo = "its role lacks the permission: docs/operations.md#missing-permission"
+        elif code in _GONE:
+            todo = "it was deleted: docs/operations.md#restore"
+        report.bad(
+            f"AWS, {part}",
+            f"{operation}: {code}, in the last hour {often}; {todo}. Meanwhile {_PARTS.get(part, 'it goes on')}",
+        )
+    refused = _refused(stack)
+    for sender, times in refused.items():
+        report.bad(
+            f"sender {sender}",
+            f"refused, in the last hour {_often(times)}, and not let in since: its secret is not the one we know. If "
+            f"it is yours: make sender NAME={sender}, and paste the new one there (GIVEN=1: type in the one it has)",
+        )
+    if not troubles and not refused:
+        report.good("log", "no trouble with AWS, no internal error, no sender locked out in the last hour")
+
+
+def _refused(stack: Stack) -> dict[str, list[float]]:
+    """The senders that we know and whose latest delivery had a wrong secret, or none: when."""
+    refused: dict[str, list[float]] = {}
+    for line in _lines(stack, '{ ($.message = "submission") && ($.outcome = "unauthorized") }'):
+        if line.get("outcome") == "unauthorized" and "sender" in line:
+            refused.setdefault(line["sender"], []).append(line["at"])
+    return {sender: times for sender, times in refused.items() if not _is_let_in(stack, sender, max(times))}
+
+
+def _is_let_in(stack: Stack, sender: str, since: float) -> bool:
+    pattern = f'{{ ($.message = "submission") && ($.sender = "{sender}") }}'
+    return any(
+        line.get("sender") == sender and line.get("trigger") != "retry" and line.get("outcome") != "unauthorized"
+        for line in _lines(stack, pattern, since)
+    )
+
+
+def _often(times: list[float]) -> str:
+    latest = datetime.fromtimestamp(max(times), UTC).strftime("%H:%M:%S UTC")
+    return f"once, at {latest}" if len(times) == 1 else f"{len(times)} times, at {latest} the last"
+
+
+def _lines(stack: Stack, pattern: str, since: float | None = None) -> Iterator[dict[str, Any]]:
+    """The JSON lines of the last hour, or since then (Unix time), that CloudWatch finds by the pattern (the local AWS
+    may give others too), each with its time, `at`."""
+    since = since or time.time() - LOG_SECONDS
+    pages = stack.logs.get_paginator("filter_log_events").paginate(
+        logGroupName=stack.output("LogGroupName"),
+        startTime=int(since * 1000),
+        filterPattern=pattern,
+    )
+    for event in islice((event for page in pages for event in page["events"]), LOG_LINES):
+        try:
+            line = json.loads(event["message"])
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict):
+            told = {name: printable(str(value)) for name, value in line.items() if value is not None}
+            yield told | {"at": event["timestamp"] / 1000}
 
 
 # --- pauses -----------------------------------------------------------------------------------------------------------
@@ -368,7 +507,7 @@ def _check_pauses(stack: Stack, report: _Report) -> None:
 def _pauses_of_sending(stack: Stack) -> list[tuple[str, str]]:
     if stack.parameters.get("Paused") != "true":
         return []
-    todo = f"make deploy STACK={stack_name(stack)} PARAMETERS=Paused=false"
+    todo = "make deploy PARAMETERS=Paused=false"
     return [("sending", f"paused: what comes in is kept, for 14 days at most, and nothing is sent until {todo}")]
 
 

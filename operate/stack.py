@@ -39,7 +39,7 @@ _CONFIG = Config(
 _SIGN_IN = "set AWS_PROFILE, or sign in with the AWS CLI"
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 _UNKNOWN = ("InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidAccessKeyId")
-_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
+DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 
 
 class StackError(Exception):
@@ -160,9 +160,9 @@ def _explain_refusal(error: ClientError) -> str:
         return f"the AWS credentials have expired: {_SIGN_IN}"
     if code in _UNKNOWN:
         return f"AWS does not know these credentials: {_SIGN_IN}"
-    if error.operation_name == "PutSecretValue" and code not in _DENIED:  # its text might quote the value
+    if error.operation_name == "PutSecretValue" and code not in DENIED:  # its text might quote the value
         return f"AWS refuses PutSecretValue: {code}"
-    if code in _DENIED:
+    if code in DENIED:
         action = re.search(r"not authorized to perform: ([\w:-]+)", answer.get("Message", ""))
         return f"these AWS credentials may not {action[1] if action else error.operation_name}"
     return f"AWS refuses {error.operation_name}: {code}: {_one_line(answer.get('Message', ''))}"

@@ -80,6 +80,8 @@ class Queue:
     def postpone_all(self, seconds: dict[str, float]) -> None:
         """The same for several messages, by receipt handle (10 at most), in one call. Trouble is passed over: the
         messages then keep the queue's own visibility timeout."""
+        if not seconds:  # SQS would refuse it, and the log tell of a trouble that is none
+            return
         entries = [
             {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": max(1, round(wait))}
             for number, (handle, wait) in enumerate(seconds.items())

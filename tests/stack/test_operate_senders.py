@@ -13,7 +13,7 @@ import pytest
 from create_conversation.errors import REASONS
 from create_conversation.senders import load
 from local.application import Application
-from local.highlevel import LocalHighLevel
+from local.highlevel import Limits, LocalHighLevel
 from local.stack import REGION, ROOT, LocalAws, clean_environment, deploy
 from operate import doctor, send, sender
 from operate import stack as stack_module
@@ -51,10 +51,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Pa
 def world(served: tuple[World, Path]) -> Iterator[World]:
     world, _ = served
     world.highlevel.reset()
+    _forget_the_log(world)  # the doctor reads an hour of it
     yield world
     world.highlevel.reset()
     world.highlevel.envelope = "nest"
     world.application.store_token(TOKEN)
+
+
+def _forget_the_log(world: World) -> None:
+    logs, group = world.application.aws.client("logs"), world.application.stack.outputs["LogGroupName"]
+    for stream in logs.describe_log_streams(logGroupName=group)["logStreams"]:
+        logs.delete_log_stream(logGroupName=group, logStreamName=stream["logStreamName"])
 
 
 @pytest.fixture
@@ -182,9 +189,10 @@ def test_a_healthy_stack(world: World, served: tuple[World, Path]) -> None:
         "✓ scope conversations.write",
         "✓ scope conversations.readonly",
         "✓ scope contacts.write",
-        "✓ quota",
+        f"✓ quota of {LOCATION}",
         "✓ retry queue",
         "✓ dead-letter queue",
+        "✓ log",
         "✓ pauses",
     ]
     assert "97 of 100 calls left in this 10 s, 199,997 left today" in finished.stdout
@@ -217,18 +225,20 @@ def test_a_missing_scope(world: World, run: Run, scope: str, envelope: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("trouble", "reason"),
+    ("trouble", "told"),
     [
-        ("agency", "token_kind_refused"),
-        ("revoked", "token_refused"),
-        ("inactive", "location_inactive"),
-        ("blocked", "upstream_unexpected"),
-        ("down", "upstream_error"),
-        ("reset", "upstream_connection_lost"),
-        ("limited", "rate_limited"),
+        ("agency", f"token of {LOCATION}: {REASONS['token_kind_refused'].title}"),
+        ("revoked", f"token of {LOCATION}: {REASONS['token_refused'].title}"),
+        ("inactive", f"token of {LOCATION}: {REASONS['location_inactive'].title}"),
+        ("blocked", f"HighLevel: {REASONS['upstream_unexpected'].title}"),
+        ("down", f"HighLevel: {REASONS['upstream_error'].title} (503): nothing to do"),
+        ("reset", f"HighLevel: {REASONS['upstream_connection_lost'].title}"),
+        ("limited", f"quota of {LOCATION}: used up (429)"),
+        ("no call left", f"quota of {LOCATION}: 0 of 1 calls left in this 10 s: used up for now"),
+        ("no call left today", f"quota of {LOCATION}: none left today"),
     ],
 )
-def test_a_token_that_does_not_work(world: World, run: Run, trouble: str, reason: str) -> None:
+def test_highlevel_says_no(world: World, run: Run, monkeypatch: pytest.MonkeyPatch, trouble: str, told: str) -> None:
     token = f"pit-{uuid.uuid4()}"
     match trouble:
         case "agency":
@@ -246,10 +256,15 @@ def test_a_token_that_does_not_work(world: World, run: Run, trouble: str, reason
             world.highlevel.fail("reset")
         case "limited":
             world.highlevel.fail("status", status=429)
+        case "no call left":
+            monkeypatch.setattr(world.highlevel, "limits", Limits(max=1))
+            run(doctor.main)
+        case "no call left today":
+            monkeypatch.setattr(world.highlevel, "limits", Limits(daily=0))
     code, printed = run(doctor.main)
     assert code == 1
     (line,) = failing(printed)
-    assert line.startswith(f"✗ token of {LOCATION}: {REASONS[reason].title}")
+    assert line.startswith(f"✗ {told}")
     assert token not in printed
 
 

@@ -1,6 +1,8 @@
-"""What the doctor makes of entries, answers and quotas."""
+"""What the doctor makes of entries, answers, quotas and the log."""
 
-from typing import get_args
+import json
+from types import SimpleNamespace
+from typing import Any, get_args
 
 import pytest
 
@@ -49,18 +51,129 @@ def test_what_helps_names_only_known_reasons() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "mark", "said"),
+    ("limit", "refused", "mark", "said"),
     [
-        (None, "✓", "announces none"),
-        (RateLimit(100, 97, 10_000, 199_997), "✓", "97 of 100 calls left in this 10 s, 199,997 left today"),
-        (RateLimit(None, 3, None, None), "✓", "3 of ? calls left in this window, ? left today"),
-        (RateLimit(100, 97, 10_000, 0), "✗", "none left today"),
+        (None, False, "✓", "announces none"),
+        (RateLimit(100, 97, 10_000, 199_997), False, "✓", "97 of 100 calls left in this 10 s, 199,997 left today"),
+        (RateLimit(None, 3, None, None), False, "✓", "3 of ? calls left in this window, ? left today"),
+        (RateLimit(100, 97, 10_000, 0), False, "✗", "none left today"),
+        (RateLimit(100, 97, 10_000, 0), True, "✗", "none left today"),
+        (RateLimit(100, 0, 10_000, 17), True, "✗", "0 of 100 calls left in this 10 s: used up for now"),
+        (None, True, "✗", "used up (429)"),
     ],
 )
-def test_quota(limit: RateLimit | None, mark: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    report = doctor._Report()
-    doctor._check_quota(limit, report)
+def test_quota(
+    limit: RateLimit | None, refused: bool, mark: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = doctor._Report("local")
+    doctor._check_quota("ve9", limit, report, refused=refused)
     printed = capsys.readouterr().out
-    assert printed.startswith(f"{mark} quota: ")
+    assert printed.startswith(f"{mark} quota of ve9: ")
     assert said in printed
     assert report.failed is (mark == "✗")
+
+
+def test_each_command_names_the_stack(capsys: pytest.CaptureFixture[str]) -> None:
+    report = doctor._Report("shop-production")
+    report.bad("dead-letter queue", "2 need you: make dead-letters, mend, make redrive; or make token LOCATION=ve9")
+    assert capsys.readouterr().out == (
+        "✗ dead-letter queue: 2 need you: make dead-letters STACK=shop-production, mend, make redrive "
+        "STACK=shop-production; or make token STACK=shop-production LOCATION=ve9\n"
+    )
+
+
+@pytest.fixture(autouse=True)
+def _a_moment_after_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "time", SimpleNamespace(time=lambda: 1_700_000_060.0))
+
+
+def stack_that_logged(*lines: object) -> Any:
+    """A stack whose log holds these lines; 1.5 s lie between them."""
+    messages = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    events: list[dict[str, Any]] = [
+        {"timestamp": 1_700_000_000_000 + 1500 * at, "message": text} for at, text in enumerate(messages)
+    ]
+
+    def paginate(startTime: int, **_: object) -> list[dict[str, Any]]:
+        since = [each for each in events if each["timestamp"] >= startTime]
+        return [{"events": since[:1]}, {"events": since[1:]}]
+
+    pages = SimpleNamespace(paginate=paginate)
+    logs = SimpleNamespace(get_paginator=lambda _name: pages)
+    return SimpleNamespace(logs=logs, output=lambda _name: "group")
+
+
+def trouble(code: str, part: str = "records", operation: str | None = "GetItem") -> dict[str, object]:
+    return {"level": "WARNING", "message": "aws trouble", "part": part, "code": code, "operation": operation}
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ((), ["✓ log: no trouble"]),
+        (("START RequestId: 1", "[1]", "{", {"message": "submission", "outcome": "opened"}), ["✓ log: no trouble"]),
+        (
+            (trouble("AccessDeniedException"), "REPORT", trouble("AccessDeniedException")),
+            ["✗ AWS, records: GetItem: AccessDeniedException, in the last hour 2 times, at 22:13:23 UTC the last; "],
+        ),
+        (
+            (trouble("AccessDenied", "queues", "SendMessage"), trouble("ReadTimeoutError", operation=None)),
+            [
+                "✗ AWS, queues: SendMessage: AccessDenied, in the last hour once, at",
+                "✗ AWS, records: a call: ReadTimeoutError, in the last hour once, at",
+            ],
+        ),
+        (
+            (trouble("ResourceNotFoundException"),),
+            ["✗ AWS, records: GetItem: ResourceNotFoundException, in the last hour once, at 22:13:20 UTC; it was "],
+        ),
+        (
+            ({"level": "ERROR", "message": "internal error", "error": "KeyError", "way": ["a:1"]},),
+            ["✗ internal error: KeyError, in the last hour once, at"],
+        ),
+        ((trouble("\x1b[2J"),), ["✗ AWS, records: GetItem: \\x1b[2J, in the last hour once, at"]),
+    ],
+)
+def test_the_log(lines: tuple[object, ...], said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    report = doctor._Report("local")
+    doctor._check_log(stack_that_logged(*lines), report)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == len(said)
+    for line, begin in zip(printed, said, strict=True):
+        assert line.startswith(begin)
+    assert report.failed is printed[0].startswith("✗")
+
+
+def submission(outcome: str, sender: str | None = "typeform", trigger: str = "webhook") -> dict[str, object]:
+    return {"message": "submission", "outcome": outcome, "sender": sender, "trigger": trigger}
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ((submission("unauthorized"),), "✗ sender typeform: refused, in the last hour once, at 22:13:20 UTC, and not"),
+        ((submission("unauthorized"), submission("existing")), "✓ log: "),
+        ((submission("opened"), submission("unauthorized")), "✗ sender typeform: "),
+        ((submission("unauthorized"), submission("opened", "tally")), "✗ sender typeform: "),
+        # What was kept before and is opened now says nothing of its sender's secret.
+        ((submission("unauthorized"), submission("opened", trigger="retry")), "✗ sender typeform: "),
+        ((submission("unauthorized", None),), "✓ log: "),  # a scanner
+    ],
+)
+def test_a_sender_that_is_locked_out(lines: tuple[object, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    doctor._check_log(stack_that_logged(*lines), doctor._Report("local"))
+    printed = capsys.readouterr().out
+    assert printed.startswith(said)
+    assert "make sender STACK=local NAME=typeform" in printed or said.startswith("✓")
+
+
+def test_why_submissions_wait() -> None:
+    deferred = {"message": "submission", "outcome": "deferred", "location_id": "ve9", "reason": "rate_limited"}
+    opened = {"message": "submission", "outcome": "opened", "location_id": "ve9"}
+    metrics = {"_aws": {}, "outcome": "deferred", "Submissions": [1.0]}
+    stack = stack_that_logged(deferred, deferred, metrics, opened, {**deferred, "reason": "token_refused"})
+    assert doctor._why(stack) == (
+        "deferred in the last hour: token_refused in ve9 (once, at 22:13:26 UTC), "
+        "rate_limited in ve9 (2 times, at 22:13:21 UTC the last)"
+    )
+    assert doctor._why(stack_that_logged(opened)).startswith("none was tried in the last hour")

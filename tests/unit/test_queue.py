@@ -67,6 +67,11 @@ def test_a_batch_is_never_visible_at_once(sqs: FakeSqs, queue: Queue) -> None:
     assert sqs.calls[0][1]["Entries"][0]["VisibilityTimeout"] == 1
 
 
+def test_an_empty_batch_makes_no_call(queue: Queue, sqs: FakeSqs) -> None:
+    queue.postpone_all({})
+    assert not sqs.calls
+
+
 def test_a_batch_is_put_off_in_one_call(sqs: FakeSqs, queue: Queue) -> None:
     queue.postpone_all({f"handle-{number}": 35.0 + number for number in range(10)})
     ((_, call),) = sqs.calls
