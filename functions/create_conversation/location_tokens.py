@@ -32,6 +32,9 @@ ASSUMED_LIFE_SECONDS = 6 * 3600.0
 # Refused sooner after its minting, a token is not replaced: the next one would be refused too.
 MIN_AGE_SECONDS = 60.0
 MINT_SECONDS = 2.5
+# With less than this nobody begins to mint: a token whose answer is cut off is minted in vain, and once more.
+MIN_MINT_SECONDS = 1.0
+CALL_SECONDS = 0.5  # left for the call that the token is for
 # Of the right to mint, across environments: a call and the writing down. Whoever dies or fails in it blocks no longer.
 LEASE_SECONDS = 5.0
 # After a failure this environment asks for no token of that location for so long.
@@ -223,8 +226,8 @@ class LocationTokens:
         """Seconds for a call. Raises Deferred where there is no time, or HighLevel is being left alone."""
         if wait := self._breaker.wait(location):
             raise Deferred("breaker_open", retry_after=wait)
-        within = min(MINT_SECONDS, 0.5 * (until - time.monotonic()))  # the other half is for the call it is needed for
-        if within < MIN_CALL_SECONDS:
+        within = min(MINT_SECONDS, until - time.monotonic() - CALL_SECONDS)
+        if within < MIN_MINT_SECONDS:
             raise Deferred("deadline")
         return within
 

