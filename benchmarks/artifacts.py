@@ -8,25 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local.lambda_runtime import HANDLER
+from local.lambda_runtime import HANDLER, SETTINGS
 from local.stack import ARCHITECTURE, ROOT, TOOLS, build
 
 PEERS = ROOT / "benchmarks" / "peers"
-# What the template sets; one environment for all, each reads what it knows.
-ENVIRONMENT = {
-    "HIGHLEVEL_VERSION": "2021-04-15",
-    "HIGHLEVEL_TOKEN_ARN": "arn:token",
-    "SENDER_SECRETS_ARN": "arn:senders",
-    "RECORDS_TABLE": "Records",
-    "RETRY_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/retry",
-    "DEAD_LETTER_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/dead-letters",
-    "METRICS_NAMESPACE": "highlevel-conversations",
-    "LOCATION_ID": "",
-    "GIVE_UP_AFTER_HOURS": "72",
-    "BACKOFF_CAP_SECONDS": "900",
-    "RECORD_TTL_SECONDS": "86400",
-    "POWERTOOLS_SERVICE_NAME": "highlevel-conversations",
-}
+# One environment for all, each reads what it knows.
+ENVIRONMENT = SETTINGS | {"POWERTOOLS_SERVICE_NAME": "highlevel-conversations"}
 
 
 @dataclass(frozen=True, slots=True)

