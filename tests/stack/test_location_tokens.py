@@ -106,9 +106,9 @@ def creations(world: World) -> list[Call]:
 
 
 def minted(world: World, location: str) -> int:
-    """How many tokens of that location HighLevel has handed out; a call that was cut off got none."""
+    """How many tokens of that location HighLevel was asked for; what was cut off on the way counts too."""
     mints = [call for call in world.highlevel.calls if call.path == "/oauth/locationToken"]
-    return len([call for call in mints if call.location == location and call.status == 201])
+    return len([call for call in mints if call.location == location])
 
 
 def failing(printed: str) -> list[str]:
