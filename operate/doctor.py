@@ -13,13 +13,14 @@ from urllib.parse import urlencode
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from connections import Answer
 from create_conversation.errors import REASONS
 from create_conversation.proof import secrets_of
 from create_conversation.senders import Sender
 from highlevel.client import DEFAULT_BASE_URL, HighLevel
 from highlevel.oauth import OAuth, OAuthError, mint_location_token
 from highlevel.tokens import TokenError, Tokens, read_tokens
-from highlevel.verdict import Answer, RateLimit, Verdict, verdict
+from highlevel.verdict import RateLimit, Verdict, verdict
 from operate.rotation import rotation_of
 from operate.sender import all_senders, entries_of, read_secrets
 from operate.signing import is_usable

@@ -4,9 +4,7 @@ import os
 import random
 from typing import Any
 
-import botocore.session
-from botocore.config import Config
-
+from create_conversation import aws
 from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.events import EventDoor
 from create_conversation.flow import Flow
@@ -39,27 +37,18 @@ def handler(event: Any, context: Any) -> dict[str, Any] | None:
     return None
 
 
-def _aws(session: botocore.session.Session, service: str, attempts: int = 2) -> Any:
-    config = Config(connect_timeout=0.5, read_timeout=1, retries={"total_max_attempts": attempts, "mode": "standard"})
-    return session.create_client(service, config=config)
-
-
-def _doors(settings: Settings) -> tuple[HttpDoor, EventDoor, RetryDoor]:
+def _doors(settings: Settings, access: aws.Access) -> tuple[HttpDoor, EventDoor, RetryDoor]:
     senders = load()
-    session = botocore.session.get_session()
-    secrets_manager = _aws(session, "secretsmanager")
+    secrets_manager = aws.secrets_manager(access)
     token = Secret(secrets_manager, settings.highlevel_token_arn, TOKEN_MAX_AGE_SECONDS)
     sender_secrets = Secret(secrets_manager, settings.sender_secrets_arn, SENDER_SECRETS_MAX_AGE_SECONDS)
-    # One attempt: the records may fail, and a second hanging second would leave HighLevel no time.
-    records = Records(_aws(session, "dynamodb", attempts=1), settings.records_table, settings.record_ttl)
-    queue = Queue(_aws(session, "sqs"), settings.retry_queue_url, settings.dead_letter_queue_url)
+    records = Records(aws.dynamodb(access), settings.records_table, settings.record_ttl)
+    queue = Queue(aws.sqs(access), settings.retry_queue_url, settings.dead_letter_queue_url)
     highlevel = HighLevel(settings.highlevel_base_url, settings.highlevel_version)
     breaker = CircuitBreaker()
     tokens = LocationTokens(token, highlevel, records, breaker)
     flow = Flow(highlevel, tokens, records, breaker, Quota(), paused=settings.paused)
-    # No client where it is not asked for: it would make each cold start longer.
-    events = _aws(session, "events") if settings.result_bus else None
-    results = Results(events, settings.result_bus, settings.metrics_namespace)
+    results = Results(aws.eventbridge(access), settings.result_bus, settings.metrics_namespace)
     return (
         HttpDoor(settings, senders, sender_secrets, flow, queue, results),
         EventDoor(settings, senders, flow, queue, results),
@@ -67,4 +56,4 @@ def _doors(settings: Settings) -> tuple[HttpDoor, EventDoor, RetryDoor]:
     )
 
 
-_http, _events, _retries = _doors(Settings.read(os.environ))
+_http, _events, _retries = _doors(Settings.read(os.environ), aws.Access.read(os.environ))

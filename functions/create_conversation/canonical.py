@@ -11,8 +11,8 @@ from time import monotonic
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
-from botocore.exceptions import BotoCoreError, ClientError
 
+from create_conversation.aws import AwsError
 from create_conversation.mapping import Target
 from create_conversation.outcome import Outcome
 
@@ -97,11 +97,9 @@ def _no_phone(contact: str | None) -> str | None:
     return None if contact and re.fullmatch(r"[0-9_-]{7,}", contact) else contact
 
 
-def trouble(part: str, error: ClientError | BotoCoreError) -> None:
-    """An AWS service refused or could not be reached; we go on, or say so to the sender. Logs codes, never messages."""
-    code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else type(error).__name__
-    operation = error.operation_name if isinstance(error, ClientError) else None
-    _logger.warning("aws trouble", extra={"part": part, "code": code, "operation": operation})
+def trouble(part: str, error: AwsError) -> None:
+    """An AWS service refused or could not be reached; we go on, or say so to the sender."""
+    _logger.warning("aws trouble", extra={"part": part, "code": error.code, "operation": error.operation})
 
 
 def unpublished(events: int, why: str, metrics_namespace: str) -> None:

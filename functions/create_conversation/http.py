@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from connections import bounded
 from create_conversation import canonical, gateway
 from create_conversation.canonical import Line
 from create_conversation.errors import Deferred, Invalid, NotStored, SubmissionError, Unauthorized
@@ -20,7 +21,6 @@ from create_conversation.secrets import Secret, SecretMissing, SecretUnavailable
 from create_conversation.senders import Sender
 from create_conversation.settings import Settings
 from create_conversation.submission import Submission, json_bytes
-from highlevel.client import bounded
 
 HIGHLEVEL_SECONDS = 2.5
 RESULTS_SECONDS = 0.25  # so long at most an answer waits for the result events

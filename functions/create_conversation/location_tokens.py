@@ -6,6 +6,7 @@ a key made of the connection's client secret: whoever may read the table but not
 whoever may read HighLevelToken could mint one anyway.
 """
 
+import base64
 import hmac
 import math
 import threading
@@ -200,7 +201,7 @@ class LocationTokens:
         poll = _FIRST_POLL_SECONDS
         waited = False
         while True:
-            item = self._records.call("get_item", Key=key)
+            item = self._records.call("GetItem", Key=key)
             if item is None:
                 if waited:  # somebody is minting: a second token would be one too many
                     raise Deferred("token_unavailable", retry_after=PAUSE_SECONDS)
@@ -236,7 +237,7 @@ class LocationTokens:
         that DynamoDB throttles. A failed minting leaves it to run out: nobody repeats it at once."""
         now = time.time()
         answer = self._records.call(
-            "update_item",
+            "UpdateItem",
             Key=key,
             UpdateExpression="SET minting_until = :until, expires_at = if_not_exists(expires_at, :until)",
             ConditionExpression="attribute_not_exists(minting_until) OR minting_until <= :now",
@@ -260,7 +261,7 @@ class LocationTokens:
             oauth = _agency(_read(newer))
             minted = self._ask(location, oauth, until)
         self._records.call(
-            "update_item",
+            "UpdateItem",
             Key=_key(location),
             UpdateExpression=(
                 "SET sealed = :sealed, minted_at = :minted_at, expires_at = :expires_at REMOVE minting_until"
@@ -343,10 +344,11 @@ def _sealing_key(oauth: OAuth, location: str) -> bytes:
     return hmac.digest(oauth.client_secret.encode(), about.encode(), "sha256")
 
 
-def _seal(token: str, oauth: OAuth, location: str) -> bytes:
+def _seal(token: str, oauth: OAuth, location: str) -> str:
+    """In base64, as DynamoDB takes bytes."""
     from nacl.secret import SecretBox  # only agencies need it
 
-    return bytes(SecretBox(_sealing_key(oauth, location)).encrypt(token.encode()))
+    return base64.b64encode(SecretBox(_sealing_key(oauth, location)).encrypt(token.encode())).decode("ascii")
 
 
 def _opened(item: Mapping[str, Any] | None, oauth: OAuth, location: str) -> _Minted | None:
@@ -358,7 +360,7 @@ def _opened(item: Mapping[str, Any] | None, oauth: OAuth, location: str) -> _Min
     from nacl.secret import SecretBox
 
     try:
-        text = SecretBox(_sealing_key(oauth, location)).decrypt(bytes(sealed)).decode()
+        text = SecretBox(_sealing_key(oauth, location)).decrypt(base64.b64decode(sealed)).decode()
     except (CryptoError, ValueError):
         return None
     return _Minted(text, _number(item, "minted_at"), _number(item, "expires_at"))

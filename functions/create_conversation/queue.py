@@ -7,9 +7,8 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from create_conversation import canonical
+from create_conversation.aws import AwsError, Service
 from create_conversation.errors import NotStored
 from create_conversation.submission import Submission
 
@@ -23,8 +22,8 @@ SPREAD = 0.3
 class Queue:
     """Both SQS queues, by URL. Every method raises NotStored when SQS cannot be reached or refuses."""
 
-    def __init__(self, client: Any, retry_url: str, dead_letter_url: str) -> None:
-        self._client = client
+    def __init__(self, sqs: Service, retry_url: str, dead_letter_url: str) -> None:
+        self._sqs = sqs
         self._retry_url = retry_url
         self._dead_letter_url = dead_letter_url
 
@@ -33,7 +32,7 @@ class Queue:
         backlog does not stand in front of the others."""
         delay = min(max(math.ceil(retry_after or 0), MIN_DELAY_SECONDS), MAX_DELAY_SECONDS)
         self._call(
-            "send_message",
+            "SendMessage",
             QueueUrl=self._retry_url,
             MessageBody=submission.to_message(),
             MessageGroupId=location,
@@ -52,13 +51,13 @@ class Queue:
                 }
                 for number, (submission, location) in enumerate(chunk)
             ]
-            if self._call("send_message_batch", QueueUrl=self._retry_url, Entries=entries).get("Failed"):
+            if self._call("SendMessageBatch", QueueUrl=self._retry_url, Entries=entries).get("Failed"):
                 raise NotStored("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS)
 
     def park(self, message: str, **attributes: str | int | None) -> None:
         """Put a message aside for a person, with why (reason, sender, location, attempts, last_error) as attributes."""
         self._call(
-            "send_message",
+            "SendMessage",
             QueueUrl=self._dead_letter_url,
             MessageBody=message,
             MessageAttributes={
@@ -71,7 +70,7 @@ class Queue:
     def postpone(self, receipt_handle: str, seconds: float) -> None:
         """Let a received message be visible again after that many seconds."""
         self._call(
-            "change_message_visibility",
+            "ChangeMessageVisibility",
             QueueUrl=self._retry_url,
             ReceiptHandle=receipt_handle,
             VisibilityTimeout=max(1, round(seconds)),
@@ -87,15 +86,14 @@ class Queue:
             for number, (handle, wait) in enumerate(seconds.items())
         ]
         with contextlib.suppress(NotStored):
-            self._call("change_message_visibility_batch", QueueUrl=self._retry_url, Entries=entries)
+            self._call("ChangeMessageVisibilityBatch", QueueUrl=self._retry_url, Entries=entries)
 
     def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
-        except (ClientError, BotoCoreError) as error:
+            return self._sqs.call(operation, **arguments)
+        except AwsError as error:
             canonical.trouble("queues", error)
             raise NotStored("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS) from None
-        return answer
 
 
 def backoff(attempt: int, cap: float, retry_after: float | None, spread: float, draw: random.Random) -> float:

@@ -5,9 +5,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from create_conversation import canonical
+from create_conversation.aws import AwsError, Service
 
 # After a failure DynamoDB is left alone for so long: a table that hangs must not eat the deadline of every submission.
 SKIP_SECONDS = 5.0
@@ -25,8 +24,8 @@ class Records:
     """What is remembered for `ttl` seconds, by key; see `contact_key` and `delivery_key`. No method raises for trouble
     with DynamoDB."""
 
-    def __init__(self, client: Any, table: str, ttl: float) -> None:
-        self._client = client
+    def __init__(self, dynamodb: Service, table: str, ttl: float) -> None:
+        self._dynamodb = dynamodb
         self._table = table
         self._ttl = ttl
         self._skip_until = 0.0
@@ -34,7 +33,7 @@ class Records:
     def find(self, key: str, *, consistent: bool = False) -> Record | None:
         """The record of that key, or None. The time to live is checked here: DynamoDB deletes late."""
         answer = self.call(
-            "get_item",
+            "GetItem",
             Key={"pk": {"S": key}},
             ConsistentRead=consistent,
             ProjectionExpression="conversation_id, contact_id, expires_at",
@@ -61,7 +60,7 @@ class Records:
             update += " REMOVE conversation_id"
             condition = {"ConditionExpression": "attribute_not_exists(conversation_id) OR expires_at <= :now"}
         self.call(
-            "update_item",
+            "UpdateItem",
             Key={"pk": {"S": key}},
             UpdateExpression=update,
             ExpressionAttributeValues=values,
@@ -73,14 +72,13 @@ class Records:
         if time.monotonic() < self._skip_until:
             return None
         try:
-            answer: dict[str, Any] = getattr(self._client, operation)(TableName=self._table, **arguments)
-        except (ClientError, BotoCoreError) as error:
-            if isinstance(error, ClientError) and error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+            return self._dynamodb.call(operation, TableName=self._table, **arguments)
+        except AwsError as error:
+            if error.code == "ConditionalCheckFailedException":
                 return {}  # what is on record says more
             canonical.trouble("records", error)
             self._skip_until = time.monotonic() + SKIP_SECONDS
             return None
-        return answer
 
 
 def contact_key(location: str, contact: str) -> str:

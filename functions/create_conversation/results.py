@@ -4,13 +4,11 @@ import itertools
 import json
 import time
 from collections.abc import Iterable
-from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from connections import bounded
 from create_conversation import canonical
+from create_conversation.aws import AwsError, Service
 from create_conversation.canonical import Line
-from highlevel.client import bounded
 
 SOURCE = "highlevel-conversations"  # the rule of our own event door excludes it
 # What is deferred has not ended, what is not stored comes again, and who is unauthorized shall not make events.
@@ -28,8 +26,8 @@ SKIP_SECONDS = 5.0
 class Results:
     """Publishes to the bus of that name; without one, nothing."""
 
-    def __init__(self, client: Any, bus: str | None, metrics_namespace: str) -> None:
-        self._client = client
+    def __init__(self, eventbridge: Service, bus: str | None, metrics_namespace: str) -> None:
+        self._eventbridge = eventbridge
         self._bus = bus
         self._metrics_namespace = metrics_namespace
         self._skip_until = 0.0
@@ -47,7 +45,7 @@ class Results:
             failed = bounded(lambda: self._put(entries), within)
         except Exception as error:  # noqa: BLE001 whatever it is, it must not fail the submission
             self._skip_until = time.monotonic() + SKIP_SECONDS
-            if isinstance(error, ClientError | BotoCoreError):
+            if isinstance(error, AwsError):
                 canonical.trouble("results", error)
             canonical.unpublished(len(entries), type(error).__name__, self._metrics_namespace)
         else:
@@ -77,7 +75,6 @@ class Results:
 
     def _put(self, entries: list[dict[str, str]]) -> list[str]:
         """The error codes of the events that EventBridge did not take."""
-        answers = [
-            self._client.put_events(Entries=list(chunk)) for chunk in itertools.batched(entries, 10, strict=False)
-        ]
+        chunks = itertools.batched(entries, 10, strict=False)
+        answers = [self._eventbridge.call("PutEvents", Entries=chunk) for chunk in chunks]
         return [entry["ErrorCode"] for answer in answers for entry in answer["Entries"] if "ErrorCode" in entry]

@@ -2,11 +2,9 @@
 
 import time
 from collections import deque
-from typing import Any
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from create_conversation import canonical
+from create_conversation.aws import AwsError, Service
 
 # A stale text serves so long before the next try to renew it. In the same time at most FORCED_READS are forced: a
 # thousand refused tokens, or a flood of wrong senders' secrets, cause a handful of reads.
@@ -29,8 +27,8 @@ class SecretUnavailable(SecretError):
 class Secret:
     """One secret's current text, cached for `max_age` seconds; past that, a stale text serves while reading fails."""
 
-    def __init__(self, client: Any, arn: str, max_age: float) -> None:
-        self._client = client
+    def __init__(self, secrets_manager: Service, arn: str, max_age: float) -> None:
+        self._secrets_manager = secrets_manager
         self._arn = arn
         self._max_age = max_age
         self._text: str | None = None
@@ -65,12 +63,11 @@ class Secret:
     def _read(self, now: float) -> None:
         self._tried_at = now
         try:
-            self._text = self._client.get_secret_value(SecretId=self._arn).get("SecretString", "")
+            self._text = self._secrets_manager.call("GetSecretValue", SecretId=self._arn).get("SecretString", "")
             self._read_at = now
             self._unreachable = False
-        except (ClientError, BotoCoreError) as error:
-            code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
-            self._unreachable = code != "ResourceNotFoundException"
+        except AwsError as error:
+            self._unreachable = error.code != "ResourceNotFoundException"
             if not self._unreachable:  # it was never given a value, or it is gone: an answer, not an outage
                 self._text = None
                 raise SecretMissing from None

@@ -32,10 +32,7 @@ class Settings:
         """Raises SettingsError with the name of what is missing or not a number."""
 
         def text(name: str) -> str:
-            value = environment.get(name, "").strip()
-            if not value:
-                raise SettingsError(f"the environment variable {name} is missing")
-            return value
+            return required(environment, name)
 
         def number(name: str) -> float:
             try:
@@ -62,3 +59,11 @@ class Settings:
             result_bus=environment.get("RESULT_BUS", "").strip() or None,
             paused=environment.get("PAUSED", "").strip() == "true",
         )
+
+
+def required(environment: Mapping[str, str], name: str) -> str:
+    """A variable's text without blanks around it. Raises SettingsError with its name if there is none."""
+    value = environment.get(name, "").strip()
+    if not value:
+        raise SettingsError(f"the environment variable {name} is missing")
+    return value

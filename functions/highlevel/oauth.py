@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlencode
 
+from connections import Answer
 from highlevel.client import HighLevel
-from highlevel.verdict import Answer, verdict
+from highlevel.verdict import verdict
 
 SAME_ANSWER_SECONDS = 30.0  # in which a refresh token that was used is answered as the first time
 

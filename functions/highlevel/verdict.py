@@ -16,18 +16,11 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from connections import Answer
+
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One complete HTTP answer: status, headers (any case) and the body's bytes."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)

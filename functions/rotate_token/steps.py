@@ -7,6 +7,7 @@ the very next call, and a pair that is pending is finished, not replaced.
 import time
 import uuid
 
+from connections import Answer
 from highlevel.client import HighLevel
 from highlevel.oauth import (
     SAME_ANSWER_SECONDS,
@@ -20,7 +21,6 @@ from highlevel.oauth import (
     read_oauth,
     refresh,
 )
-from highlevel.verdict import Answer
 from rotate_token.line import Line
 from rotate_token.versions import Stages, Versions
 

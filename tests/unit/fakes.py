@@ -10,45 +10,52 @@ from operator import ge, gt, le, lt
 from typing import Any
 
 import botocore.session
-from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
-
-def refusal(code: str, operation: str = "Operation") -> ClientError:
-    """AWS says no; its message holds what must never be logged."""
-    return ClientError({"Error": {"Code": code, "Message": "message-of-aws"}}, operation)
+from create_conversation.aws import AwsError, Service
 
 
-class FakeAws:
-    """`error`: raised by each call. `hang`: seconds each call takes, then it fails as a read timeout does."""
+def refusal(code: str, operation: str = "Operation") -> AwsError:
+    """AWS says no."""
+    return AwsError(code, operation, 400)
+
+
+def no_answer(operation: str = "Operation") -> AwsError:
+    """AWS cannot be reached."""
+    return AwsError("NewConnectionError", operation)
+
+
+class FakeAws(Service):
+    """The service named `service`. `error`: raised by each call. `hang`: seconds each call takes, then it fails as a
+    read timeout does."""
 
     service = ""
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # no connections
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.error: Exception | None = None
         self.hang = 0.0
         self._released = threading.Event()
 
-    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
-        model = _model(self.service).operation_model("".join(word.capitalize() for word in operation.split("_")))
+    def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        self.check(operation, parameters)
+        return self.answer(operation, parameters)
 
-        shape = model.input_shape
+    def check(self, operation: str, parameters: dict[str, Any]) -> None:
+        shape = _model(self.service).operation_model(operation).input_shape
         assert shape is not None
+        report = ParamValidator().validate(parameters, shape)
+        assert not report.has_errors(), report.generate_report()
 
-        def call(**parameters: Any) -> dict[str, Any]:
-            report = ParamValidator().validate(parameters, shape)
-            assert not report.has_errors(), report.generate_report()
-            self.calls.append((operation, parameters))
-            if self.hang:
-                self._released.wait(self.hang)
-                raise ReadTimeoutError(endpoint_url="https://aws.invalid/")
-            if self.error is not None:
-                raise self.error
-            return self.handle(operation, parameters)
-
-        return call
+    def answer(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        self.calls.append((operation, parameters))
+        if self.hang:
+            self._released.wait(self.hang)
+            raise AwsError("ReadTimeoutError", operation)
+        if self.error is not None:
+            raise self.error
+        return self.handle(operation, parameters)
 
     def handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
@@ -60,6 +67,17 @@ class FakeAws:
     def named(self, operation: str) -> list[dict[str, Any]]:
         """The arguments of each call of one operation."""
         return [parameters for name, parameters in self.calls if name == operation]
+
+
+class FakeClient(FakeAws):
+    """The same as a client of botocore: the operations are methods, and a refusal is a ClientError."""
+
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
+        def call(**parameters: Any) -> dict[str, Any]:
+            self.check("".join(word.capitalize() for word in operation.split("_")), parameters)
+            return self.answer(operation, parameters)
+
+        return call
 
 
 class FakeSecretsManager(FakeAws):
@@ -94,9 +112,9 @@ class FakeDynamoDb(FakeAws):
 
     def _handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         pk = parameters["Key"]["pk"]["S"]
-        if operation == "get_item":
+        if operation == "GetItem":
             return {"Item": dict(self.items[pk])} if pk in self.items else {}
-        assert operation == "update_item"
+        assert operation == "UpdateItem"
         values = parameters.get("ExpressionAttributeValues", {})
         condition = parameters.get("ConditionExpression")
         if condition and not any(
@@ -129,8 +147,8 @@ class FakeSqs(FakeAws):
 
     def sent(self, url: str) -> list[dict[str, Any]]:
         """The messages sent to a queue, singly or in batches."""
-        batches = (batch["Entries"] for batch in self.named("send_message_batch") if batch["QueueUrl"] == url)
-        single = [message for message in self.named("send_message") if message["QueueUrl"] == url]
+        batches = (batch["Entries"] for batch in self.named("SendMessageBatch") if batch["QueueUrl"] == url)
+        single = [message for message in self.named("SendMessage") if message["QueueUrl"] == url]
         return [*single, *itertools.chain.from_iterable(batches)]
 
 

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
 
 from create_conversation import canonical
 from create_conversation.canonical import Line
@@ -15,7 +14,7 @@ from create_conversation.mapping import Person, Target
 from create_conversation.outcome import Outcome
 from highlevel.verdict import RateLimit, Verdict
 from tests.unit.conftest import Log
-from tests.unit.fakes import refusal
+from tests.unit.fakes import no_answer, refusal
 from tests.unit.world import (
     API_SECRET,
     CONTACT,
@@ -189,7 +188,7 @@ def test_at_debug_no_secret_and_no_person_is_logged(world: World, log: Log, debu
     world.post(gateway_event(person[:-1]))
     world.secrets.texts["HighLevelToken"] = f"{NEW_TOKEN} {TOKEN}"
     for client in (world.secrets, world.dynamodb, world.sqs):
-        client.error = EndpointConnectionError(endpoint_url=f"https://{TOKEN}.invalid/")
+        client.error = no_answer()
         world.post(gateway_event(person))
     written = log.text + debug.text
     assert "submission" in written
@@ -205,9 +204,8 @@ def test_the_loggers_that_print_headers_stay_at_warning(name: str, debug: pytest
 
 def test_trouble_is_told_by_its_code_alone(log: Log) -> None:
     canonical.trouble("records", refusal("ThrottlingException", "GetItem"))
-    canonical.trouble("queues", EndpointConnectionError(endpoint_url=f"https://{TOKEN}/"))
+    canonical.trouble("queues", no_answer())
     told = [(line["part"], line["code"], line.get("operation")) for line in log.troubles]
-    assert told == [("records", "ThrottlingException", "GetItem"), ("queues", "EndpointConnectionError", None)]
+    assert told == [("records", "ThrottlingException", "GetItem"), ("queues", "NewConnectionError", "Operation")]
     assert {line["level"] for line in log.troubles} == {"WARNING"}
     assert TOKEN not in log.text
-    assert "message-of-aws" not in log.text

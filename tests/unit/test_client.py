@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 import urllib3.connectionpool
 
-from highlevel import __version__, client
-from highlevel.client import HighLevel, bounded
+import connections
+from connections import bounded
+from highlevel import __version__
+from highlevel.client import HighLevel
 from highlevel.verdict import Verdict
 from local.highlevel import LocalHighLevel
 from tests.unit.fakes import Clock
@@ -156,7 +158,7 @@ def test_an_answer_is_read_however_it_is_framed(data: bytes) -> None:
         b"HTTP/1.1 201 Created\r\n" + b"X: y\r\n" * 200 + b"\r\n",
         b"",
         b"HTTP/1.1 20",
-        answer("200 OK", b"x" * (client.MAX_BODY_BYTES + 1)),
+        answer("200 OK", b"x" * (connections.MAX_BODY_BYTES + 1)),
         answer("200 OK", gzip.compress(b"x" * 5_000_000), "Content-Encoding: gzip"),
     ],
 )
@@ -178,7 +180,7 @@ def test_two_lengths_are_a_broken_answer() -> None:
 
 
 def test_an_answer_at_the_limit_is_read() -> None:
-    padded = BODY + b" " * (client.MAX_BODY_BYTES - len(BODY))
+    padded = BODY + b" " * (connections.MAX_BODY_BYTES - len(BODY))
     with Peer(serve(answer("201 Created", padded))) as peer:
         assert create(HighLevel(peer.url)).body == json.loads(BODY)
 
@@ -363,7 +365,7 @@ def test_a_connection_that_idled_too_long_by_the_wall_clock_is_not_used(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(clock, "monotonic", time.monotonic)  # stands still while an environment is frozen
-    monkeypatch.setattr(client, "time", clock)
+    monkeypatch.setattr("connections.time", clock)
     with Peer(serve(answer())) as peer:
         highlevel = HighLevel(peer.url)
         create(highlevel)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
 
 from create_conversation.errors import NotStored
 from create_conversation.mapping import target_of
@@ -15,6 +14,7 @@ from create_conversation.senders import FUNCTIONS, Sender, load
 from create_conversation.submission import Submission
 from highlevel.client import HighLevel
 from tests.unit.conftest import Log
+from tests.unit.fakes import no_answer
 from tests.unit.world import CONTEXT, SENDERS, TOKEN, World, sample
 
 EVENT = sample("event_conversation_requested")
@@ -145,7 +145,7 @@ def test_an_event_of_another_kind_is_ignored(world: World, log: Log, tmp_path: P
 @pytest.mark.parametrize("status", [503, 422])
 def test_what_cannot_be_kept_is_raised_for_lambda_to_repeat(world: World, log: Log, status: int) -> None:
     world.highlevel.fail(kind="status", status=status, message="no")
-    world.sqs.error = EndpointConnectionError(endpoint_url="https://aws.invalid/")
+    world.sqs.error = no_answer()
     with pytest.raises(NotStored):
         world.events.handle(EVENT, CONTEXT)
     assert (log.line["outcome"], log.line["reason"]) == ("not_stored", "not_stored")

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
 
 from create_conversation.circuit_breaker import FAILURES
 from create_conversation.mapping import Person, Target
@@ -15,7 +14,7 @@ from create_conversation.outcome import Outcome
 from highlevel.client import HighLevel
 from local.highlevel import Limits
 from tests.unit.conftest import Log
-from tests.unit.fakes import refusal
+from tests.unit.fakes import no_answer, refusal
 from tests.unit.world import CONTACT, LOCATION, NEW_TOKEN, TOKEN, World
 
 SEARCH = "/conversations/search"
@@ -59,7 +58,7 @@ def test_what_is_on_record_costs_one_read_and_no_call(world: World) -> None:
     world.dynamodb.put(LOCATION, CONTACT, "conv-1")
     assert world.open(need_id=True) == Outcome("existing", body=existing_body("conv-1"))
     assert world.highlevel.calls == []
-    assert [name for name, _ in world.dynamodb.calls] == ["get_item"]
+    assert [name for name, _ in world.dynamodb.calls] == ["GetItem"]
     assert world.secrets.calls == []
 
 
@@ -89,7 +88,7 @@ def test_already_exists_is_looked_up_in_the_records_then_in_the_search(world: Wo
     outcome = world.open(need_id=True)
     assert (outcome.name, outcome.body) == ("existing", existing_body(identifier))
     assert paths(world) == ["/conversations/", SEARCH]
-    reads = [parameters["ConsistentRead"] for parameters in world.dynamodb.named("get_item")]
+    reads = [parameters["ConsistentRead"] for parameters in world.dynamodb.named("GetItem")]
     assert reads == [False, True]
     assert world.dynamodb.items[f"contact#{LOCATION}#{CONTACT}"]["conversation_id"] == {"S": identifier}
 
@@ -167,7 +166,7 @@ def test_a_missing_token_does_not_change_what_is_on_record(world: World, text: s
 
 def test_an_unreadable_token_does_not_change_what_is_on_record(world: World) -> None:
     world.dynamodb.put(LOCATION, CONTACT, None)
-    world.secrets.error = EndpointConnectionError(endpoint_url="https://aws.invalid/")
+    world.secrets.error = no_answer()
     assert world.open(need_id=True).name == "existing"
 
 
@@ -246,7 +245,7 @@ def test_without_a_usable_token_no_call_is_made(world: World, text: str | None, 
         assert world.open().name == "opened", "as soon as the secret has its first value"
 
 
-@pytest.mark.parametrize("error", [EndpointConnectionError(endpoint_url="x"), refusal("AccessDeniedException")])
+@pytest.mark.parametrize("error", [no_answer(), refusal("AccessDeniedException")])
 def test_a_token_that_cannot_be_read_now_is_deferred(world: World, error: Exception) -> None:
     world.secrets.error = error
     outcome = world.open()
@@ -319,7 +318,7 @@ def test_a_thousand_401s_cause_a_handful_of_reads(world: World) -> None:
 # DynamoDB
 
 
-@pytest.mark.parametrize("error", [EndpointConnectionError(endpoint_url="x"), refusal("ThrottlingException")])
+@pytest.mark.parametrize("error", [no_answer(), refusal("ThrottlingException")])
 def test_without_dynamodb_it_goes_on(world: World, error: Exception) -> None:
     world.dynamodb.error = error
     assert world.open(need_id=True).name == "opened"
@@ -470,7 +469,7 @@ def test_a_repeated_delivery_costs_one_read_and_no_call(world: World, in_backgro
     assert (again.name, again.contact) == ("existing", opened.contact)
     assert again.body == existing_body(conversation_id(world, jane(world)), jane(world))
     assert world.highlevel.calls == []
-    assert [name for name, _ in world.dynamodb.calls] == ["get_item"]
+    assert [name for name, _ in world.dynamodb.calls] == ["GetItem"]
     assert world.secrets.calls == []
 
 

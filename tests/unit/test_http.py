@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 
 from create_conversation import gateway
 from create_conversation import http as http_module
@@ -20,7 +19,7 @@ from create_conversation.submission import MAX_BODY_BYTES, Submission
 from highlevel.client import HighLevel
 from local.highlevel import Limits
 from tests.unit.conftest import Log
-from tests.unit.fakes import Clock, FakeAws, refusal
+from tests.unit.fakes import Clock, FakeAws, no_answer, refusal
 from tests.unit.world import (
     API_SECRET,
     CONTACT,
@@ -35,7 +34,7 @@ from tests.unit.world import (
 )
 
 REQUEST_ID = sample("http_conversation")["requestContext"]["requestId"]
-UNREACHABLE = EndpointConnectionError(endpoint_url="https://aws.invalid/")
+UNREACHABLE = no_answer()
 
 
 def body_of(answer: dict[str, Any]) -> dict[str, Any]:
@@ -305,7 +304,7 @@ def test_a_caller_ahead_of_the_cache_is_not_turned_away_while_secrets_cannot_be_
         assert world.post(gateway_event())["statusCode"] == 200
     for _ in range(100):
         world.post(ahead)
-    reads = [read["SecretId"] for read in world.secrets.named("get_secret_value")]
+    reads = [read["SecretId"] for read in world.secrets.named("GetSecretValue")]
     assert reads.count("SenderSecrets") <= 1 + FORCED_READS, "an outage is not asked for each of them"
     world.secrets.error = None
     clock.now += secrets_module.GUARD_SECONDS + 1
@@ -573,5 +572,5 @@ def test_a_reply_holds_no_secret(world: World, log: Log) -> None:
 
 def test_boto_timeouts_are_not_stored(world: World) -> None:
     world.highlevel.fail(kind="status", status=503)
-    world.sqs.error = ConnectTimeoutError(endpoint_url="https://aws.invalid/")
+    world.sqs.error = no_answer()
     check_problem(world.post(gateway_event()), 503, "not_stored")

@@ -93,10 +93,10 @@ def test_what_reaches_the_retry_door_waits_for_an_hour_however_old(
 ) -> None:
     records = [sqs_record(message(), 1, receives=receives, age=age), sqs_record("{", 2, receives=receives, age=age)]
     assert paused.retry(*records) == ["message-1", "message-2"]
-    [batch] = paused.sqs.named("change_message_visibility_batch")
+    [batch] = paused.sqs.named("ChangeMessageVisibilityBatch")
     waits = {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in batch["Entries"]}
     assert waits == {"handle-1": MAX_WAIT_SECONDS, "handle-2": MAX_WAIT_SECONDS}
-    assert [name for name, _ in paused.sqs.calls] == ["change_message_visibility_batch"]
+    assert [name for name, _ in paused.sqs.calls] == ["ChangeMessageVisibilityBatch"]
     assert paused.highlevel.calls == []
     assert log.lines == []
 

@@ -4,13 +4,12 @@ import random
 from collections.abc import Callable
 
 import pytest
-from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 
 from create_conversation.errors import NotStored
 from create_conversation.queue import Queue, backoff
 from create_conversation.submission import Submission
 from tests.unit.conftest import Log
-from tests.unit.fakes import FakeSqs, refusal
+from tests.unit.fakes import FakeSqs, no_answer, refusal
 from tests.unit.world import DEAD_LETTER_URL, LOCATION, RETRY_URL, submission
 
 
@@ -58,7 +57,7 @@ def test_a_dead_letter_tells_why(sqs: FakeSqs, queue: Queue) -> None:
 @pytest.mark.parametrize(("seconds", "visible_in"), [(0.0, 1), (0.4, 1), (7.4, 7), (900.0, 900)])
 def test_a_message_is_put_off(sqs: FakeSqs, queue: Queue, seconds: float, visible_in: int) -> None:
     queue.postpone("handle-1", seconds)
-    (call,) = sqs.named("change_message_visibility")
+    (call,) = sqs.named("ChangeMessageVisibility")
     assert call == {"QueueUrl": RETRY_URL, "ReceiptHandle": "handle-1", "VisibilityTimeout": visible_in}
 
 
@@ -83,8 +82,7 @@ def test_a_batch_is_put_off_in_one_call(sqs: FakeSqs, queue: Queue) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        EndpointConnectionError(endpoint_url="https://aws.invalid/"),
-        ConnectTimeoutError(endpoint_url="https://aws.invalid/"),
+        no_answer(),
         refusal("AWS.SimpleQueueService.NonExistentQueue", "SendMessage"),
         refusal("AccessDenied", "SendMessage"),
     ],

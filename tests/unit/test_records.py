@@ -3,12 +3,11 @@
 import time
 
 import pytest
-from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 
 from create_conversation import records as module
 from create_conversation.records import SKIP_SECONDS, Record, Records, contact_key, delivery_key
 from tests.unit.conftest import Log
-from tests.unit.fakes import Clock, FakeDynamoDb, refusal
+from tests.unit.fakes import Clock, FakeDynamoDb, no_answer, refusal
 from tests.unit.world import CONTACT, LOCATION
 
 TTL = 3600.0
@@ -71,13 +70,13 @@ def test_a_contact_and_a_delivery_are_never_taken_for_each_other() -> None:
 def test_the_table_is_asked_for_one_item_by_its_key(table: FakeDynamoDb, records: Records) -> None:
     records.find(PK)
     records.find(PK, consistent=True)
-    reads = table.named("get_item")
+    reads = table.named("GetItem")
     assert [(read["TableName"], read["Key"], read["ConsistentRead"]) for read in reads] == [
         ("Records", KEY, False),
         ("Records", KEY, True),
     ]
     records.remember(PK, "conv-1")
-    (write,) = table.named("update_item")
+    (write,) = table.named("UpdateItem")
     assert (write["TableName"], write["Key"]) == ("Records", KEY)
     expires_at = int(table.items[PK]["expires_at"]["N"])
     assert expires_at == pytest.approx(time.time() + TTL, abs=2)
@@ -105,8 +104,7 @@ def test_an_expired_id_does_not_come_back_to_life(table: FakeDynamoDb, records: 
 @pytest.mark.parametrize(
     "error",
     [
-        EndpointConnectionError(endpoint_url="https://aws.invalid/"),
-        ConnectTimeoutError(endpoint_url="https://aws.invalid/"),
+        no_answer(),
         refusal("ProvisionedThroughputExceededException", "GetItem"),
         refusal("ResourceNotFoundException", "GetItem"),
         refusal("AccessDeniedException", "GetItem"),

@@ -5,7 +5,6 @@ import time
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
 
 from create_conversation import http as http_module
 from create_conversation import results as results_module
@@ -16,7 +15,7 @@ from create_conversation.outcome import Outcome
 from create_conversation.results import Results
 from highlevel.client import HighLevel
 from tests.unit.conftest import Log
-from tests.unit.fakes import refusal
+from tests.unit.fakes import no_answer, refusal
 from tests.unit.world import (
     CONTACT,
     CONTEXT,
@@ -32,7 +31,7 @@ from tests.unit.world import (
 )
 
 REQUEST_ID = sample("http_conversation")["requestContext"]["requestId"]
-UNREACHABLE = EndpointConnectionError(endpoint_url="https://aws.invalid/")
+UNREACHABLE = no_answer()
 
 
 def message(contact: str = CONTACT) -> str:
@@ -78,7 +77,7 @@ def test_a_webhook_makes_one_for_each_submission(world: World) -> None:
 
 def test_many_submissions_go_in_tens(world: World) -> None:
     world.post(webhook_event([request(contact=f"contact-{number}") for number in range(23)]))
-    assert [len(call["Entries"]) for call in world.eventbridge.named("put_events")] == [10, 10, 3]
+    assert [len(call["Entries"]) for call in world.eventbridge.named("PutEvents")] == [10, 10, 3]
 
 
 def test_a_body_that_cannot_be_read_is_rejected_with_its_reason(world: World) -> None:
@@ -145,9 +144,10 @@ def test_an_email_address_or_a_phone_number_never_is_in_one(world: World) -> Non
 
 
 def test_off_nothing_is_called(world: World) -> None:
-    world.results = Results(None, None, "unit")
+    world.results = Results(world.eventbridge, None, "unit")
     assert world.post(gateway_event())["statusCode"] == 201
     assert world.retry(sqs_record(message())) == []
+    assert world.eventbridge.calls == []
 
 
 # Never fails, never delays

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
 
 from create_conversation import canonical, retries
 from create_conversation.mapping import Target, target_of
@@ -16,6 +15,7 @@ from create_conversation.submission import Submission
 from highlevel.client import HighLevel
 from local.highlevel import Limits
 from tests.unit.conftest import Log
+from tests.unit.fakes import no_answer
 from tests.unit.world import CONTACT, CONTEXT, LOCATION, TOKEN, World, request, sample, sqs_record, submission
 
 DAY = 86_400.0
@@ -206,10 +206,10 @@ def test_old_age_is_a_setting(world: World) -> None:
 def test_a_queue_that_cannot_be_reached_is_asked_once_in_a_batch(world: World, log: Log) -> None:
     """Each call to it may take seconds, and a batch has ten messages."""
     world.highlevel.fail(kind="status", status=408)
-    world.sqs.error = EndpointConnectionError(endpoint_url="https://aws.invalid/")
+    world.sqs.error = no_answer()
     records = [sqs_record(message(f"contact-{number}"), number) for number in range(10)]
     assert len(world.retry(*records)) == 10
-    assert [name for name, _ in world.sqs.calls] == ["change_message_visibility_batch", "change_message_visibility"]
+    assert [name for name, _ in world.sqs.calls] == ["ChangeMessageVisibilityBatch", "ChangeMessageVisibility"]
     assert [line["outcome"] for line in log.lines] == ["not_stored"] * 10
     world.sqs.error = None
     world.retry(*records)
@@ -218,7 +218,7 @@ def test_a_queue_that_cannot_be_reached_is_asked_once_in_a_batch(world: World, l
 
 def test_what_is_done_leaves_the_queue_while_sqs_cannot_be_reached(world: World) -> None:
     world.highlevel.fail(kind="status", status=422, message="no", contact="contact-0")
-    world.sqs.error = EndpointConnectionError(endpoint_url="https://aws.invalid/")
+    world.sqs.error = no_answer()
     records = [sqs_record(message(f"contact-{number}"), number) for number in range(5)]
     assert world.retry(*records) == ["message-0"]
     assert len(world.highlevel.conversations) == 4
@@ -227,7 +227,7 @@ def test_what_is_done_leaves_the_queue_while_sqs_cannot_be_reached(world: World)
 def test_a_message_that_cannot_be_put_off_or_parked_stays(world: World, log: Log) -> None:
     world.highlevel.fail(kind="status", status=503, contact="contact-1")
     world.highlevel.fail(kind="status", status=422, message="no", contact="contact-2")
-    world.sqs.error = EndpointConnectionError(endpoint_url="https://aws.invalid/")
+    world.sqs.error = no_answer()
     records = [sqs_record(message(f"contact-{number}"), number) for number in (1, 2, 3)]
     assert world.retry(*records, sqs_record("{", 4)) == ["message-1", "message-2", "message-4"]
     assert [line["outcome"] for line in log.lines].count("not_stored") == 3
@@ -267,7 +267,7 @@ def test_a_mistake_in_mapping_keeps_its_message_and_no_other(
 def test_every_message_is_leased_at_once_for_longer_than_a_batch(world: World) -> None:
     world.retry(*(sqs_record(message(location=f"loc-{number}"), number) for number in range(10)))
     operation, call = world.sqs.calls[0]
-    assert operation == "change_message_visibility_batch"
+    assert operation == "ChangeMessageVisibilityBatch"
     assert {entry["ReceiptHandle"] for entry in call["Entries"]} == {f"handle-{number}" for number in range(10)}
     assert all(LEASE_SECONDS <= entry["VisibilityTimeout"] <= LEASE_SECONDS + 900 for entry in call["Entries"])
 
@@ -385,7 +385,7 @@ def test_a_location_that_must_wait_rests_without_a_call_or_a_line(world: World, 
     records = [sqs_record(message(f"contact-{number}", "noisy"), number) for number in range(3)]
     staying = world.retry(*records, sqs_record(message(), 9))
     assert staying == [f"message-{number}" for number in range(3)]
-    (leases,) = world.sqs.named("change_message_visibility_batch")
+    (leases,) = world.sqs.named("ChangeMessageVisibilityBatch")
     waits = {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in leases["Entries"]}
     assert all(590 <= waits[f"handle-{number}"] <= 620 for number in range(3))
     assert world.waits() == {}, "one call for all of them"

@@ -19,7 +19,7 @@ from highlevel.client import HighLevel
 from highlevel.oauth import OAuth, Pair, read_oauth
 from local.highlevel import LocalHighLevel
 from local.highlevel_oauth import Installation
-from tests.unit.fakes import FakeAws, refusal
+from tests.unit.fakes import FakeClient
 from tests.unit.template import RESOURCES, TEMPLATE
 from tests.unit.test_template import _list, arn
 from tests.unit.world import LOCATION, TOKEN
@@ -30,11 +30,16 @@ CURRENT, PENDING, PREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
 FIRST, ANEW = str(uuid.uuid4()), str(uuid.uuid4())
 
 
+def refusal(code: str, operation: str = "Operation") -> ClientError:
+    """AWS says no; its message holds what must never be logged."""
+    return ClientError({"Error": {"Code": code, "Message": "message-of-aws"}}, operation)
+
+
 class Killed(BaseException):
     """The function's process is gone."""
 
 
-class Secrets(FakeAws):
+class Secrets(FakeClient):
     """One secret's versions, as Secrets Manager keeps them."""
 
     service = "secretsmanager"

@@ -4,16 +4,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
 
 from create_conversation import secrets as module
 from create_conversation.secrets import FORCED_READS, GUARD_SECONDS, Secret, SecretMissing, SecretUnavailable
 from tests.unit.conftest import Log
-from tests.unit.fakes import Clock, FakeSecretsManager, refusal
+from tests.unit.fakes import Clock, FakeSecretsManager, no_answer, refusal
 
 MAX_AGE = 60.0
 TROUBLES = [
-    EndpointConnectionError(endpoint_url="https://aws.invalid/"),
+    no_answer(),
     refusal("ThrottlingException", "GetSecretValue"),
     refusal("AccessDeniedException", "GetSecretValue"),
     refusal("DecryptionFailure", "GetSecretValue"),
@@ -40,7 +39,7 @@ def secret(manager: FakeSecretsManager) -> Secret:
 def test_nothing_is_read_before_it_is_needed(manager: FakeSecretsManager, secret: Secret) -> None:
     assert manager.calls == []
     assert secret.get() == "old"
-    assert manager.calls == [("get_secret_value", {"SecretId": "arn"})]
+    assert manager.calls == [("GetSecretValue", {"SecretId": "arn"})]
 
 
 def test_a_text_is_read_once_until_its_maximum_age(manager: FakeSecretsManager, secret: Secret, clock: Clock) -> None:

@@ -11,8 +11,9 @@ import pytest
 import urllib3
 import urllib3.exceptions
 
+from connections import Answer
 from create_conversation.errors import REASONS
-from highlevel.verdict import MAX_RETRY_AFTER_SECONDS, Answer, Verdict, found_conversation, upsert_verdict, verdict
+from highlevel.verdict import MAX_RETRY_AFTER_SECONDS, Verdict, found_conversation, upsert_verdict, verdict
 from tests.unit.world import CONTACT, LOCATION
 
 HTML = b"<!DOCTYPE html><title>Attention Required! | Cloudflare</title>"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
 
 from create_conversation import gateway
 from create_conversation import http as http_module
@@ -19,7 +18,7 @@ from create_conversation.senders import FUNCTIONS, load
 from create_conversation.submission import MAX_BODY_BYTES, Submission
 from highlevel.client import HighLevel
 from tests.unit.conftest import Log
-from tests.unit.fakes import refusal
+from tests.unit.fakes import no_answer, refusal
 from tests.unit.world import (
     API_SECRET,
     CONTACT,
@@ -33,7 +32,7 @@ from tests.unit.world import (
 )
 
 REQUEST_ID = sample("http_conversation")["requestContext"]["requestId"]
-UNREACHABLE = EndpointConnectionError(endpoint_url="https://aws.invalid/")
+UNREACHABLE = no_answer()
 FORM = "application/x-www-form-urlencoded"
 JANE = {"locationId": LOCATION, "email": "jane@example.com", "phone": "+15555550100", "firstName": "Jane"}
 

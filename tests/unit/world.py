@@ -173,7 +173,7 @@ class World:
 
     def events_published(self) -> list[tuple[str, dict[str, Any]]]:
         """The detail-type and the detail of each result event."""
-        entries = [entry for call in self.eventbridge.named("put_events") for entry in call["Entries"]]
+        entries = [entry for call in self.eventbridge.named("PutEvents") for entry in call["Entries"]]
         assert all((entry["Source"], entry["EventBusName"]) == ("highlevel-conversations", "bus") for entry in entries)
         return [(entry["DetailType"], json.loads(entry["Detail"])) for entry in entries]
 
@@ -188,5 +188,5 @@ class World:
 
     def waits(self) -> dict[str, int]:
         """The last visibility of each message that was put off by itself."""
-        calls = self.sqs.named("change_message_visibility")
+        calls = self.sqs.named("ChangeMessageVisibility")
         return {call["ReceiptHandle"]: call["VisibilityTimeout"] for call in calls}

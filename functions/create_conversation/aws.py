@@ -1,0 +1,155 @@
+"""AWS's JSON services: signed by botocore's signer, sent by urllib3.
+
+Not by botocore's clients: to load their models takes longer than all else at start, and each of their calls twice the
+CPU (docs/benchmarks.md).
+"""
+
+import json
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from urllib3.exceptions import HTTPError
+
+from connections import Answer, Connections
+from create_conversation.settings import required
+from highlevel import __version__
+
+# Of each attempt. A service in the same region that has not answered in a second is in trouble.
+ATTEMPT_SECONDS = 1.0
+CONNECT_SECONDS = 0.5
+MAX_PAUSE_SECONDS = 0.1  # before the second attempt
+_THROTTLED = {
+    "ThrottlingException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+}
+
+
+class AwsError(Exception):
+    """A service refused, or could not be reached. `code`: its own word, or what befell the call; `operation`: which.
+    Never the service's message: it quotes what it was sent."""
+
+    def __init__(self, code: str, operation: str, status: int | None = None) -> None:
+        super().__init__(f"{operation}: {code}")
+        self.code = code
+        self.operation = operation
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What Lambda tells a function of its region and its role; `endpoints`: AWS_ENDPOINT_URL, and those of single
+    services (AWS_ENDPOINT_URL_SQS), as AWS's SDKs know them. The names of the first three are the signer's."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str | None = field(repr=False)
+    region: str
+    endpoints: Mapping[str, str]
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "Access":
+        """Raises SettingsError with the name of what is missing."""
+        return cls(
+            required(environment, "AWS_ACCESS_KEY_ID"),
+            required(environment, "AWS_SECRET_ACCESS_KEY"),
+            environment.get("AWS_SESSION_TOKEN") or None,
+            required(environment, "AWS_REGION"),
+            {name: value for name, value in environment.items() if name.startswith("AWS_ENDPOINT_URL") and value},
+        )
+
+    def endpoint(self, service: str, called: str) -> str:
+        """The URL of a service: `called` is its name in those variables."""
+        suffix = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+        regional = f"https://{service}.{self.region}.{suffix}"
+        return self.endpoints.get(f"AWS_ENDPOINT_URL_{called}") or self.endpoints.get("AWS_ENDPOINT_URL") or regional
+
+
+class Service:
+    """One service in this function's region. Opens no connection before the first call; serves all threads."""
+
+    def __init__(self, access: Access, name: str, called: str, target: str, version: str, *, attempts: int = 2) -> None:
+        self._connections = Connections(access.endpoint(name, called))
+        self._url = f"{access.endpoint(name, called)}/"
+        signing: Any = access  # botocore's own class of the same members takes longer to import than the signer
+        self._signer = SigV4Auth(signing, name, access.region)
+        self._target = target
+        self._headers = {
+            "Content-Type": f"application/x-amz-json-{version}",
+            "User-Agent": f"highlevel-conversations/{__version__}",
+        }
+        self._attempts = attempts
+
+    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Call an operation of the service's API with its arguments, by AWS's names; binary values in base64. Gives the
+        answer's members. Takes ATTEMPT_SECONDS for each attempt, and a short pause between two. Raises AwsError."""
+        body = json.dumps(arguments).encode()
+        for attempt in range(1, self._attempts + 1):
+            try:
+                return self._attempt(operation, body)
+            except AwsError as error:
+                if attempt == self._attempts or not _may_pass(error):
+                    raise
+            time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))  # noqa: S311 jitter, no secret
+        raise AssertionError("an attempt answers or raises")
+
+    def _attempt(self, operation: str, body: bytes) -> dict[str, Any]:
+        request = AWSRequest(
+            "POST", self._url, {**self._headers, "X-Amz-Target": f"{self._target}.{operation}"}, data=body
+        )
+        self._signer.add_auth(request)
+        until = time.monotonic() + ATTEMPT_SECONDS
+        try:
+            headers = dict(request.headers.items())
+            answer = self._connections.exchange("POST", "/", headers, body, until, CONNECT_SECONDS)
+        except HTTPError as error:
+            raise AwsError(type(error).__name__, operation) from None
+        told = _members(answer)
+        if answer.status != 200 or told is None:
+            raise AwsError(_code(answer, told or {}), operation, answer.status)
+        return told
+
+
+def secrets_manager(access: Access) -> Service:
+    return Service(access, "secretsmanager", "SECRETS_MANAGER", "secretsmanager", "1.1")
+
+
+def dynamodb(access: Access) -> Service:
+    """With one attempt: the records may fail, and a second hanging second would leave HighLevel no time."""
+    return Service(access, "dynamodb", "DYNAMODB", "DynamoDB_20120810", "1.0", attempts=1)
+
+
+def sqs(access: Access) -> Service:
+    return Service(access, "sqs", "SQS", "AmazonSQS", "1.0")
+
+
+def eventbridge(access: Access) -> Service:
+    return Service(access, "events", "EVENTBRIDGE", "AWSEvents", "1.1")
+
+
+def _may_pass(error: AwsError) -> bool:
+    """Whether the same call may succeed a moment later: it was throttled, met a fault of the service, or no answer
+    came. Anything else is an answer: the same again would be told the same."""
+    return error.status is None or error.status >= 500 or error.status == 429 or error.code in _THROTTLED
+
+
+def _members(answer: Answer) -> dict[str, Any] | None:
+    """What a JSON object of an answer holds; None if it is none."""
+    try:
+        told = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _code(answer: Answer, told: dict[str, Any]) -> str:
+    """The service's word for an error: what follows the # of `__type`."""
+    kind = told.get("__type")
+    name = kind.rpartition("#")[2] if isinstance(kind, str) else ""
+    return name if name.isidentifier() else f"Http{answer.status}"
