@@ -50,6 +50,7 @@ def test_the_artifact_holds_the_function_and_its_requirements_only(artifact: Pat
     required = {"aws_lambda_powertools", "cffi", "jmespath", "nacl", "pycparser", "typing_extensions", "urllib3"}
     packages = {path.name for path in artifact.iterdir() if "-" not in path.name}
     assert packages - {f"{name}.py" for name in required} - required == {
+        "connections.py",
         "create_conversation",
         "highlevel",
         "presets.toml",
