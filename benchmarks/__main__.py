@@ -1,7 +1,7 @@
 """`make bench`: measure this application beside what one would use instead; see docs/benchmarks.md.
 
-Writes the page (tables, charts, JSON) only after all rounds in the usual order and manner; a shorter or another run
-leaves it alone and writes .tools/benchmarks.json. Exits 1 if a handler answered wrongly.
+Writes the page (tables, charts, JSON) only after all rounds, in the usual or in reversed order; a shorter run, or one by
+TLS, leaves it alone and writes .tools/benchmarks.json. Exits 1 if a handler answered wrongly.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.artifacts import artifacts
 from benchmarks.measure import Effort, WrongAnswerError, measure
@@ -21,6 +22,7 @@ from local.stack import TOOLS, LocalAwsError, exit_on_sigterm
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 FIGURES = ROOT / "docs" / "benchmarks" / "figures.json"
+REVERSED_FIGURES = FIGURES.with_name("reversed.json")
 OTHER_FIGURES = TOOLS / "benchmarks.json"
 
 
@@ -49,10 +51,11 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     figures = document(measured, built, effort, tls=arguments.tls, in_reverse=arguments.reverse)
-    is_usual = effort == usual and not arguments.tls and not arguments.reverse
-    _write(FIGURES if is_usual else OTHER_FIGURES, figures)
-    if is_usual:
-        write_tables(PAGE, figures)
+    if effort != usual or arguments.tls:
+        _write(OTHER_FIGURES, figures)
+    else:
+        _write(REVERSED_FIGURES if arguments.reverse else FIGURES, figures)
+        write_tables(PAGE, _read(FIGURES) or figures, _read(REVERSED_FIGURES))
         subprocess.run([TOOLS / "figures" / "bin" / "python", "-m", "benchmarks.charts"], cwd=ROOT, check=True)
     print(tables(figures))
     return 0
@@ -69,6 +72,10 @@ def _write(path: Path, figures: dict[str, object]) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     print(f"figures in {path.relative_to(ROOT)}", file=sys.stderr)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _arguments(rounds: int) -> argparse.Namespace:

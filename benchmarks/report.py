@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,39 @@ SERVICES = {
     "dynamodb": "DynamoDB",
     "sqs": "SQS",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A figure of this application: at most `target`, hoped for `hoped`. `to`: as a ratio to that peer's same figure, or
+    `figure_of_it`."""
+
+    what: str
+    target: float
+    hoped: float
+    figure: str
+    to: str | None = None
+    figure_of_it: str | None = None
+    digits: int = 2
+
+    def found(self, peers: Mapping[str, Any]) -> float:
+        if self.figure == "artifact_bytes":
+            return float(peers[OURS.name]["artifact_bytes"]) / 1e6
+        own = float(peers[OURS.name]["figures"][self.figure]["median"])
+        return own / float(peers[self.to]["figures"][self.figure_of_it or self.figure]["median"]) if self.to else own
+
+
+AIMS = (
+    Aim("start → first answer, × tutorial", 0.95, 0.70, "first_answer_ms", "tutorial"),
+    Aim("start → first answer, × Powertools documentation", 0.70, 0.70, "first_answer_ms", "powertools"),
+    Aim("CPU of an opened submission, × Powertools documentation", 0.95, 0.65, "cpu_opened_ms", "powertools"),
+    Aim("CPU of a repeated one, × Powertools, opened", 0.50, 0.30, "cpu_repeated_ms", "powertools", "cpu_opened_ms"),
+    Aim("peak memory, × floor", 1.20, 1.05, "peak_mb", "floor"),
+    Aim("artifact, MB zipped", 3, 2, "artifact_bytes"),
+    Aim("connections to HighLevel for 1,000 submissions", 1, 1, "connections_per_1000", digits=0),
+    Aim("p99 of an opened submission, × floor", 3, 2, "submission_p99_ms", "floor"),
+    Aim("answer while HighLevel is down, ms", 50, 20, "breaker_open_ms", digits=1),
+)
 
 
 def document(
@@ -62,13 +96,15 @@ def document(
     }
 
 
-def tables(figures: Mapping[str, Any]) -> str:
-    """The tables, in Markdown."""
+def tables(figures: Mapping[str, Any], in_reverse: Mapping[str, Any] | None = None) -> str:
+    """The tables, in Markdown; `in_reverse`: what a run with the peers in reversed order has shown."""
     runtime = figures["versions"]["runtime"]
     own = {name: found for name, found in figures["versions"].items() if name != "runtime" and found}
     spread = "medians, quartiles in brackets; × is the ratio of medians in this run"
     parts = [
         _run(figures),
+        "## In short",
+        _in_short(figures, in_reverse),
         f"## Start\n\nFrom the creation of the process; {spread}.",
         _table(
             figures,
@@ -129,9 +165,10 @@ def tables(figures: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def write_tables(page: Path, figures: Mapping[str, Any]) -> None:
+def write_tables(page: Path, figures: Mapping[str, Any], in_reverse: Mapping[str, Any] | None = None) -> None:
     """Put them between the marks in that page."""
-    text, replaced = TABLES.subn(lambda mark: f"{mark[1]}\n{tables(figures)}\n{mark[2]}", page.read_text())
+    made = tables(figures, in_reverse)
+    text, replaced = TABLES.subn(lambda mark: f"{mark[1]}\n{made}\n{mark[2]}", page.read_text())
     if replaced != 1:
         raise ValueError(f"{page.name} has lost the marks between which the figures go")
     page.write_text(text)
@@ -144,6 +181,19 @@ def _run(figures: Mapping[str, Any]) -> str:
         f"{figures['date']}, commit {figures['commit']}; {figures['machine']}; HighLevel by {transport}; "
         f"{figures['rounds']} rounds{order}."
     )
+
+
+def _in_short(figures: Mapping[str, Any], in_reverse: Mapping[str, Any] | None) -> str:
+    """What this application is held to, and what it showed."""
+    columns = {f"this run, {figures['commit']}": figures}
+    if in_reverse:
+        columns[f"peers in reversed order, {in_reverse['commit']}"] = in_reverse
+    lines = [["", "at most", "hoped for", *columns]]
+    for aim in AIMS:
+        values = [aim.found(each["peers"]) for each in columns.values()]
+        found = [f"{value:.{aim.digits}f}" + ("" if value <= aim.target else " (missed)") for value in values]
+        lines.append([aim.what, f"{aim.target:g}", f"{aim.hoped:g}", *found])
+    return _lines(lines)
 
 
 type Cell = Callable[[Mapping[str, Any], Peer], str]
