@@ -1,7 +1,7 @@
 """`make bench`: measure this application beside what one would use instead; see docs/benchmarks.md.
 
-Writes the page (tables, charts, JSON) only after all rounds, in the usual or in reversed order; a shorter run, or one by
-TLS, leaves it alone and writes .tools/benchmarks.json. Exits 1 if a handler answered wrongly.
+Writes the page (tables, charts, JSON) only after all rounds, in the usual or in reversed order; a shorter run, or one
+by TLS, leaves it alone and writes .tools/benchmarks.json. Exits 1 if a handler answered wrongly.
 """
 
 import argparse

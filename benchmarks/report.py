@@ -37,8 +37,8 @@ SERVICES = {
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A figure of this application: at most `target`, hoped for `hoped`. `to`: as a ratio to that peer's same figure, or
-    `figure_of_it`."""
+    """A figure of this application: at most `target`, hoped for `hoped`. `to`: as a ratio to that peer's same figure,
+    or `figure_of_it`."""
 
     what: str
     target: float

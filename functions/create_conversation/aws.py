@@ -140,9 +140,10 @@ def _may_pass(error: AwsError) -> bool:
 
 
 def _members(answer: Answer) -> dict[str, Any] | None:
-    """What a JSON object of an answer holds; None if it is none."""
+    """What a JSON object of an answer holds; an operation that has nothing to say may say just that. None if it is
+    something else."""
     try:
-        told = json.loads(answer.body)
+        told = json.loads(answer.body or b"{}")
     except (ValueError, RecursionError):
         return None
     return told if isinstance(told, dict) else None

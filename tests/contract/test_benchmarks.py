@@ -88,9 +88,23 @@ def test_the_page_gets_a_table_row_for_each(measured: dict[str, Measured], figur
     assert written.startswith("# Benchmarks\n")
     assert "## How it is measured" in written
     for peer in ALL:
-        row = next(line for line in tables(figures).splitlines() if peer.title in line)
+        rows = tables(figures).partition("## Start")[2].splitlines()
+        row = next(line for line in rows if peer.title in line)
         assert f"{measured[peer.name].values['first_answer_ms'][0]:.0f} (" in row
     assert "awslambdaric" in written
+
+
+def test_the_page_begins_with_what_is_aimed_at_and_what_was_found(figures: Any) -> None:
+    ours = figures["peers"]["ours"]
+    bloated = {
+        **figures,
+        "commit": "bloated",
+        "peers": {**figures["peers"], "ours": {**ours, "artifact_bytes": 5_000_000}},
+    }
+    rows = tables(figures, bloated).partition("## Start")[0].splitlines()
+    assert next(row for row in rows if "bloated" in row).startswith("|  | at most | hoped for | this run")
+    (artifact,) = (row for row in rows if row.startswith("| artifact, MB zipped"))
+    assert artifact == f"| artifact, MB zipped | 3 | 2 | {ours['artifact_bytes'] / 1e6:.2f} | 5.00 (missed) |"
 
 
 def test_a_page_without_marks_is_left_alone(figures: Any, tmp_path: Path) -> None:

@@ -135,13 +135,17 @@ def signature(headers: dict[str, str], body: bytes, service: str) -> str:
         ((302, b""), "Http302"),
         ((200, b"<html>"), "Http200"),
         ((200, b"[]"), "Http200"),
-        ((200, b""), "Http200"),
     ],
 )
 def test_a_refusal_is_told_by_its_code_and_not_repeated(answer: tuple[int, bytes], code: str) -> None:
     raised, calls = refused(answer)
     assert (raised.code, raised.operation, calls) == (code, "SendMessage", 1)
     assert "quotes" not in f"{raised!r} {raised} {raised.__context__}"
+
+
+def test_an_empty_answer_has_no_members() -> None:
+    with serving((200, b"")) as (_, access):
+        assert aws.sqs(access).call("ChangeMessageVisibility") == {}
 
 
 @pytest.mark.parametrize(
