@@ -96,11 +96,8 @@ def test_the_page_gets_a_table_row_for_each(measured: dict[str, Measured], figur
 
 def test_the_page_begins_with_what_is_aimed_at_and_what_was_found(figures: Any) -> None:
     ours = figures["peers"]["ours"]
-    bloated = {
-        **figures,
-        "commit": "bloated",
-        "peers": {**figures["peers"], "ours": {**ours, "artifact_bytes": 5_000_000}},
-    }
+    peers = figures["peers"] | {"ours": ours | {"artifact_bytes": 5_000_000}}
+    bloated = figures | {"commit": "bloated", "peers": peers}
     rows = tables(figures, bloated).partition("## Start")[0].splitlines()
     assert next(row for row in rows if "bloated" in row).startswith("|  | at most | hoped for | this run")
     (artifact,) = (row for row in rows if row.startswith("| artifact, MB zipped"))
