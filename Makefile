@@ -83,7 +83,7 @@ redrive: .tools/operate/ready ## Try dead letters again                         
 
 ##### Develop
 
-# They measure, or fill the machine by themselves.
+# They measure, or fill the machine by themselves. Of the others the longest are in tests/chaos: they begin.
 ALONE := tests/stack/test_noisy_neighbour.py tests/chaos/test_short.py
 
 .PHONY: test
@@ -92,7 +92,7 @@ ifdef TESTS
 	@.venv/bin/pytest $(TESTS)
 else
 	@.venv/bin/pytest tests/unit tests/contract --numprocesses 2
-	@.venv/bin/pytest tests/stack tests/chaos $(addprefix --ignore ,$(ALONE)) --numprocesses 3 --dist loadfile
+	@.venv/bin/pytest tests/chaos tests/stack $(addprefix --ignore ,$(ALONE)) --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	@.venv/bin/pytest $(ALONE)
 endif
 
@@ -136,7 +136,7 @@ $(UV):
 
 .tools/%/ready: uv.lock .python-version | $(UV)
 	@echo "fetching the tools of: $*" >&2
-	@VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.tools/$* $(UV) sync --quiet --frozen --only-group $*
+	@VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.tools/$* $(UV) sync --quiet --frozen $(if $(filter runtime,$*),--compile-bytecode) --only-group $*
 	@touch $@
 
 .venv/ready: uv.lock .python-version | $(UV)
