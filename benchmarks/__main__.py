@@ -60,7 +60,7 @@ def main() -> int:
 
 def compile_runtime() -> None:
     """Byte code for the stand-in of Lambda's runtime (boto3, the runtime client), all of it: otherwise what happens to
-    lie there from other runs would decide. The artifacts have none, as `sam build` makes none."""
+    lie there from other runs would decide. An artifact has what its build makes."""
     (packages,) = PYTHON.parents[1].glob("lib/python3.*/site-packages")
     compileall.compile_dir(packages, quiet=2)
 
