@@ -39,12 +39,13 @@ if ! install 2>/dev/null; then
 	install
 fi
 
-cp -R . "$ARTIFACTS_DIR"
-cd "$ARTIFACTS_DIR"
-find . -mindepth 1 \( -name '.*' -o -name __pycache__ \) -prune -exec rm -r {} +
 # Never imported: of Powertools all but Logger and Metrics (and jmespath_utils, which they import), and what cffi builds
 # extensions with. It is a third of the zip. Whoever imports one of these takes it off this line.
-rm -r aws_lambda_powertools/event_handler aws_lambda_powertools/utilities/[!_j]* cffi pycparser* bin bundle
+(cd "$ARTIFACTS_DIR" && rm -r aws_lambda_powertools/event_handler aws_lambda_powertools/utilities/[!_j]* cffi pycparser* bin)
+
+cp -R . "$ARTIFACTS_DIR"
+rm -r "$ARTIFACTS_DIR/bundle"
+find "$ARTIFACTS_DIR" -mindepth 1 \( -name '.*' -o -name __pycache__ \) -prune -exec rm -r {} +
 
 # Unchecked: neither the zip nor Lambda keeps the times that Python would compare. The paths are those in Lambda.
-"$python" -Im compileall -q --invalidation-mode unchecked-hash -s "$PWD" -p /var/task "$PWD"
+"$python" -Im compileall -q --invalidation-mode unchecked-hash -s "$ARTIFACTS_DIR" -p /var/task "$ARTIFACTS_DIR"
