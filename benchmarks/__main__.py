@@ -5,7 +5,6 @@ by TLS, leaves it alone and writes .tools/benchmarks.json. Exits 1 if a handler 
 """
 
 import argparse
-import compileall
 import json
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from benchmarks.artifacts import artifacts
 from benchmarks.measure import Effort, WrongAnswerError, measure
 from benchmarks.report import document, tables, write_tables
 from benchmarks.stand_ins import ROOT
-from local.lambda_runtime import PYTHON
 from local.stack import TOOLS, LocalAwsError, exit_on_sigterm
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -42,7 +40,6 @@ def main() -> int:
     exit_on_sigterm()
     try:
         progress("building")
-        compile_runtime()
         built = artifacts()
         measured = measure(built, effort, tls=arguments.tls, in_reverse=arguments.reverse, progress=progress)
     except (LocalAwsError, WrongAnswerError) as error:
@@ -59,13 +56,6 @@ def main() -> int:
         subprocess.run([TOOLS / "figures" / "bin" / "python", "-m", "benchmarks.charts"], cwd=ROOT, check=True)
     print(tables(figures))
     return 0
-
-
-def compile_runtime() -> None:
-    """Byte code for the stand-in of Lambda's runtime (boto3, the runtime client), all of it: otherwise what happens to
-    lie there from other runs would decide. The artifacts have none, as `sam build` makes none."""
-    (packages,) = PYTHON.parents[1].glob("lib/python3.*/site-packages")
-    compileall.compile_dir(packages, quiet=2)
 
 
 def _write(path: Path, figures: dict[str, object]) -> None:

@@ -208,14 +208,14 @@ class LocalAws:
         raise LocalAwsError(f"the local AWS was not ready within {START_SECONDS:.0f} s:\n{self.log()}")
 
 
-def build(template: Path = ROOT / "template.yaml") -> Path:
-    """`sam build` for this machine's architecture; returns the built template.
+def build(template: Path = ROOT / "template.yaml", architecture: str = ARCHITECTURE) -> Path:
+    """`sam build` for an architecture, by default this machine's; returns the built template.
 
     Looks at the template and the `functions` folder beside it: the same content is built once. Kept apart from
     `.aws-sam/build`, so that the user's own build, perhaps for another architecture, stays what it was. Raises
     LocalAwsError.
     """
-    digest = hashlib.sha256(ARCHITECTURE.encode())
+    digest = hashlib.sha256(architecture.encode())
     for source in [template, *sorted((template.parent / "functions").rglob("*"))]:
         if source.is_file() and "__pycache__" not in source.parts:
             digest.update(f"\n{source.relative_to(template.parent)}\n".encode())
@@ -226,7 +226,7 @@ def build(template: Path = ROOT / "template.yaml") -> Path:
         unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=BUILDS))
         try:
             arguments: list[str | Path] = ["build", "--template-file", template, "--build-dir", unfinished / "build"]
-            arguments += ["--parameter-overrides", _shorthand("Architecture", ARCHITECTURE)]
+            arguments += ["--parameter-overrides", _shorthand("Architecture", architecture)]
             _sam(arguments, environment=clean_environment(), directory=unfinished)  # pip needs the user's environment
             with contextlib.suppress(OSError):  # another process was faster
                 unfinished.rename(built)

@@ -17,6 +17,15 @@ def arn(resource: str) -> dict[str, str]:
     return {"Fn::GetAtt": f"{resource}.Arn"}
 
 
+def test_each_architecture_has_its_bundle_and_no_other_value_has() -> None:
+    for name in of_type("AWS::Serverless::Function"):
+        assert RESOURCES[name]["Metadata"]["BuildMethod"] == "makefile"
+        assert RESOURCES[name]["Metadata"]["ContextPath"] == {"Fn::Sub": "functions/bundle/${Architecture}"}
+        assert RESOURCES[name]["Properties"]["Architectures"] == [{"Ref": "Architecture"}]
+    makefiles = {path.parent.name for path in (ROOT / "functions/bundle").glob("*/Makefile")}
+    assert makefiles == set(TEMPLATE["Parameters"]["Architecture"]["AllowedValues"])
+
+
 def test_the_role_allows_exactly_what_the_function_does() -> None:
     [policy] = RESOURCES["CreateConversationRole"]["Properties"]["Policies"]
     allowed = {
