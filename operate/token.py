@@ -77,7 +77,10 @@ def _check_overwrite(kept: str, location: str | None, arn: str, stack: Stack) ->
         f"to start over: aws secretsmanager put-secret-value {stack.aws} --secret-id {arn} --secret-string '{{}}'"
     )
     if isinstance(shape, dict) and "oauth" in shape:
-        raise StackError(f"the secret holds an OAuth connection, which is not overwritten; {start_over}")
+        raise StackError(
+            "the secret holds an OAuth connection, which is not overwritten; "
+            f"{start_over}, and make deploy STACK={stack.name} PARAMETERS=RotateToken=false, or its rotation would fail"
+        )
     if isinstance(shape, dict) and "tokens" in shape and location is None:
         raise StackError(
             f"the secret holds tokens by location: name one (LOCATION=<id>, * for all others); {start_over}"

@@ -79,8 +79,8 @@ class Versions:
         AWS advises against a call of one's own for that, as it may look like a rotation that failed. It comes last:
         before it, and when killed before it, both labels are on one version, after it AWSPENDING is on none, and
         `RotateSecret` documents both as success; whatever AWS then repeats is answered `already_current`. Left there,
-        the label would be on an old version as soon as somebody stores another value: AWS would take that for a rotation
-        in progress, and two values later nothing would tell it from one (before, `is_stale` does).
+        the label would be on an old version as soon as somebody stores another value: AWS would take that for a
+        rotation in progress, and two values later nothing would tell it from one (before, `is_stale` does).
         """
         try:
             self._client.update_secret_version_stage(

@@ -11,12 +11,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from highlevel.oauth import OAuth, read_oauth
+from local.fault_proxy import FaultProxy
 from local.highlevel import LocalHighLevel
 from local.stack import LocalAws, clean_environment
 from tests.stack.connecting import App, Terminal, asked
@@ -169,6 +171,25 @@ def test_connecting_again_knows_the_app_and_clears_a_stuck_rotation(stack: Stack
     assert stack.labels().get(stuck, []) == []
     assert "cleared the label AWSPENDING" in again.shown
     assert "its rotation is attached" in again.shown
+
+
+def test_a_rotation_that_is_under_way_cannot_end_over_the_new_connection(
+    stack: Stack, highlevel: LocalHighLevel
+) -> None:
+    """At no moment, from the storing on, is the label AWSPENDING on another version than the new one."""
+    stack.store(PIT)
+    pending = stack.store("{}", "AWSPENDING")
+    seen: list[dict[str, list[str]]] = []
+    app = App(highlevel, location=LOCATION)
+    with FaultProxy(stack.aws.endpoint) as proxy:
+        proxy.on("secretsmanager", "PutSecretValue", after=lambda _: seen.append(stack.labels()))
+        through = SimpleNamespace(env={**stack.aws.env, "AWS_ENDPOINT_URL": proxy.url})
+        terminal = asked(through, stack.name, app, first="y")  # type: ignore[arg-type]
+        terminal.paste(app.approve(terminal.shown))
+        assert terminal.end() == 0, terminal.shown
+    assert ["AWSCURRENT", "AWSPENDING"] in map(sorted, seen[0].values())
+    assert not seen[0].get(pending)
+    assert sorted(filter(None, stack.labels().values())) == [["AWSCURRENT"], ["AWSPREVIOUS"]]
 
 
 def test_a_token_is_replaced_only_after_a_yes(stack: Stack, highlevel: LocalHighLevel) -> None:

@@ -400,7 +400,8 @@ def test_an_array_of_too_many_is_refused_as_a_whole(world: World, log: Log, body
     answer = world.post(webhook_event(body))
     check_problem(answer, 413, "too_many_submissions")
     assert "send it in parts" in json.loads(answer["body"])["detail"]
-    assert world.sqs.calls == world.highlevel.calls == []
+    assert world.sqs.calls == []
+    assert world.highlevel.calls == []
     assert [(line["outcome"], line["reason"], line["sender"]) for line in log.lines] == [
         ("invalid", "too_many_submissions", "token")
     ]
