@@ -249,12 +249,12 @@ def _whose(oauth: OAuth, location: str | None) -> str:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM take effect behind this: between the exchange and the store they would lose the tokens, which
-    HighLevel gives once."""
+    """Ctrl-C, SIGTERM and SIGHUP (a terminal that is closed) take effect behind this: between the exchange and the
+    store they would lose the tokens, which HighLevel gives once."""
     came = []
     before = {
         number: signal.signal(number, lambda number, _: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     try:
         yield

@@ -317,7 +317,11 @@ def test_ctrl_c_before_the_exchange_changes_nothing(stack: Stack, highlevel: Loc
     assert highlevel.calls == []
 
 
-def test_ctrl_c_between_exchange_and_store_loses_nothing(stack: Stack, highlevel: LocalHighLevel) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_between_exchange_and_store_loses_nothing(
+    stack: Stack, highlevel: LocalHighLevel, number: signal.Signals
+) -> None:
+    """Ctrl-C, the end of the machine, a terminal that is closed or an ssh that is cut off."""
     app = App(highlevel, location=LOCATION)
     terminal = asked(stack.aws, stack.name, app)
     address = app.approve(terminal.shown)
@@ -327,7 +331,7 @@ def test_ctrl_c_between_exchange_and_store_loses_nothing(stack: Stack, highlevel
     while not [call for call in highlevel.calls if call.path == "/oauth/token"]:
         assert time.monotonic() < until
         time.sleep(0.05)
-    terminal.process.send_signal(signal.SIGINT)
+    terminal.process.send_signal(number)
     assert terminal.end() == 130
     assert stack.oauth.refresh_token == app.installation.refresh_token
     assert "the connection is stored" in terminal.shown
