@@ -210,7 +210,8 @@ def _check_highlevel(stack: Stack, location: str | None, report: _Report) -> Non
             agency = tokens.oauth if tokens.oauth and tokens.oauth.user_type == "Company" else None
             token = _minted(highlevel, agency, each) if agency else tokens.of(each)
         except TokenError as error:
-            report.bad(f"token of {each}", f"{error}: make token LOCATION={each}")
+            make = "make connect" if tokens.oauth else f"make token LOCATION={each}"
+            report.bad(f"token of {each}", f"{error}: {make}")
             continue
         except OAuthError as error:
             report.bad(f"token of {each}", _explain_minting(error))

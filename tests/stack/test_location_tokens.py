@@ -287,8 +287,11 @@ def test_connect_attaches_the_rotation_and_the_doctor_is_content(world: World, r
 
 
 def test_a_sub_accounts_connection_is_not_told_as_the_agencys(world: World, run: Run) -> None:
-    connect(world, "Location")
+    app = connect(world, "Location")
     assert "✓ HighLevelToken: the connection of a sub-account; its access token" in run("--location", "there")[1]
+    world.application.store_token(replace(connection(app), access_token="no(bearer)token").to_secret())
+    (line,) = [line for line in failing(run("--location", "there")[1]) if line.startswith("✗ token")]
+    assert line.endswith("make connect STACK=local"), "make token would refuse to replace it"
 
 
 def _stored(world: World) -> OAuth:
