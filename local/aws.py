@@ -480,7 +480,11 @@ def put_secret_value(request: Json, put: Callable[[Json], Any] = secretsmanager.
     for stage in request.get("VersionStages", []):
         if secret and stage != "AWSCURRENT":
             secretsmanager._remove_stage_everywhere(secret, stage, request.get("ClientRequestToken"))
-    return put(request)
+    status, headers, body = put(request)
+    if status == 200:
+        for stage in request.get("VersionStages", []):  # MiniStack gives a version nothing beside AWSCURRENT
+            secretsmanager._add_stage(secret, json.loads(body)["VersionId"], stage)
+    return status, headers, body
 
 
 def rotate_secret(request: Json) -> Any:

@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
@@ -59,12 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     state = secrets.token_urlsafe(16)
     _print_address(stack, asked, state)
     code = _code(_hidden("redirected address (is not shown): "), asked, state)
+    is_rotating = _is_rotating(stack, arn)
     with _uninterrupted():
         oauth, location = _exchange(highlevel, asked, code)
         _check_location(stack, location)
-        _store(stack, arn, oauth)
+        version = _store(stack, arn, oauth)
     print(f"stored the connection of {_whose(oauth, location)} in {arn}")
-    _clear_pending(stack, arn)
+    if is_rotating:
+        print("cleared the label AWSPENDING of a rotation that had not ended")
+    _drop_pending(stack, arn, version)
     _attach(stack)
     print("running functions take it within 5 minutes, or as soon as HighLevel refuses the old token")
     print(f"\nNext: make doctor STACK={stack_name(stack)}{' LOCATION=<location id>' if not location else ''}")
@@ -247,12 +249,12 @@ def _whose(oauth: OAuth, location: str | None) -> str:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM take effect behind this: between the exchange and the store they would lose the tokens, which
-    HighLevel gives once."""
+    """Ctrl-C, SIGTERM and SIGHUP (a terminal that is closed) take effect behind this: between the exchange and the
+    store they would lose the tokens, which HighLevel gives once."""
     came = []
     before = {
         number: signal.signal(number, lambda number, _: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     try:
         yield
@@ -268,23 +270,33 @@ def _uninterrupted() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _store(stack: Stack, arn: str, oauth: OAuth) -> None:
+def _is_rotating(stack: Stack, arn: str) -> bool:
+    """Whether a rotation has begun and not ended."""
+    stages = stack.secrets_manager.describe_secret(SecretId=arn).get("VersionIdsToStages", {})
+    return any("AWSPENDING" in labels and "AWSCURRENT" not in labels for labels in stages.values())
+
+
+def _store(stack: Stack, arn: str, oauth: OAuth) -> str:
+    """Store the connection; the version's id. It takes the label AWSPENDING away from a rotation in the same call: one
+    that is under way must not end in between and put its pair in the new one's place, and while a version that it has
+    left behind has the label, none begins."""
     try:
-        stack.secrets_manager.put_secret_value(SecretId=arn, SecretString=oauth.to_secret())
+        stored = stack.secrets_manager.put_secret_value(
+            SecretId=arn, SecretString=oauth.to_secret(), VersionStages=["AWSCURRENT", "AWSPENDING"]
+        )
     except (ClientError, BotoCoreError) as error:
         raise StackError(
             f"{explain(error)}; the connection was not stored and is lost: mend this, then make connect again"
         ) from None
+    return stored["VersionId"]
 
 
-def _clear_pending(stack: Stack, arn: str) -> None:
-    """Take the label AWSPENDING off a version that a rotation has left behind: while it is there, none begins."""
-    manager = stack.secrets_manager
-    stages: dict[str, Any] = dict(manager.describe_secret(SecretId=arn).get("VersionIdsToStages", {}))
-    for version, labels in stages.items():
-        if "AWSPENDING" in labels and "AWSCURRENT" not in labels:
-            manager.update_secret_version_stage(SecretId=arn, VersionStage="AWSPENDING", RemoveFromVersionId=version)
-            print("cleared the label AWSPENDING of a rotation that had not ended")
+def _drop_pending(stack: Stack, arn: str, version: str) -> None:
+    """Nothing is pending any more. Where that fails, a rotation that begins takes the label all the same."""
+    with contextlib.suppress(ClientError, BotoCoreError):
+        stack.secrets_manager.update_secret_version_stage(
+            SecretId=arn, VersionStage="AWSPENDING", RemoveFromVersionId=version
+        )
 
 
 def _attach(stack: Stack) -> None:

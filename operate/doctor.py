@@ -73,7 +73,8 @@ _PARTS = {
 # What ended a rotation for good; all else, time mends.
 _ROTATION_TODO = {
     "grant_refused": "HighLevel takes the refresh token no more. It works once: it was used and the answer got lost, "
-    "or the app was uninstalled, or nobody used it for a year. No further try mends that; only you can: make connect",
+    "or another stack holds the same connection, or the app was uninstalled, or nobody used it for a year. No further "
+    "try mends that; only you can: make connect",
     "client_refused": "HighLevel does not know the client id with this client secret; was it made anew? make connect",
     "oauth_refused": "HighLevel refuses the call: make connect",
     "token_refused": "HighLevel does not know the token that it has just given; it is tried again. If it lasts, "
@@ -210,7 +211,8 @@ def _check_highlevel(stack: Stack, location: str | None, report: _Report) -> Non
             agency = tokens.oauth if tokens.oauth and tokens.oauth.user_type == "Company" else None
             token = _minted(highlevel, agency, each) if agency else tokens.of(each)
         except TokenError as error:
-            report.bad(f"token of {each}", f"{error}: make token LOCATION={each}")
+            make = "make connect" if tokens.oauth else f"make token LOCATION={each}"
+            report.bad(f"token of {each}", f"{error}: {make}")
             continue
         except OAuthError as error:
             report.bad(f"token of {each}", _explain_minting(error))
@@ -240,6 +242,8 @@ def _tokens(stack: Stack, report: _Report) -> Tokens | None:
     if "*" in tokens.by_location:
         parts.append("a token for all other locations" if own else "one token for all locations")
     report.good("HighLevelToken", " and ".join(parts) or "readable")
+    if manager.describe_secret(SecretId=found["ARN"]).get("RotationEnabled"):
+        report.bad("rotation", f"attached, but {_ROTATION_TODO['not_oauth']}")
     return tokens
 
 
@@ -263,7 +267,8 @@ def _explain_minting(error: OAuthError) -> str:
 
 def _check_connection(oauth: OAuth, connect: str, report: _Report) -> bool:
     """Whether a call with the connection's access token is worth while."""
-    whose = f"the connection of {f'the agency {oauth.company_id}' if oauth.company_id else 'a sub-account'}"
+    agency = f"the agency {oauth.company_id}" if oauth.company_id else "an agency"
+    whose = f"the connection of {agency if oauth.user_type == 'Company' else 'a sub-account'}"
     left = None if oauth.expires_at is None else oauth.expires_at - time.time()
     if oauth.user_type == "Company" and not oauth.company_id:
         report.bad("HighLevelToken", f"an agency's connection without its company_id: {connect}")

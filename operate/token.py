@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from highlevel.tokens import TokenError, Tokens, read_tokens
+from operate.sender import stack_name
 from operate.stack import LOCAL, Stack, StackError, parser, run
 
 _PRIVATE_INTEGRATION = re.compile(r"pit-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -77,7 +78,10 @@ def _check_overwrite(kept: str, location: str | None, arn: str, stack: Stack) ->
         f"to start over: aws secretsmanager put-secret-value {stack.aws} --secret-id {arn} --secret-string '{{}}'"
     )
     if isinstance(shape, dict) and "oauth" in shape:
-        raise StackError(f"the secret holds an OAuth connection, which is not overwritten; {start_over}")
+        raise StackError(
+            f"the secret holds an OAuth connection, which is not overwritten; {start_over}, and "
+            f"make deploy STACK={stack_name(stack)} PARAMETERS=RotateToken=false, or its rotation would fail"
+        )
     if isinstance(shape, dict) and "tokens" in shape and location is None:
         raise StackError(
             f"the secret holds tokens by location: name one (LOCATION=<id>, * for all others); {start_over}"

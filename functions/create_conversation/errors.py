@@ -31,6 +31,7 @@ REASONS = {
     "invalid_encoding": Reason(400, "The body cannot be decoded"),
     "invalid_json": Reason(400, "The body is not JSON"),
     "body_too_large": Reason(413, "The body is too large"),
+    "too_many_submissions": Reason(413, "The array has too many elements"),
     "unsupported_media_type": Reason(415, "The body's media type is not supported"),
     "invalid_form": Reason(400, "The body is not a form"),
     "unreadable": Reason(400, "The kept message cannot be read"),

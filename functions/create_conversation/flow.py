@@ -22,6 +22,9 @@ MIN_CALL_SECONDS = 0.1
 PAUSED = Outcome("deferred", "paused", retry_after=60.0)
 
 
+# A minted token keeps the scopes, and the location's consent, that its app had then: a new one may have more.
+OF_A_MINTED_TOKEN = ("scope_missing", "location_refused")
+
 type Call = Callable[[str, float], Verdict]  # with a token, within so many seconds
 
 
@@ -126,7 +129,7 @@ class Flow:
         outcome = self._ask_once(target, effort, call, token)
         if (
             outcome.upstream
-            and outcome.upstream.token_suspect
+            and (outcome.upstream.token_suspect or (token.is_minted and outcome.reason in OF_A_MINTED_TOKEN))
             and (newer := self._tokens.instead_of(token, target.location, effort.until))
         ):
             outcome = self._ask_once(target, effort, call, newer)

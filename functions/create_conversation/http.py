@@ -25,6 +25,8 @@ from create_conversation.submission import Submission, json_bytes
 HIGHLEVEL_SECONDS = 2.5
 RESULTS_SECONDS = 0.25  # so long at most an answer waits for the result events
 API = "api"
+# Of one webhook. Its 256 KiB hold 80,000 elements, and each would be a message to store within a second.
+MAX_SUBMISSIONS = 5000
 # Of the outcomes of several submissions in one webhook, the answer tells the gravest.
 GRAVEST_FIRST = ("rejected", "invalid", "deferred", "opened", "existing", "ignored")
 
@@ -202,10 +204,13 @@ def _submission(trigger: str, sender: Sender, request: Request, request_id: str)
 
 
 def _submissions(submission: Submission) -> list[Submission]:
-    """One for each element of an array, else the one. Raises Invalid for a body that cannot be read."""
+    """One for each element of an array, else the one. Raises Invalid for a body that cannot be read, or has too many:
+    then nothing of it is done."""
     payload = payload_of(submission)
     if not isinstance(payload, list):
         return [submission]
+    if len(payload) > MAX_SUBMISSIONS:
+        raise Invalid("too_many_submissions", f"An array may have {MAX_SUBMISSIONS} elements: send it in parts.")
     return [
         replace(submission, body=json_bytes(each), content_type="application/json", delivery_id="") for each in payload
     ]

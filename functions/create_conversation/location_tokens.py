@@ -56,6 +56,7 @@ class Token:
 
     text: str = field(repr=False)
     secret: str = field(repr=False)
+    is_minted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class LocationTokens:
         if tokens.oauth is None:
             return Token(_plain(tokens, location), secret)
         if tokens.oauth.user_type == "Company":
-            return Token(self._minted(location, secret, tokens.oauth, until), secret)
+            return Token(self._minted(location, secret, tokens.oauth, until), secret, is_minted=True)
         secret, tokens = self._unexpired(secret, tokens)
         return Token(_plain(tokens, location), secret)
 
@@ -112,7 +113,7 @@ class LocationTokens:
         oauth = _read(refused.secret).oauth
         if oauth and oauth.user_type == "Company":
             minted = self._minted(location, refused.secret, oauth, until, refused.text)
-            return None if minted == refused.text else Token(minted, refused.secret)
+            return None if minted == refused.text else Token(minted, refused.secret, is_minted=True)
         newer = self._newer_than(refused.secret)
         return self.of(location, until) if newer else None
 

@@ -105,7 +105,7 @@ class OAuth:
             refresh_token=pair.refresh_token or self.refresh_token,
             access_token=pair.access_token,
             expires_at=pair.expires_at,
-            company_id=pair.company_id or self.company_id,
+            company_id=self.company_id or pair.company_id,  # by which the rotation knows its own
         )
 
     def has_expired(self, now: float) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from highlevel.oauth import OAuth, OAuthShapeError, read_oauth
 
 # What a bearer token may hold (RFC 6750, b64token). Anything else must never reach a header.
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{8,4096}")
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{8,8192}")
 
 
 class TokenError(Exception):

@@ -6,6 +6,7 @@ the very next call, and a pair that is pending is finished, not replaced.
 
 import time
 import uuid
+from dataclasses import replace
 
 from connections import Answer
 from highlevel.client import HighLevel
@@ -28,6 +29,7 @@ REFRESH_SECONDS = 10.0  # for one answer
 TEST_SECONDS = 5.0
 TESTS = 3
 PAUSE_SECONDS = 1.0
+ASSUMED_LIFE_SECONDS = 86_399  # where HighLevel's answer does not say; it documents this
 
 
 class RotationFailed(Exception):
@@ -61,7 +63,7 @@ class Rotation:
             return "already_current"
         current = self._current(stages)
         text = self._versions.text(stages.pending)
-        pending = _pending(text, current)
+        pending = None if stages.is_stale else _pending(text, current)
         if pending and not pending.has_expired(time.time()):
             return self._left(pending, "kept")
         # A version that has a value never gets another.
@@ -76,6 +78,7 @@ class Rotation:
             raise _failed(error) from None
         # Nothing stands between HighLevel's answer and this call: not even a line of the log.
         self._versions.store_pending(version, new.to_secret(), self._until, self._line.not_stored_yet)
+        self._check_not_superseded(version, stages.current)
         return self._left(new, "created")
 
     def set(self) -> str:
@@ -132,10 +135,18 @@ class Rotation:
             raise RotationFailed("not_oauth", "the secret holds no OAuth connection; it was left as it is")
         return connection
 
+    def _check_not_superseded(self, version: str, current: str) -> None:
+        """Somebody may have connected while HighLevel was asked: their connection is not to be undone."""
+        stages = self._versions.stages()
+        if stages.current not in (current, version):
+            if stages.pending == version:
+                self._versions.drop_pending(version)
+            raise RotationFailed("not_pending", "another value was stored meanwhile")
+
     def _finishable(self, stages: Stages) -> OAuth:
         text = self._versions.text(stages.pending)
         pending = _pending(text, self._current(stages))
-        if pending is not None:
+        if pending is not None and not stages.is_stale:
             return pending
         if text is None:
             raise RotationFailed("pending_empty", "the pending version has no value")
@@ -159,7 +170,9 @@ class Rotation:
         while True:
             self._line.attempts += 1
             try:
-                return refresh(self._highlevel, connection, within=REFRESH_SECONDS)
+                pair = refresh(self._highlevel, connection, within=REFRESH_SECONDS)
+                # A pair whose end is not known would be kept pending after it, too.
+                return pair if pair.expires_at else replace(pair, expires_at=int(time.time() + ASSUMED_LIFE_SECONDS))
             except OAuthDeferred as error:
                 pause = max(PAUSE_SECONDS, error.retry_after or 0)
                 again = time.monotonic() + pause + REFRESH_SECONDS
@@ -198,8 +211,9 @@ def _pending(text: str | None, current: OAuth) -> OAuth | None:
         pending = read_oauth(text) if text else None
     except OAuthShapeError:
         return None
-    whose = ("client_id", "user_type")
-    return pending if pending and all(getattr(pending, of) == getattr(current, of) for of in whose) else None
+    if pending is None or (pending.client_id, pending.user_type) != (current.client_id, current.user_type):
+        return None
+    return pending if current.company_id in (None, pending.company_id) else None
 
 
 def _heir(version: str) -> str:

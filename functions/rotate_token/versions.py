@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-CURRENT, PENDING = "AWSCURRENT", "AWSPENDING"
+CURRENT, PENDING, PREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 
 type AwsError = ClientError | BotoCoreError
@@ -16,10 +16,12 @@ type AwsError = ClientError | BotoCoreError
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The ids of two versions, "" for none. A pending one that is current is not pending: that rotation has ended."""
+    """The ids of two versions, "" for none. A pending one that is current is not pending: that rotation has ended.
+    `is_stale`: the pending one was current before, and somebody has stored another value since."""
 
     current: str
     pending: str
+    is_stale: bool = False
 
 
 class Versions:
@@ -34,7 +36,9 @@ class Versions:
         labels = self._client.describe_secret(SecretId=self._arn).get("VersionIdsToStages", {})
         by_label = {label: version for version, of_it in labels.items() for label in of_it}
         current, pending = by_label.get(CURRENT, ""), by_label.get(PENDING, "")
-        return Stages(current, "" if pending == current else pending)
+        if pending == current:
+            return Stages(current, "")
+        return Stages(current, pending, is_stale=PREVIOUS in labels.get(pending, ()))
 
     def text(self, version: str) -> str | None:
         """What a version holds; None if it is only reserved and has no value yet."""
@@ -70,8 +74,14 @@ class Versions:
 
     def make_current(self, version: str, instead_of: str) -> None:
         """Move the label AWSCURRENT; Secrets Manager refuses it when the label is on a third version by now. Then take
-        AWSPENDING off: left there, it would be on an old version once somebody else stores a value, and the next
-        rotation would finish that one."""
+        AWSPENDING off.
+
+        AWS advises against a call of one's own for that, as it may look like a rotation that failed. It comes last:
+        before it, and when killed before it, both labels are on one version, after it AWSPENDING is on none, and
+        `RotateSecret` documents both as success; whatever AWS then repeats is answered `already_current`. Left there,
+        the label would be on an old version as soon as somebody stores another value: AWS would take that for a
+        rotation in progress, and two values later nothing would tell it from one (before, `is_stale` does).
+        """
         try:
             self._client.update_secret_version_stage(
                 SecretId=self._arn, VersionStage=CURRENT, MoveToVersionId=version, RemoveFromVersionId=instead_of
@@ -81,9 +91,11 @@ class Versions:
             if self.stages().current != version:
                 raise
         with contextlib.suppress(ClientError, BotoCoreError):  # Secrets Manager takes the rotation for ended either way
-            self._client.update_secret_version_stage(
-                SecretId=self._arn, VersionStage=PENDING, RemoveFromVersionId=version
-            )
+            self.drop_pending(version)
+
+    def drop_pending(self, version: str) -> None:
+        """Take the label AWSPENDING off that version."""
+        self._client.update_secret_version_stage(SecretId=self._arn, VersionStage=PENDING, RemoveFromVersionId=version)
 
 
 def code_of(error: Exception) -> str:

@@ -14,6 +14,7 @@ ENDS_AT = {
     "invalid_encoding": "mapped",
     "invalid_json": "mapped",
     "body_too_large": "mapped",
+    "too_many_submissions": "mapped",
     "unsupported_media_type": "mapped",
     "invalid_form": "mapped",
     "unreadable": "mapped",

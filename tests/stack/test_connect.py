@@ -11,12 +11,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from highlevel.oauth import OAuth, read_oauth
+from local.fault_proxy import FaultProxy
 from local.highlevel import LocalHighLevel
 from local.stack import LocalAws, clean_environment
 from tests.stack.connecting import App, Terminal, asked
@@ -171,6 +173,25 @@ def test_connecting_again_knows_the_app_and_clears_a_stuck_rotation(stack: Stack
     assert "its rotation is attached" in again.shown
 
 
+def test_a_rotation_that_is_under_way_cannot_end_over_the_new_connection(
+    stack: Stack, highlevel: LocalHighLevel
+) -> None:
+    """At no moment, from the storing on, is the label AWSPENDING on another version than the new one."""
+    stack.store(PIT)
+    pending = stack.store("{}", "AWSPENDING")
+    seen: list[dict[str, list[str]]] = []
+    app = App(highlevel, location=LOCATION)
+    with FaultProxy(stack.aws.endpoint) as proxy:
+        proxy.on("secretsmanager", "PutSecretValue", after=lambda _: seen.append(stack.labels()))
+        through = SimpleNamespace(env={**stack.aws.env, "AWS_ENDPOINT_URL": proxy.url})
+        terminal = asked(through, stack.name, app, first="y")  # type: ignore[arg-type]
+        terminal.paste(app.approve(terminal.shown))
+        assert terminal.end() == 0, terminal.shown
+    assert ["AWSCURRENT", "AWSPENDING"] in map(sorted, seen[0].values())
+    assert not seen[0].get(pending)
+    assert sorted(filter(None, stack.labels().values())) == [["AWSCURRENT"], ["AWSPREVIOUS"]]
+
+
 def test_a_token_is_replaced_only_after_a_yes(stack: Stack, highlevel: LocalHighLevel) -> None:
     app = App(highlevel, location=LOCATION)
     stack.store(PIT)
@@ -296,7 +317,11 @@ def test_ctrl_c_before_the_exchange_changes_nothing(stack: Stack, highlevel: Loc
     assert highlevel.calls == []
 
 
-def test_ctrl_c_between_exchange_and_store_loses_nothing(stack: Stack, highlevel: LocalHighLevel) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_between_exchange_and_store_loses_nothing(
+    stack: Stack, highlevel: LocalHighLevel, number: signal.Signals
+) -> None:
+    """Ctrl-C, the end of the machine, a terminal that is closed or an ssh that is cut off."""
     app = App(highlevel, location=LOCATION)
     terminal = asked(stack.aws, stack.name, app)
     address = app.approve(terminal.shown)
@@ -306,7 +331,7 @@ def test_ctrl_c_between_exchange_and_store_loses_nothing(stack: Stack, highlevel
     while not [call for call in highlevel.calls if call.path == "/oauth/token"]:
         assert time.monotonic() < until
         time.sleep(0.05)
-    terminal.process.send_signal(signal.SIGINT)
+    terminal.process.send_signal(number)
     assert terminal.end() == 130
     assert stack.oauth.refresh_token == app.installation.refresh_token
     assert "the connection is stored" in terminal.shown

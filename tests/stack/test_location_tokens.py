@@ -281,6 +281,18 @@ def test_connect_attaches_the_rotation_and_the_doctor_is_content(world: World, r
     kill(world)
     assert opens(world, "there", "contact2")
 
+    # Back to a private token, by hand; the rotation was forgotten.
+    world.application.store_token(f"pit-{uuid.uuid4()}")
+    assert "✗ rotation: attached, but the secret holds no connection" in run("--location", "there")[1]
+
+
+def test_a_sub_accounts_connection_is_not_told_as_the_agencys(world: World, run: Run) -> None:
+    app = connect(world, "Location")
+    assert "✓ HighLevelToken: the connection of a sub-account; its access token" in run("--location", "there")[1]
+    world.application.store_token(replace(connection(app), access_token="no(bearer)token").to_secret())
+    (line,) = [line for line in failing(run("--location", "there")[1]) if line.startswith("✗ token")]
+    assert line.endswith("make connect STACK=local"), "make token would refuse to replace it"
+
 
 def _stored(world: World) -> OAuth:
     stored = read_oauth(world.application.secret("HighLevelTokenArn"))

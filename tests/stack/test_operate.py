@@ -491,6 +491,7 @@ def test_an_oauth_connection_is_not_overwritten(stack: Stack, store: Callable[..
     with pytest.raises(StackError, match="OAuth") as raised:
         store(PIT, *arguments)
     assert "hush" not in str(raised.value)
+    assert "PARAMETERS=RotateToken=false" in str(raised.value), "its rotation would go on, and fail"
     assert secret(stack) == kept
 
 

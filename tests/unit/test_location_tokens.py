@@ -299,6 +299,35 @@ def test_a_refused_one_is_minted_anew_once(agency: Connected) -> None:
     assert [old, old] == agency.calls()[2:3] + agency.calls()[4:5]
 
 
+@pytest.mark.parametrize(
+    "message", ["The token is not authorized for this scope.", "This location is not accessible from this token!"]
+)
+def test_one_that_lacks_what_the_app_was_given_since_is_minted_anew(agency: Connected, message: str) -> None:
+    """A token keeps the scopes of its day: after a make connect that adds one, it would be rejected for a day."""
+    assert agency.world.open("c0").name == "opened"
+    (old,) = agency.calls()
+    agency.world.highlevel.fail("status", path="/conversations/", status=401, message=message, times=2)
+    refused = agency.world.open("c1")
+    assert refused.name == "rejected", "minted a moment ago, the next one would be refused too"
+    slot = agency.world.flow._tokens._slots[LOCATION]
+    slot.minted = replace(slot.minted, minted_at=time.time() - 100)  # type: ignore[type-var]
+    assert agency.world.open("c2").name == "opened"
+    assert agency.minted() == [LOCATION, LOCATION]
+    assert agency.calls()[1:3] == [old, old]
+    assert agency.calls()[3] != old
+
+
+def test_a_scope_that_the_new_one_lacks_too_is_rejected(agency: Connected) -> None:
+    assert agency.world.open("c0").name == "opened"
+    message = "The token is not authorized for this scope."
+    agency.world.highlevel.fail("status", path="/conversations/", status=401, message=message)
+    slot = agency.world.flow._tokens._slots[LOCATION]
+    slot.minted = replace(slot.minted, minted_at=time.time() - 100)  # type: ignore[type-var]
+    outcomes = [agency.world.open(f"c{number}") for number in range(1, 6)]
+    assert {(outcome.name, outcome.reason) for outcome in outcomes} == {("rejected", "scope_missing")}
+    assert agency.minted() == [LOCATION, LOCATION]
+
+
 def test_one_that_is_refused_right_after_its_minting_is_not_replaced_over_and_over(agency: Connected) -> None:
     agency.world.highlevel.fail("status", path="/conversations/", status=401, message="Invalid JWT")
     outcomes = [agency.world.open(f"c{number}") for number in range(20)]

@@ -13,6 +13,7 @@ URN = "urn:highlevel-conversations:"
 # Where else these end: kept as a dead letter, or met only at the queue's or a webhook's door.
 NEVER_ON_CONVERSATIONS = {
     "invalid_form",
+    "too_many_submissions",
     "unreadable",
     "mapping_failed",
     "contact_refused",
@@ -24,7 +25,7 @@ NEVER_ON_CONVERSATIONS = {
 ON_WEBHOOKS = {
     400: {"invalid_encoding", "invalid_json", "invalid_form"},
     401: {"unauthorized"},
-    413: {"body_too_large"},
+    413: {"body_too_large", "too_many_submissions"},
     415: {"unsupported_media_type"},
     429: {reason for reason, told in REASONS.items() if told.status == 503},
 }

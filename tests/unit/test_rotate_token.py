@@ -102,10 +102,18 @@ class Secrets(FakeClient):
         if to is None:
             self.stages[str(old)].discard(str(stage))
             return {}
-        self._move(str(stage), to)
         if stage == CURRENT:
-            self._move(PREVIOUS, str(old))
+            self.put(to)
+        else:
+            self._move(str(stage), to)
         return {}
+
+    def put(self, version: str, text: str | None = None) -> None:
+        """Make a version current; with a text, as somebody who stores it."""
+        if text is not None:
+            self.values[version] = text
+        self._move(PREVIOUS, self.version(CURRENT) or "")
+        self._move(CURRENT, version)
 
     def _move(self, stage: str, version: str) -> None:
         for stages in self.stages.values():
@@ -267,7 +275,7 @@ def test_every_step_may_be_called_twice(
 def _moments() -> list[str]:
     """Every call of a rotation, in order, with the moments before and after it; numbered where it comes again."""
     calls = [
-        *("describe_secret", "get_secret_value", "get_secret_value", "refresh", "put_secret_value"),
+        *("describe_secret", "get_secret_value", "get_secret_value", "refresh", "put_secret_value", "describe_secret"),
         *("describe_secret", "get_secret_value", "get_secret_value", "search"),
         *("describe_secret", "get_secret_value", "get_secret_value", *["update_secret_version_stage"] * 2),
     ]
@@ -278,12 +286,23 @@ def _moments() -> list[str]:
     ]
 
 
-class Reaper:
-    """Kills at one moment, once; remembers every moment that came."""
+def _kill() -> None:
+    raise Killed
 
-    def __init__(self, rotations: Rotations, monkeypatch: pytest.MonkeyPatch, moment: str | None) -> None:
+
+class Reaper:
+    """Kills, or does something else, at one moment, once; remembers every moment that came."""
+
+    def __init__(
+        self,
+        rotations: Rotations,
+        monkeypatch: pytest.MonkeyPatch,
+        moment: str | None,
+        then: Callable[[], None] = _kill,
+    ) -> None:
         self.seen: list[str] = []
         self._moment = moment
+        self._then = then
         rotations.secrets.at = self
         client = rotations.app._highlevel
         call = client.call
@@ -302,7 +321,7 @@ class Reaper:
         self.seen.append(name)
         if name == self._moment:
             self._moment = None
-            raise Killed
+            self._then()
 
 
 def test_the_moments_are_all_there_are(rotations: Rotations, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -468,6 +487,89 @@ def test_a_pending_pair_that_highlevel_no_longer_knows_gives_way(rotations: Rota
     rotations.installation = new
     rotations.rotate()
     rotations.assert_is_well()
+
+
+# Somebody connects meanwhile
+
+
+def _connected_anew(rotations: Rotations, **installed: Any) -> str:
+    """The text of a new connection with the same app; HighLevel's side of it is `rotations.installation` then."""
+    app = rotations.secrets.oauth()
+    user_type = rotations.installation.user_type
+    new = rotations.installation = rotations.highlevel.oauth.install(app.client_id, user_type, **installed)
+    members = _members(app) | {"refresh_token": new.refresh_token, "company_id": new.company_id}
+    return OAuth(**{name: value for name, value in members.items() if name not in ("access_token",)}).to_secret()
+
+
+@pytest.mark.parametrize("takes_pending", [True, False], ids=["make connect", "by hand"])
+@pytest.mark.parametrize("moment", ["before refresh #1", "after refresh #1", "after put_secret_value #1"])
+def test_a_connection_that_is_stored_while_a_token_is_refreshed_is_not_undone(
+    rotations: Rotations, monkeypatch: pytest.MonkeyPatch, moment: str, takes_pending: bool
+) -> None:
+    """`make connect` takes AWSPENDING with it, in the same call."""
+    anew = _connected_anew(rotations, location=LOCATION)
+
+    def connect() -> None:
+        rotations.secrets.put(ANEW, anew)
+        if takes_pending:
+            rotations.secrets._move(PENDING, ANEW)
+
+    Reaper(rotations, monkeypatch, moment, connect)
+    assert rotations.fails(rotations.rotate) == "not_pending"
+    assert rotations.secrets.version(CURRENT) == ANEW
+    rotations.rotate()
+    rotations.assert_is_well()
+
+
+def test_a_label_that_a_killed_rotation_left_undoes_nothing(rotations: Rotations) -> None:
+    """Killed before it took the label off; then somebody stored another connection by hand."""
+    old = rotations.rotate()
+    rotations.secrets._move(PENDING, old)
+    rotations.rotate()  # both labels on one version: that rotation has ended
+    rotations.assert_is_well()
+    old = rotations.secrets.version(CURRENT) or ""
+    rotations.secrets._move(PENDING, old)
+    rotations.secrets.put(ANEW, _connected_anew(rotations, location=LOCATION))
+    for step in ("testSecret", "finishSecret"):
+        assert rotations.fails(lambda step=step: rotations.step(step, old)) == "pending_superseded"  # type: ignore[misc]
+    rotations.rotate()
+    rotations.assert_is_well()
+    rotations.rotate()
+    rotations.assert_is_well()
+
+
+def test_a_pending_pair_of_another_agency_is_not_finished(rotations: Rotations) -> None:
+    """Of the same app, which somebody has connected with another agency, by hand."""
+    version = rotations.secrets.reserve()
+    rotations.step("createSecret", version)
+    rotations.secrets.put(ANEW, _connected_anew(rotations, company="company0000000000002"))
+    assert rotations.fails(lambda: rotations.step("finishSecret", version)) == "pending_superseded"
+    rotations.rotate()
+    rotations.assert_is_well()
+    assert rotations.secrets.oauth().company_id == "company0000000000002"
+
+
+def test_a_wrong_company_id_makes_no_pair_foreign(rotations: Rotations) -> None:
+    members = _members(rotations.secrets.oauth()) | {"company_id": "typed-by-hand"}
+    rotations.secrets.values[FIRST] = OAuth(**members).to_secret()
+    for _ in range(2):
+        rotations.rotate()
+        rotations.assert_is_well()
+
+
+@pytest.mark.parametrize("expires_in", [None, "86399", -1, 10**12])
+def test_an_answer_without_its_life_is_taken_for_a_day(rotations: Rotations, expires_in: object) -> None:
+    """A pair whose end is not known, and that died while it was pending, would stand in the way for ever."""
+    issue = rotations.highlevel.oauth._issue
+    with pytest.MonkeyPatch.context() as patch:
+
+        def odd(installation: Installation) -> dict[str, Any]:
+            return issue(installation) | {"expires_in": expires_in}
+
+        patch.setattr(rotations.highlevel.oauth, "_issue", odd)
+        rotations.rotate()
+    rotations.assert_is_well()
+    assert rotations.secrets.oauth().expires_at == pytest.approx(time.time() + 86_399, abs=5)
 
 
 # Secrets Manager in trouble

@@ -27,6 +27,14 @@ def test_each_shape_gives_the_locations_token(secret: str) -> None:
     assert read_tokens(secret).of(LOCATION) == TOKEN
 
 
+def test_whatever_the_rotation_stores_is_short_enough_to_be_sent() -> None:
+    """Otherwise it would make a token current that the other function rejects."""
+    longest = "x" * 8192
+    assert read_tokens(connection("Location", access_token=longest)).of(LOCATION) == longest
+    with pytest.raises(TokenError, match=r"oauth\.access_token"):
+        read_tokens(connection("Location", access_token=longest + "x"))
+
+
 @pytest.mark.parametrize(
     ("secret", "reason"),
     [
@@ -50,7 +58,7 @@ def test_each_shape_gives_the_locations_token(secret: str) -> None:
         ("[" * 100_000, "token_malformed"),
         ("null", "token_malformed"),
         ("short", "token_malformed"),
-        ("x" * 4097, "token_malformed"),
+        ("x" * 8193, "token_malformed"),
         (f"Bearer {TOKEN}", "token_malformed"),
         (f"{TOKEN}\r\nX-Injected: 1", "token_malformed"),
         (json.dumps({"token": f"{TOKEN}\n\n{TOKEN}"}), "token_malformed"),

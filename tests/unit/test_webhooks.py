@@ -391,6 +391,28 @@ def test_what_is_no_object_in_an_array_is_a_dead_letter_and_harms_no_other(world
     assert (LOCATION, CONTACT) in world.highlevel.conversations
 
 
+@pytest.mark.parametrize(
+    "body", ["[" + ",".join(["1"] * 5001) + "]", "[" + "{}," * 80_000 + "{}]"], ids=["5,001", "80,001"]
+)
+def test_an_array_of_too_many_is_refused_as_a_whole(world: World, log: Log, body: str) -> None:
+    assert len(body) <= MAX_BODY_BYTES
+    answer = world.post(webhook_event(body))
+    check_problem(answer, 413, "too_many_submissions")
+    assert "send it in parts" in json.loads(answer["body"])["detail"]
+    assert world.sqs.calls == []
+    assert world.highlevel.calls == []
+    assert [(line["outcome"], line["reason"], line["sender"]) for line in log.lines] == [
+        ("invalid", "too_many_submissions", "token")
+    ]
+
+
+def test_an_array_of_as_many_as_allowed_is_kept_in_time(world: World, quick: None) -> None:
+    world.highlevel.fail(kind="hang")
+    body = [{"locationId": "L", "contactId": f"c{number}"} for number in range(5000)]
+    check_told(world.post(webhook_event(body)), "deferred")
+    assert len(world.kept()) == 5000
+
+
 def test_persons_in_an_array_are_told_apart(world: World) -> None:
     body = [JANE, {"locationId": LOCATION, "email": "joe@example.com"}]
     check_told(world.post(webhook_event(body)), "opened")
