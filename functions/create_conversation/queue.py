@@ -13,6 +13,7 @@ from create_conversation.errors import NotStored
 from create_conversation.submission import Submission
 
 MIN_DELAY_SECONDS = 5
+CALLS_AT_ONCE = 8
 MAX_DELAY_SECONDS = 900  # of SQS, for DelaySeconds
 BACKOFF_BASE_SECONDS = 5.0
 MAX_WAIT_SECONDS = 3600.0
@@ -40,19 +41,26 @@ class Queue:
         )
 
     def keep_all(self, submissions: Iterable[tuple[Submission, str]]) -> None:
-        """Store several submissions, each with its location (all of one webhook: ten always fit into a call)."""
-        for chunk in itertools.batched(submissions, 10, strict=False):
-            entries = [
-                {
-                    "Id": str(number),
-                    "MessageBody": submission.to_message(),
-                    "MessageGroupId": location,
-                    "DelaySeconds": MIN_DELAY_SECONDS,
-                }
-                for number, (submission, location) in enumerate(chunk)
-            ]
-            if self._call("SendMessageBatch", QueueUrl=self._retry_url, Entries=entries).get("Failed"):
-                raise NotStored("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS)
+        """Store several submissions, each with its location (all of one webhook: ten always fit into a call), several
+        calls at a time: one after another, thousands would take longer than a sender waits."""
+        from concurrent.futures import ThreadPoolExecutor  # only large arrays need it
+
+        with ThreadPoolExecutor(CALLS_AT_ONCE) as threads:
+            for _ in threads.map(self._keep_chunk, itertools.batched(submissions, 10, strict=False)):
+                pass
+
+    def _keep_chunk(self, chunk: Iterable[tuple[Submission, str]]) -> None:
+        entries = [
+            {
+                "Id": str(number),
+                "MessageBody": submission.to_message(),
+                "MessageGroupId": location,
+                "DelaySeconds": MIN_DELAY_SECONDS,
+            }
+            for number, (submission, location) in enumerate(chunk)
+        ]
+        if self._call("SendMessageBatch", QueueUrl=self._retry_url, Entries=entries).get("Failed"):
+            raise NotStored("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS)
 
     def park(self, message: str, **attributes: str | int | None) -> None:
         """Put a message aside for a person, with why (reason, sender, location, attempts, last_error) as attributes."""

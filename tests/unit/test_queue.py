@@ -1,7 +1,9 @@
 """What is kept, and how long it waits."""
 
 import random
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -77,6 +79,29 @@ def test_a_batch_is_put_off_in_one_call(sqs: FakeSqs, queue: Queue) -> None:
     assert len({entry["Id"] for entry in call["Entries"]}) == 10
     waits = {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in call["Entries"]}
     assert waits == {f"handle-{number}": 35 + number for number in range(10)}
+
+
+def test_thousands_are_stored_at_the_pace_of_several_calls_at_a_time() -> None:
+    class SlowSqs(FakeSqs):
+        def handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+            time.sleep(0.02)
+            return {}
+
+    slow = SlowSqs()
+    started = time.monotonic()
+    Queue(slow, RETRY_URL, DEAD_LETTER_URL).keep_all(
+        (submission(request_id=str(number)), "location") for number in range(1005)
+    )
+    assert time.monotonic() - started < 0.5 * 101 * 0.02
+    assert len(slow.named("SendMessageBatch")) == 101
+    assert len({message["MessageBody"] for message in slow.sent(RETRY_URL)}) == 1005
+
+
+def test_of_thousands_that_sqs_does_not_take_it_is_not_asked_for_each(sqs: FakeSqs, queue: Queue) -> None:
+    sqs.error = refusal("RequestThrottled", "SendMessageBatch")
+    with pytest.raises(NotStored):
+        queue.keep_all((submission(request_id=str(number)), "location") for number in range(5000))
+    assert len(sqs.calls) < 100
 
 
 @pytest.mark.parametrize(

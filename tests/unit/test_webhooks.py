@@ -449,7 +449,7 @@ def test_an_array_that_cannot_be_kept_in_time_is_a_429_in_time(
     handle = world.sqs.handle
 
     def handle_slowly(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        time.sleep(0.02)
+        time.sleep(0.2)
         return handle(operation, parameters)
 
     monkeypatch.setattr(world.sqs, "handle", handle_slowly)
