@@ -1,10 +1,12 @@
 """Kept HTTP connections to one host: no redirect, no retry but one, a deadline over the whole exchange."""
 
 import queue
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -12,6 +14,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import LocationValueError, ProtocolError, ReadTimeoutError
 from urllib3.util import parse_url
+from urllib3.util.ssl_ import create_urllib3_context
 
 IDLE_SECONDS = 20.0
 MAX_BODY_BYTES = 1 << 20
@@ -41,18 +44,21 @@ class Connections:
         body: bytes | None,
         until: float,
         connect_seconds: float = float("inf"),
+        read_seconds: float = float("inf"),
     ) -> Answer:
-        """One answer, however it reads. Gives up at `until` (monotonic seconds), but for what sockets do not bound: a
-        name resolution, headers that drip (see `bounded`). Raises urllib3's HTTPError."""
+        """One answer, however it reads. Gives up at `until` (monotonic seconds), after `connect_seconds` without a
+        connection, or after `read_seconds` without a byte; but for what sockets do not bound: a name resolution,
+        headers that drip (see `bounded`). Raises urllib3's HTTPError.
+
+        What a kept connection was closed on, unanswered, is sent again: the caller must bear that it is done twice.
+        """
         try:
-            return self._exchange_once(method, path, headers, body, until, connect_seconds)
+            return self._exchange_once(method, path, headers, body, until, connect_seconds, read_seconds)
         except ProtocolError as error:
-            # The other side had closed the kept connection: nothing was answered on it. Once more, on a fresh one;
-            # should the first have been carried out all the same, HighLevel refuses the second create, and what is
-            # told to AWS twice is stored twice at the worst: a retry of it is harmless.
-            if not any(isinstance(part, _StaleConnectionError) for part in error.args):
+            is_stale = any(isinstance(part, _StaleConnectionError) for part in error.args)
+            if not is_stale or time.monotonic() > until:
                 raise
-            return self._exchange_once(method, path, headers, body, until, connect_seconds)
+            return self._exchange_once(method, path, headers, body, until, connect_seconds, read_seconds)
 
     def _exchange_once(
         self,
@@ -62,6 +68,7 @@ class Connections:
         body: bytes | None,
         until: float,
         connect_seconds: float,
+        read_seconds: float,
     ) -> Answer:
         left = max(until - time.monotonic(), 0.001)
         response = self.pool.urlopen(
@@ -69,7 +76,7 @@ class Connections:
             path,
             body=body,
             headers=headers,
-            timeout=urllib3.Timeout(connect=min(left, connect_seconds), read=left),
+            timeout=urllib3.Timeout(total=left, connect=min(left, connect_seconds), read=min(left, read_seconds)),
             retries=False,
             redirect=False,
             preload_content=False,
@@ -79,7 +86,7 @@ class Connections:
             while chunk := response.read1(1 << 16):
                 received += chunk
                 # A dripping answer renews the read timeout with every byte; an endless one would fill the memory.
-                if time.monotonic() > until:
+                if time.monotonic() > until and response.length_remaining != 0:
                     raise ReadTimeoutError(self.pool, path, "the deadline passed")
                 if len(received) > MAX_BODY_BYTES:
                     raise ProtocolError("the answer is too large")
@@ -195,7 +202,9 @@ def _pool(base_url: str) -> urllib3.HTTPConnectionPool:
     if not url.host or url.auth or url.query or url.fragment or url.path not in (None, "/"):
         raise ValueError("the base URL must be a scheme and a host, nothing more")
     if url.scheme == "https":
-        pool: urllib3.HTTPConnectionPool = urllib3.HTTPSConnectionPool(url.host, url.port, maxsize=16)
+        pool: urllib3.HTTPConnectionPool = urllib3.HTTPSConnectionPool(
+            url.host, url.port, maxsize=16, ssl_context=_trust()
+        )
         pool.ConnectionCls = _Https
     elif url.scheme == "http" and _is_loopback(url.host):
         pool = urllib3.HTTPConnectionPool(url.host, url.port, maxsize=16)
@@ -203,6 +212,14 @@ def _pool(base_url: str) -> urllib3.HTTPConnectionPool:
     else:
         raise ValueError("the base URL must be https (http only to a loopback address)")
     return pool
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """One for all: urllib3 would read the machine's authorities anew for each connection, 20 ms of CPU."""
+    context = create_urllib3_context()
+    context.load_default_certs()
+    return context
 
 
 def _is_loopback(host: str) -> bool:

@@ -52,6 +52,7 @@ SETTINGS = {
     "RETRY_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/retry",
     "DEAD_LETTER_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/dead-letters",
     "METRICS_NAMESPACE": "highlevel-conversations",
+    "URL_SUFFIX": "amazonaws.com",
     "LOCATION_ID": "",
     "GIVE_UP_AFTER_HOURS": "72",
     "BACKOFF_CAP_SECONDS": "900",

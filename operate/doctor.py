@@ -62,7 +62,7 @@ _TODO = {
     "upstream_unexpected": _DOWN,
 }
 # What AWS says of a table, a queue, a secret that somebody has deleted.
-_GONE = ("ResourceNotFoundException", "AWS.SimpleQueueService.NonExistentQueue", "InvalidRequestException")
+_GONE = ("ResourceNotFoundException", "QueueDoesNotExist", "InvalidRequestException")
 # What suffers while AWS refuses a part of the function.
 _PARTS = {
     "records": "submissions go on; a repeat costs a call to HighLevel, and its answer may lack the conversation's id",

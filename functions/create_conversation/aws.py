@@ -19,9 +19,8 @@ from connections import Answer, Connections
 from create_conversation.settings import required
 from highlevel import __version__
 
-# Of each attempt. A service in the same region that has not answered in a second is in trouble.
-ATTEMPT_SECONDS = 1.0
-CONNECT_SECONDS = 0.5
+# A service in the same region that has not answered in a second is in trouble.
+CONNECT_SECONDS, ANSWER_SECONDS = 0.5, 1.0
 MAX_PAUSE_SECONDS = 0.1  # before the second attempt
 _THROTTLED = {
     "ThrottlingException",
@@ -44,13 +43,17 @@ class AwsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What Lambda tells a function of its region and its role; `endpoints`: AWS_ENDPOINT_URL, and those of single
-    services (AWS_ENDPOINT_URL_SQS), as AWS's SDKs know them. The names of the first three are the signer's."""
+    """What a function is told of its region and its role; the names of the first three are the signer's. `endpoints`:
+    AWS_ENDPOINT_URL, and those of single services (AWS_ENDPOINT_URL_SQS), as AWS's SDKs know them.
+
+    The role's keys are those that Lambda sets for the life of an environment. SnapStart sets none.
+    """
 
     access_key: str
     secret_key: str = field(repr=False)
     token: str | None = field(repr=False)
     region: str
+    url_suffix: str
     endpoints: Mapping[str, str]
 
     @classmethod
@@ -61,22 +64,25 @@ class Access:
             required(environment, "AWS_SECRET_ACCESS_KEY"),
             environment.get("AWS_SESSION_TOKEN") or None,
             required(environment, "AWS_REGION"),
+            required(environment, "URL_SUFFIX"),
             {name: value for name, value in environment.items() if name.startswith("AWS_ENDPOINT_URL") and value},
         )
 
-    def endpoint(self, service: str, called: str) -> str:
-        """The URL of a service: `called` is its name in those variables."""
-        suffix = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
-        regional = f"https://{service}.{self.region}.{suffix}"
-        return self.endpoints.get(f"AWS_ENDPOINT_URL_{called}") or self.endpoints.get("AWS_ENDPOINT_URL") or regional
+    def endpoint(self, service: str, service_id: str) -> str:
+        """The URL of a service. `service_id`: its name in those variables."""
+        own = self.endpoints.get(f"AWS_ENDPOINT_URL_{service_id}") or self.endpoints.get("AWS_ENDPOINT_URL")
+        return own or f"https://{service}.{self.region}.{self.url_suffix}"
 
 
 class Service:
     """One service in this function's region. Opens no connection before the first call; serves all threads."""
 
-    def __init__(self, access: Access, name: str, called: str, target: str, version: str, *, attempts: int = 2) -> None:
-        self._connections = Connections(access.endpoint(name, called))
-        self._url = f"{access.endpoint(name, called)}/"
+    def __init__(
+        self, access: Access, name: str, *, service_id: str, target: str, version: str, attempts: int = 2
+    ) -> None:
+        endpoint = access.endpoint(name, service_id)
+        self._connections = Connections(endpoint)
+        self._url = f"{endpoint}/"
         signing: Any = access  # botocore's own class of the same members takes longer to import than the signer
         self._signer = SigV4Auth(signing, name, access.region)
         self._target = target
@@ -88,7 +94,8 @@ class Service:
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """Call an operation of the service's API with its arguments, by AWS's names; binary values in base64. Gives the
-        answer's members. Takes ATTEMPT_SECONDS for each attempt, and a short pause between two. Raises AwsError."""
+        answer's members. Each attempt takes CONNECT_SECONDS and ANSWER_SECONDS at most, and there is a short pause
+        between two. Raises AwsError."""
         body = json.dumps(arguments).encode()
         for attempt in range(1, self._attempts + 1):
             try:
@@ -104,10 +111,10 @@ class Service:
             "POST", self._url, {**self._headers, "X-Amz-Target": f"{self._target}.{operation}"}, data=body
         )
         self._signer.add_auth(request)
-        until = time.monotonic() + ATTEMPT_SECONDS
+        headers = dict(request.headers.items())
+        until = time.monotonic() + CONNECT_SECONDS + ANSWER_SECONDS
         try:
-            headers = dict(request.headers.items())
-            answer = self._connections.exchange("POST", "/", headers, body, until, CONNECT_SECONDS)
+            answer = self._connections.exchange("POST", "/", headers, body, until, CONNECT_SECONDS, ANSWER_SECONDS)
         except HTTPError as error:
             raise AwsError(type(error).__name__, operation) from None
         told = _members(answer)
@@ -117,20 +124,21 @@ class Service:
 
 
 def secrets_manager(access: Access) -> Service:
-    return Service(access, "secretsmanager", "SECRETS_MANAGER", "secretsmanager", "1.1")
+    return Service(access, "secretsmanager", service_id="SECRETS_MANAGER", target="secretsmanager", version="1.1")
 
 
 def dynamodb(access: Access) -> Service:
     """With one attempt: the records may fail, and a second hanging second would leave HighLevel no time."""
-    return Service(access, "dynamodb", "DYNAMODB", "DynamoDB_20120810", "1.0", attempts=1)
+    target = "DynamoDB_20120810"
+    return Service(access, "dynamodb", service_id="DYNAMODB", target=target, version="1.0", attempts=1)
 
 
 def sqs(access: Access) -> Service:
-    return Service(access, "sqs", "SQS", "AmazonSQS", "1.0")
+    return Service(access, "sqs", service_id="SQS", target="AmazonSQS", version="1.0")
 
 
 def eventbridge(access: Access) -> Service:
-    return Service(access, "events", "EVENTBRIDGE", "AWSEvents", "1.1")
+    return Service(access, "events", service_id="EVENTBRIDGE", target="AWSEvents", version="1.1")
 
 
 def _may_pass(error: AwsError) -> bool:
@@ -150,7 +158,7 @@ def _members(answer: Answer) -> dict[str, Any] | None:
 
 
 def _code(answer: Answer, told: dict[str, Any]) -> str:
-    """The service's word for an error: what follows the # of `__type`."""
+    """The service's word for an error, out of `__type`: `namespace#Word:http://…`."""
     kind = told.get("__type")
-    name = kind.rpartition("#")[2] if isinstance(kind, str) else ""
+    name = kind.partition(":")[0].rpartition("#")[2] if isinstance(kind, str) else ""
     return name if name.isidentifier() else f"Http{answer.status}"

@@ -114,7 +114,7 @@ class HttpDoor:
         """Of a large array, what does not fit the time: into the queue, mapped or not; its consumer parks what is of no
         use. Raises NotStored."""
         rest = [(submission, self._location_of(submission)) for submission in submissions]
-        self._store(lambda: self.queue.keep_all(rest), answer_by)
+        self._store(lambda: self.queue.keep_all(rest, answer_by), answer_by)
         replace(line).write(Outcome.of(Deferred("deadline")), self.settings.metrics_namespace)
 
     def _location_of(self, submission: Submission) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import math
 import random
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -40,16 +41,20 @@ class Queue:
             DelaySeconds=delay,
         )
 
-    def keep_all(self, submissions: Iterable[tuple[Submission, str]]) -> None:
+    def keep_all(self, submissions: Iterable[tuple[Submission, str]], until: float) -> None:
         """Store several submissions, each with its location (all of one webhook: ten always fit into a call), several
-        calls at a time: one after another, thousands would take longer than a sender waits."""
+        calls at a time: one after another, thousands would take longer than a sender waits. No call begins after
+        `until` (monotonic seconds): then the sender has been told to come again."""
         from concurrent.futures import ThreadPoolExecutor  # only large arrays need it
 
+        chunks = itertools.batched(submissions, 10, strict=False)
         with ThreadPoolExecutor(CALLS_AT_ONCE) as threads:
-            for _ in threads.map(self._keep_chunk, itertools.batched(submissions, 10, strict=False)):
+            for _ in threads.map(lambda chunk: self._keep_chunk(chunk, until), chunks):
                 pass
 
-    def _keep_chunk(self, chunk: Iterable[tuple[Submission, str]]) -> None:
+    def _keep_chunk(self, chunk: Iterable[tuple[Submission, str]], until: float) -> None:
+        if time.monotonic() > until:
+            raise NotStored("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS)
         entries = [
             {
                 "Id": str(number),

@@ -39,8 +39,10 @@ class Secret:
 
     def get(self) -> str:
         """The text. Raises SecretMissing or SecretUnavailable."""
-        now = time.monotonic()
-        if self._text is None or (now - self._read_at > self._max_age and now - self._tried_at > GUARD_SECONDS):
+        now = time.time()
+        if self._text is None or (
+            _passed(self._read_at, now, self._max_age) and _passed(self._tried_at, now, GUARD_SECONDS)
+        ):
             self._read(now)
         if self._text is None:
             raise SecretUnavailable
@@ -50,8 +52,8 @@ class Secret:
         """A text other than this one, which was just refused: the cached one if it differs already, else what a read
         finds. Forces FORCED_READS in GUARD_SECONDS at most; None when there is nothing newer. Raises SecretMissing, or
         SecretUnavailable when the last read failed: whether there is a newer one cannot be told now."""
-        now = time.monotonic()
-        if self._text == text and now - self._forced_at[0] > GUARD_SECONDS:
+        now = time.time()
+        if self._text == text and _passed(self._forced_at[0], now, GUARD_SECONDS):
             self._forced_at.append(now)
             self._read(now)
         if self._text != text:
@@ -72,3 +74,9 @@ class Secret:
                 self._text = None
                 raise SecretMissing from None
             canonical.trouble("secrets", error)  # get() decides: stale, or unavailable
+
+
+def _passed(then: float, now: float, seconds: float) -> bool:
+    """Whether so many seconds have passed, by the wall clock: while an environment is frozen, the monotonic one may
+    stand still. A clock that was put back has passed them."""
+    return not 0 <= now - then <= seconds

@@ -57,7 +57,7 @@ class HighLevel:
         media: str = "application/json",
     ) -> Answer | Exception:
         """One call with our headers: the answer, or urllib3's exception, after `within` seconds at the latest. `media`:
-        the body's type."""
+        the body's type. One that was closed on unanswered is sent again: HighLevel refuses a second create."""
         headers = {
             "Version": self._version if path.startswith("/conversations/") else OTHER_VERSION,
             "Accept": "application/json",  # without it HighLevel answers an empty 404

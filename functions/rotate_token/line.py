@@ -11,7 +11,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
 
-from rotate_token.versions import AwsError, code_of
+from rotate_token.versions import BotoError, code_of
 
 _logger = Logger(service="highlevel-conversations", location=None, use_rfc3339=True, utc=True)
 # At DEBUG these two print headers and bodies, tokens included, whatever level the function is set to.
@@ -62,7 +62,7 @@ class Line:
             metrics.add_metric("Rotations", MetricUnit.Count, 1)
             sys.stdout.write(json.dumps(metrics.serialize_metric_set(), separators=(",", ":")) + "\n")
 
-    def not_stored_yet(self, error: AwsError) -> None:
+    def not_stored_yet(self, error: BotoError) -> None:
         """A new pair is in this function's memory only."""
         _logger.error("pair not stored yet", extra={"code": code_of(error), "request_id": self.request_id})
 

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 CURRENT, PENDING, PREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 
-type AwsError = ClientError | BotoCoreError
+type BotoError = ClientError | BotoCoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Versions:
         text = found.get("SecretString")
         return text if isinstance(text, str) else None
 
-    def store_pending(self, version: str, text: str, until: float, trouble: Callable[[AwsError], None]) -> None:
+    def store_pending(self, version: str, text: str, until: float, trouble: Callable[[BotoError], None]) -> None:
         """Store a new version as pending, whatever it takes until that monotonic time: what it holds exists nowhere
         else. `trouble` is told of each failure; the last one is raised."""
         pause = FIRST_PAUSE_SECONDS

@@ -16,6 +16,7 @@ from benchmarks.artifacts import ALL, artifacts
 from benchmarks.measure import Effort, Measured, WrongAnswerError, measure, summary, zipped_bytes
 from benchmarks.report import document, tables, write_tables
 from benchmarks.stand_ins import TOKEN, StandIns
+from highlevel.client import HighLevel
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="Lambda's runtime client (awslambdaric) is for Linux only"
@@ -184,3 +185,11 @@ def test_by_tls_only_who_knows_the_authority_is_served() -> None:
         url = stand_ins.environment["HIGHLEVEL_BASE_URL"]
         with pytest.raises(HTTPError, match="404"):
             urllib.request.urlopen(url, timeout=5, context=context)
+
+
+def test_highlevel_is_not_called_where_nobody_vouches_for_it() -> None:
+    with StandIns(tls=True) as stand_ins:
+        url = stand_ins.environment["HIGHLEVEL_BASE_URL"]
+        judged = HighLevel(url).create_conversation("a-token-of-highlevel", "location", "contact", within=5)
+        assert (judged.outcome, judged.reason) == ("deferred", "upstream_unreachable")
+        assert not stand_ins.counted()["highlevel"]

@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
     "AWS_SESSION_TOKEN": "the-session-token",
     "AWS_REGION": "eu-central-1",
+    "URL_SUFFIX": "amazonaws.com",
 }
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 SERVICES = {
@@ -127,6 +128,7 @@ def signature(headers: dict[str, str], body: bytes, service: str) -> str:
     [
         (error("com.amazonaws.sqs#QueueDoesNotExist"), "QueueDoesNotExist"),
         (error("AccessDeniedException"), "AccessDeniedException"),
+        (error("aws.protocols#FooException:http://internal.amazon.com/"), "FooException"),
         (error("com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"), "ConditionalCheckFailedException"),
         (error("com.amazonaws.sqs#<script>"), "Http400"),
         ((400, b'{"__type": 7}'), "Http400"),
@@ -205,7 +207,8 @@ def test_a_connection_that_was_dropped_is_replaced_unseen() -> None:
     [
         ({}, "https://sqs.eu-central-1.amazonaws.com"),
         ({"AWS_REGION": "us-gov-west-1"}, "https://sqs.us-gov-west-1.amazonaws.com"),
-        ({"AWS_REGION": "cn-north-1"}, "https://sqs.cn-north-1.amazonaws.com.cn"),
+        ({"AWS_REGION": "cn-north-1", "URL_SUFFIX": "amazonaws.com.cn"}, "https://sqs.cn-north-1.amazonaws.com.cn"),
+        ({"AWS_REGION": "eusc-de-east-1", "URL_SUFFIX": "amazonaws.eu"}, "https://sqs.eusc-de-east-1.amazonaws.eu"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:4566"}, "http://127.0.0.1:4566"),
         (
             {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ENDPOINT_URL_SQS": "https://vpce.example"},
@@ -223,7 +226,7 @@ def test_nobody_is_called_in_the_clear() -> None:
         aws.sqs(Access.read(ENVIRONMENT | {"AWS_ENDPOINT_URL": "http://sqs.example"}))
 
 
-@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"])
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "URL_SUFFIX"])
 def test_what_lambda_must_tell_is_named_when_it_is_missing(name: str) -> None:
     with pytest.raises(SettingsError, match=name):
         Access.read({**ENVIRONMENT, name: " "})

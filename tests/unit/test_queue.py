@@ -81,17 +81,20 @@ def test_a_batch_is_put_off_in_one_call(sqs: FakeSqs, queue: Queue) -> None:
     assert waits == {f"handle-{number}": 35 + number for number in range(10)}
 
 
-def test_thousands_are_stored_at_the_pace_of_several_calls_at_a_time() -> None:
-    class SlowSqs(FakeSqs):
-        def handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-            time.sleep(0.02)
-            return {}
+def thousands(count: int) -> list[tuple[Submission, str]]:
+    return [(submission(request_id=str(number)), LOCATION) for number in range(count)]
 
+
+class SlowSqs(FakeSqs):
+    def handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(0.02)
+        return {}
+
+
+def test_thousands_are_stored_at_the_pace_of_several_calls_at_a_time() -> None:
     slow = SlowSqs()
     started = time.monotonic()
-    Queue(slow, RETRY_URL, DEAD_LETTER_URL).keep_all(
-        (submission(request_id=str(number)), "location") for number in range(1005)
-    )
+    Queue(slow, RETRY_URL, DEAD_LETTER_URL).keep_all(thousands(1005), started + 9)
     assert time.monotonic() - started < 0.5 * 101 * 0.02
     assert len(slow.named("SendMessageBatch")) == 101
     assert len({message["MessageBody"] for message in slow.sent(RETRY_URL)}) == 1005
@@ -100,15 +103,25 @@ def test_thousands_are_stored_at_the_pace_of_several_calls_at_a_time() -> None:
 def test_of_thousands_that_sqs_does_not_take_it_is_not_asked_for_each(sqs: FakeSqs, queue: Queue) -> None:
     sqs.error = refusal("RequestThrottled", "SendMessageBatch")
     with pytest.raises(NotStored):
-        queue.keep_all((submission(request_id=str(number)), "location") for number in range(5000))
+        queue.keep_all(thousands(5000), time.monotonic() + 9)
     assert len(sqs.calls) < 100
+
+
+def test_of_thousands_nothing_more_is_stored_once_the_sender_was_told_to_come_again() -> None:
+    slow = SlowSqs()
+    with pytest.raises(NotStored):
+        Queue(slow, RETRY_URL, DEAD_LETTER_URL).keep_all(thousands(5000), time.monotonic() + 0.2)
+    stored = len(slow.calls)
+    assert 0 < stored < 250
+    time.sleep(0.1)
+    assert len(slow.calls) == stored
 
 
 @pytest.mark.parametrize(
     "error",
     [
         no_answer(),
-        refusal("AWS.SimpleQueueService.NonExistentQueue", "SendMessage"),
+        refusal("QueueDoesNotExist", "SendMessage"),
         refusal("AccessDenied", "SendMessage"),
     ],
     ids=lambda error: type(error).__name__,
