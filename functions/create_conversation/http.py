@@ -25,8 +25,8 @@ from create_conversation.submission import Submission, json_bytes
 HIGHLEVEL_SECONDS = 2.5
 RESULTS_SECONDS = 0.25  # so long at most an answer waits for the result events
 API = "api"
-# Of one webhook. Its 256 KiB hold 80,000 elements, each a message to store while the sender waits; with the CPU of 512 MB
-# these take 3 of the 4 seconds.
+# Of one webhook. Its 256 KiB hold 80,000 elements, each a message to store while the sender waits; with the CPU of
+# 512 MB these take 3 of the 4 seconds.
 MAX_SUBMISSIONS = 2000
 # Of the outcomes of several submissions in one webhook, the answer tells the gravest.
 GRAVEST_FIRST = ("rejected", "invalid", "deferred", "opened", "existing", "ignored")
