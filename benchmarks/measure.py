@@ -35,7 +35,7 @@ class Effort:
     rounds: int = 12
     warm: int = 100
     block: int = 1000
-    rounds_per_block: int = 6
+    rounds_per_block: int = 2
 
 
 @dataclass(slots=True)
