@@ -56,7 +56,7 @@ class Connections:
             return self._exchange_once(method, path, headers, body, until, connect_seconds, read_seconds)
         except ProtocolError as error:
             is_stale = any(isinstance(part, _StaleConnectionError) for part in error.args)
-            if not is_stale or time.monotonic() > until:
+            if not is_stale:
                 raise
             return self._exchange_once(method, path, headers, body, until, connect_seconds, read_seconds)
 
@@ -70,7 +70,9 @@ class Connections:
         connect_seconds: float,
         read_seconds: float,
     ) -> Answer:
-        left = max(until - time.monotonic(), 0.001)
+        left = until - time.monotonic()
+        if left <= 0:
+            raise ReadTimeoutError(self.pool, path, "the deadline passed")
         response = self.pool.urlopen(
             method,
             path,
