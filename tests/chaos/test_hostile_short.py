@@ -1,6 +1,7 @@
 """The short form of the hostile input: every kind at every door once, and a proof that what is looked for is seen."""
 
 import json
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -221,6 +222,7 @@ def handler(event, context):
     return _right(event, context)
 """
     app.write_text(app.read_text() + broken)
+    shutil.rmtree(app.parent / "__pycache__")  # unchecked: it would be what runs
     tally, seen = Tally(), {}
     with hostile._world(artifact, SEED, "INFO", tally) as world:
         turns = enumerate(world.requests.turns)
