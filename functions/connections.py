@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -52,13 +52,13 @@ class Connections:
 
         What a kept connection was closed on, unanswered, is sent again: the caller must bear that it is done twice.
         """
+        once = partial(self._exchange_once, method, path, headers, body, until, connect_seconds, read_seconds)
         try:
-            return self._exchange_once(method, path, headers, body, until, connect_seconds, read_seconds)
+            return once()
         except ProtocolError as error:
-            is_stale = any(isinstance(part, _StaleConnectionError) for part in error.args)
-            if not is_stale:
+            if not any(isinstance(part, _StaleConnectionError) for part in error.args):
                 raise
-            return self._exchange_once(method, path, headers, body, until, connect_seconds, read_seconds)
+            return once()
 
     def _exchange_once(
         self,

@@ -97,14 +97,14 @@ class Service:
         answer's members. Each attempt takes CONNECT_SECONDS and ANSWER_SECONDS at most, and there is a short pause
         between two. Raises AwsError."""
         body = json.dumps(arguments).encode()
-        for attempt in range(1, self._attempts + 1):
+        for _ in range(self._attempts - 1):
             try:
                 return self._attempt(operation, body)
             except AwsError as error:
-                if attempt == self._attempts or not _may_pass(error):
+                if not _may_pass(error):
                     raise
             time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))  # noqa: S311 jitter, no secret
-        raise AssertionError("an attempt answers or raises")
+        return self._attempt(operation, body)
 
     def _attempt(self, operation: str, body: bytes) -> dict[str, Any]:
         request = AWSRequest(
