@@ -148,8 +148,10 @@ class TroubledWorld(World):
             self.kill()
 
         publish(before | variables)
-        yield
-        publish(before)
+        try:
+            yield
+        finally:
+            publish(before)
 
     @contextlib.contextmanager
     def consumer_paused(self) -> Iterator[None]:
@@ -158,8 +160,10 @@ class TroubledWorld(World):
         (mapping,) = functions.list_event_source_mappings(FunctionName=f"{name}:live")["EventSourceMappings"]
         functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
         time.sleep(0.5)  # a poll under way
-        yield
-        functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+        try:
+            yield
+        finally:
+            functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
 
     def recover(self) -> None:
         """End all trouble, and leave neither messages nor processes to the next test."""
