@@ -56,6 +56,15 @@ RESOURCES: Json = provisioners._RESOURCE_HANDLERS
 # --- The process ------------------------------------------------------------------------------------------------------
 
 
+def reset_signals() -> None:
+    """Functions run with the default signals, also where this was started with some ignored: by `nohup`, or as a
+    shell's background job."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def end_with_parent() -> None:
     """Wait for the end of standard input, then end every process of this group and leave no file."""
     os.read(sys.stdin.fileno(), 1)
@@ -641,5 +650,6 @@ for kind in ("AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup")
     RESOURCES[kind] = {"create": create_nothing, "delete": lambda _physical_id, _properties: None}
 
 
+reset_signals()
 threading.Thread(target=end_with_parent, daemon=True).start()
 app.main()

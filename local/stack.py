@@ -44,8 +44,9 @@ class LocalAwsError(RuntimeError):
 
 
 def exit_on_sigterm() -> None:
-    """Make SIGTERM raise SystemExit(143), so that every `with` ends in order."""
+    """Make SIGTERM raise SystemExit(143), so that every `with` ends in order, also where it was blocked or ignored."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def free_port() -> int:

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ import pytest
 import urllib3
 
 from local.highlevel import Fault, Limits, LocalHighLevel
+from tests import children
 
 PIT = "pit-11111111-2222-3333-4444-555555555555"
 OAUTH = "eyJhbGciOi.of.one-location"
@@ -739,25 +739,20 @@ def test_reset_and_unknown_paths_of_its_own(local: LocalHighLevel) -> None:
 def test_runs_alone_and_stops_at_an_interrupt() -> None:
     command = [sys.executable, "-W", "error", "-m", "local.highlevel"]
     root = Path(__file__).parents[2]
-    with subprocess.Popen(
+    process = children.start(
         [*command, "--location", "mine"],
         env=os.environ | {"HIGHLEVEL_TOKEN": PIT},
         cwd=root,
-        text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-    ) as process:
-        killer = threading.Timer(10, process.kill)
-        killer.start()
-        assert process.stdout
-        outside = LocalHighLevel()
-        outside.url = process.stdout.readline().strip()
-        assert create(outside).status == 201
-        assert create(outside, "other").status == 401
-        process.send_signal(signal.SIGINT)
-        assert process.communicate() == ("", "")
-        killer.cancel()
+    )
+    assert process.stdout
+    outside = LocalHighLevel()
+    outside.url = process.stdout.readline().strip()
+    assert create(outside).status == 201
+    assert create(outside, "other").status == 401
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10) == ("", "")
     assert process.returncode == 0
 
     no_token = {name: value for name, value in os.environ.items() if name != "HIGHLEVEL_TOKEN"}

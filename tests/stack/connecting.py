@@ -4,7 +4,6 @@ import os
 import pty
 import re
 import select
-import subprocess
 import sys
 import time
 import urllib.error
@@ -17,6 +16,7 @@ import pytest
 from local.highlevel import LocalHighLevel
 from local.highlevel_oauth import Installation
 from local.stack import LocalAws, clean_environment
+from tests import children
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,14 +27,13 @@ class Terminal:
     def __init__(self, aws: LocalAws, stack: str) -> None:
         self._ours, theirs = pty.openpty()
         self.shown = ""
-        self.process = subprocess.Popen(
+        self.process = children.start(
             [sys.executable, "-u", "-m", "operate.connect", stack],
             cwd=ROOT,
             env={**clean_environment(), **aws.env, "PYTHONPATH": "functions:."},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            start_new_session=True,  # no terminal of ours
         )
         os.close(theirs)
 

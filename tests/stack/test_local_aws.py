@@ -22,6 +22,7 @@ import pytest
 import local.stack
 from local.fault_proxy import FaultProxy
 from local.stack import ROOT, LocalAws, LocalAwsError, Stack, build, deploy, free_port
+from tests import children
 
 TEMPLATE = Path(__file__).parent / "data" / "template.yaml"
 
@@ -309,11 +310,12 @@ def test_builds_the_same_content_once(probe: Probe, monkeypatch: pytest.MonkeyPa
     assert build(TEMPLATE).is_file()
 
 
-def test_says_what_a_build_lacks(tmp_path: Path) -> None:
+def test_says_what_a_build_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local.stack, "BUILDS", tmp_path / "builds")
     (tmp_path / "template.yaml").write_text("Resources: {")
     with pytest.raises(LocalAwsError, match="Failed to parse template"):
         build(tmp_path / "template.yaml")
-    assert not list(local.stack.BUILDS.glob("unfinished-*"))
+    assert not list((tmp_path / "builds").iterdir())
 
 
 def test_says_why_it_does_not_start() -> None:
@@ -327,8 +329,11 @@ def test_says_why_it_does_not_start() -> None:
 
 # A parent that is ended in every way. It prints what must not outlive it.
 PARENT = """
-import time
+import signal, sys, time
 from local.stack import LocalAws, exit_on_sigterm
+for name in sys.argv[1:]:  # as whoever started it
+    signal.signal(signal.Signals[name], signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.Signals[name] for name in sys.argv[1:]])
 exit_on_sigterm()
 with LocalAws() as aws:
     print(aws.port, aws._process.pid, aws._directory, flush=True)
@@ -340,21 +345,38 @@ with LocalAws() as aws:
     ("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
 def test_leaves_nothing_behind_however_its_parent_ends(number: signal.Signals, status: int) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", PARENT],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    ) as parent:
-        assert parent.stdout
-        port, pid, directory = parent.stdout.readline().split()
-        os.killpg(parent.pid, number)  # as Ctrl-C in a terminal does: the whole foreground group
-        assert parent.wait(10) == status
+    parent = children.start([sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert parent.stdout
+    port, pid, directory = parent.stdout.readline().split()
+    os.killpg(parent.pid, number)  # as Ctrl-C in a terminal does: the whole foreground group
+    assert parent.wait(10) == status
     eventually(lambda: not Path(directory).exists())
     eventually(lambda: not alive(int(pid)))
     eventually(lambda: not listening(int(port)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize(
+    "ignored", [("SIGINT", "SIGQUIT"), ("SIGHUP",), ("SIGINT", "SIGQUIT", "SIGHUP", "SIGTERM", "SIGCHLD")], ids=" ".join
+)
+def test_a_parent_that_was_started_with_signals_ignored(ignored: tuple[str, ...]) -> None:
+    """A shell's background job, `nohup`, a supervisor: SIGTERM ends it, and functions have the default signals."""
+    parent = children.start([sys.executable, "-c", PARENT, *ignored], cwd=ROOT, stdout=subprocess.PIPE)
+    assert parent.stdout
+    port, pid, _directory = parent.stdout.readline().split()
+    status = Path(f"/proc/{pid}/status").read_text()
+    assert not signals(status, "SigBlk")
+    assert not signals(status, "SigIgn") & {signal.Signals[name] for name in ignored}
+    os.kill(parent.pid, signal.SIGTERM)
+    assert parent.wait(10) == 143
+    eventually(lambda: not alive(int(pid)))
+    eventually(lambda: not listening(int(port)))
+
+
+def signals(status: str, mask: str) -> set[int]:
+    """The signals that are set in a mask of /proc/*/status."""
+    [bits] = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(f"{mask}:")]
+    return {number for number in range(1, 65) if bits >> (number - 1) & 1}
 
 
 def test_leaves_nothing_behind_after_an_exception_and_ends_its_workers() -> None:

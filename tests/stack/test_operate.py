@@ -26,6 +26,7 @@ from operate import dead_letters, logs, parked, redrive, token
 from operate import stack as stack_module
 from operate.redrive import DELAY_SECONDS
 from operate.stack import Stack, StackError, explain
+from tests import children
 
 ROOT = Path(__file__).parents[2]
 PIT = "pit-01234567-89ab-cdef-0123-456789abcdef"
@@ -101,15 +102,13 @@ def start(
     module: str, *arguments: str, stdin: int = subprocess.DEVNULL, stderr: int = subprocess.PIPE
 ) -> subprocess.Popen[str]:
     variables = clean_environment() | {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
-    return subprocess.Popen(
+    return children.start(
         [sys.executable, "-u", "-m", f"operate.{module}", "mine", *arguments],
         cwd=ROOT,
         env={**variables, "PYTHONPATH": "functions:."},
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=stderr,
-        text=True,
-        start_new_session=True,  # no terminal of ours
     )
 
 
@@ -602,6 +601,8 @@ def test_the_stack_that_serve_runs(
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
     served = {"endpoint": aws.endpoint, "stack": "mine", "region": REGION, "conversations_url": "http://here"}
     (tmp_path / "serve.json").write_text(json.dumps(served))
     monkeypatch.setattr(stack_module, "SERVE_FILE", tmp_path / "serve.json")

@@ -88,7 +88,13 @@ def command(where: Path, module: str, *arguments: str) -> subprocess.CompletedPr
     return subprocess.run(
         [sys.executable, "-c", code, "local", *arguments],
         cwd=ROOT,
-        env={**clean_environment(), "PYTHONPATH": f"functions{os.pathsep}.", "HTTP_PROXY": "http://127.0.0.1:1"},
+        env={
+            **clean_environment(),
+            "PYTHONPATH": f"functions{os.pathsep}.",
+            "HTTP_PROXY": "http://127.0.0.1:1",
+            "NO_PROXY": "",
+            "no_proxy": "",
+        },
         capture_output=True,
         text=True,
         timeout=60,

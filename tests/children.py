@@ -1,0 +1,60 @@
+"""The processes that tests start: with default signals, in an environment that is the same on every machine, and ended
+with their test."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+# A shell's background job ignores SIGINT and SIGQUIT, `nohup` SIGHUP, some supervisors the others.
+SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD)
+
+# Settings of AWS tools, of Powertools, of Python, of `make` and of this application, and the look of a terminal.
+PREFIXES = ("AWS_", "POWERTOOLS_", "PYTHON", "HIGHLEVEL_", "MAKE", "MFLAGS", "SAM_")
+NAMES = {"STACK", "PARAMETERS", "CONFIG_ENV", "LOG_LEVEL", "COLUMNS", "LINES", "FORCE_COLOR", "CLICOLOR_FORCE"}
+
+_started: list[subprocess.Popen[str]] = []
+
+
+def default_signals_for_children() -> None:
+    """Let every process that this one starts have the default signals, also where this one ignores some of them.
+
+    This process still ignores those: by a handler that does nothing, which `exec` resets, unlike SIG_IGN.
+    """
+    for number in SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def remove_settings() -> None:
+    """Take the settings of the developer's machine out of this process's environment.
+
+    Proxies stay for what is on the internet, which pip may need; tests talk to 127.0.0.1.
+    """
+    for name in [name for name in os.environ if name.startswith(PREFIXES) or name in NAMES]:
+        del os.environ[name]
+    os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    os.environ |= {"AWS_EC2_METADATA_DISABLED": "true", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+
+
+def start(arguments: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+    """Start a process in a session of its own, as text; `end_all` kills what is left of it."""
+    process: subprocess.Popen[str] = subprocess.Popen(arguments, text=True, start_new_session=True, **options)
+    _started.append(process)
+    return process
+
+
+def end_all() -> None:
+    """Kill every process that `start` started and that still runs, with its session's group; close its pipes."""
+    for process in _started:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
+            with contextlib.suppress(OSError):
+                pipe.close()
+    _started.clear()
