@@ -159,7 +159,8 @@ def debug(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-PERSON = {"email": "ada@example.com", "phone": "+15550100", "firstName": "Ada"}
+# Each is longer than what random ids hold by chance.
+PERSON = {"email": "ada@example.com", "phone": "+15550100", "firstName": "Ada-Augusta"}
 
 
 def test_at_debug_no_secret_and_no_person_is_logged(world: World, log: Log, debug: pytest.LogCaptureFixture) -> None:

@@ -34,7 +34,7 @@ from tests.unit.world import (
 REQUEST_ID = sample("http_conversation")["requestContext"]["requestId"]
 UNREACHABLE = no_answer()
 FORM = "application/x-www-form-urlencoded"
-JANE = {"locationId": LOCATION, "email": "jane@example.com", "phone": "+15555550100", "firstName": "Jane"}
+JANE = {"locationId": LOCATION, "email": "jane@example.com", "phone": "+15555550100", "firstName": "Jane-Anne"}
 
 
 def check_told(answer: dict[str, Any], outcome: str) -> None:
@@ -101,12 +101,12 @@ def test_existing_is_200_and_no_id_is_looked_for(world: World) -> None:
 def test_a_person_is_opened_and_a_repeat_makes_no_call(world: World, log: Log) -> None:
     check_told(world.post(webhook_event(JANE)), "opened")
     ((_, contact),) = world.highlevel.conversations
-    assert world.highlevel.contacts[contact]["firstName"] == "Jane"
+    assert world.highlevel.contacts[contact]["firstName"] == "Jane-Anne"
     world.highlevel.calls.clear()
     check_told(world.post(webhook_event(JANE)), "existing")
     assert world.highlevel.calls == []
     assert {line["contact_id"] for line in log.lines} == {contact}
-    for private in ("jane@example.com", "+15555550100", "Jane"):
+    for private in ("jane@example.com", "+15555550100", "Jane-Anne"):
         assert private not in log.text
 
 
