@@ -83,17 +83,15 @@ redrive: .tools/operate/ready ## Try dead letters again                         
 
 ##### Develop
 
-# They measure, or fill the machine by themselves. Of the others the longest are in tests/chaos: they begin.
-ALONE := tests/stack/test_noisy_neighbour.py tests/chaos/test_short.py
-
+# Those marked `alone` measure, or fill the machine. Of the others the longest are in tests/chaos: they begin.
 .PHONY: test
 test: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## All tests                                        [TESTS=tests/unit]
 ifdef TESTS
 	@.venv/bin/pytest $(TESTS)
 else
-	@.venv/bin/pytest tests/unit tests/contract --numprocesses 2
-	@.venv/bin/pytest tests/chaos tests/stack $(addprefix --ignore ,$(ALONE)) --numprocesses 3 --dist loadfile --no-loadscope-reorder
-	@.venv/bin/pytest $(ALONE)
+	@.venv/bin/pytest tests/unit tests/contract -m 'not alone' --numprocesses 2
+	@.venv/bin/pytest tests/chaos tests/stack -m 'not alone' --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	@.venv/bin/pytest -m alone
 endif
 
 .PHONY: pictures

@@ -8,6 +8,7 @@ from tests.chaos import load
 from tests.chaos.__main__ import size_of
 
 
+@pytest.mark.alone
 def test_under_load_with_faults_every_submission_is_done_or_kept() -> None:
     part = load.run(0.01, print)
     assert part.problems == []

@@ -199,7 +199,7 @@ def run(artifact: Path, code: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stdout
@@ -273,6 +273,9 @@ class Function:
     highlevel: LocalHighLevel
 
     def post(self, contact: str = CONTACT, secret: str = API_SECRET) -> Any:
+        until = time.monotonic() + 20
+        while not self.process.initialized and time.monotonic() < until:  # its start does not count: it has 4 s
+            time.sleep(0.01)
         event = copy.deepcopy(EVENT)
         event["requestContext"]["timeEpoch"] = int(1000 * time.time())
         event["headers"]["authorization"] = f"Bearer {secret}"

@@ -20,6 +20,7 @@ import urllib3
 
 from local.highlevel import Fault, Limits, LocalHighLevel
 from tests import children
+from tests.stopwatch import Stopwatch
 
 PIT = "pit-11111111-2222-3333-4444-555555555555"
 OAUTH = "eyJhbGciOi.of.one-location"
@@ -162,12 +163,12 @@ def test_envelopes(local: LocalHighLevel, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_search_lags(local: LocalHighLevel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "search_lag", 0.2)
+    monkeypatch.setattr(local, "search_lag", 0.5)
     conversation = create(local).json["conversation"]
     path = f"{SEARCH}?locationId=mine&contactId=c1"
     early = ask(local, "GET", path)
     assert (early.status, early.json["conversations"], early.json["total"]) == (200, [], 0)
-    time.sleep(0.25)
+    time.sleep(0.55)
     late = ask(local, "GET", path).json
     assert (late["conversations"], late["total"]) == ([conversation], 1)
     assert late["traceId"]
@@ -370,12 +371,12 @@ def remaining(answer: Answer) -> tuple[int, int]:
 
 
 def test_the_quota_is_per_location_and_comes_back(local: LocalHighLevel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "limits", Limits(max=2, interval_ms=300))
+    monkeypatch.setattr(local, "limits", Limits(max=2, interval_ms=1000))
     start = time.monotonic()
     first = create(local, contact="c1")
     assert remaining(first) == (1, 199_999)
     assert first.headers["x-ratelimit-max"] == "2"
-    assert first.headers["x-ratelimit-interval-milliseconds"] == "300"
+    assert first.headers["x-ratelimit-interval-milliseconds"] == "1000"
     assert first.headers["x-ratelimit-limit-daily"] == "200000"
     assert remaining(create(local, contact="c2")) == (0, 199_998)
     refused = create(local, contact="c3")
@@ -384,7 +385,7 @@ def test_the_quota_is_per_location_and_comes_back(local: LocalHighLevel, monkeyp
     assert remaining(refused) == (0, 199_998)
     assert "retry-after" not in refused.headers
     assert create(local, "other").status == 201
-    time.sleep(max(0, start + 0.35 - time.monotonic()))
+    time.sleep(max(0, start + 1.05 - time.monotonic()))
     assert create(local, contact="c3").status == 201
     assert ("mine", "c3") in local.conversations
 
@@ -426,10 +427,10 @@ def test_answers_are_not_held_back(local: LocalHighLevel) -> None:
     connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     took = []
     for _ in range(9):
-        start = time.monotonic()
+        stopwatch = Stopwatch()
         connection.request("GET", f"{SEARCH}?locationId=mine", headers=HEADERS)
         assert connection.getresponse().read()
-        took.append(time.monotonic() - start)
+        took.append(stopwatch.seconds)
     connection.close()
     assert sorted(took)[4] < 0.03
 
@@ -521,15 +522,16 @@ def test_empty_and_garbage_commit_nothing_else(local: LocalHighLevel, kind: str)
 
 
 def test_slow_commits_at_once_and_answers_late(local: LocalHighLevel) -> None:
-    local.fail("slow", seconds=0.3)
+    local.fail("slow", seconds=1.0)
     with ThreadPoolExecutor(1) as pool:
         start = time.monotonic()
         answer = pool.submit(create, local)
-        time.sleep(0.15)
-        assert local.conversations
+        while not local.conversations:
+            assert not answer.done()
+            time.sleep(0.01)
         assert local.calls[-1].status is None
         assert answer.result().status == 201
-    assert time.monotonic() - start >= 0.3
+    assert time.monotonic() - start >= 1.0
 
 
 def test_latency_precedes_every_answer(local: LocalHighLevel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -595,9 +597,9 @@ def test_stopping_waits_for_no_call() -> None:
             dripping = pool.submit(create, local, contact="c2")
             while len(local.calls) < 2:
                 time.sleep(0.01)
-            start = time.monotonic()
+            stopwatch = Stopwatch()
             local.__exit__()
-            assert time.monotonic() - start < 1
+            assert stopwatch.seconds < 1
             assert isinstance(dripping.exception(), OSError | http.client.HTTPException)
         assert read_all(idle) == b""
     with pytest.raises(ConnectionRefusedError):
@@ -752,10 +754,10 @@ def test_runs_alone_and_stops_at_an_interrupt() -> None:
     assert create(outside).status == 201
     assert create(outside, "other").status == 401
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=10) == ("", "")
+    assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
 
     no_token = {name: value for name, value in os.environ.items() if name != "HIGHLEVEL_TOKEN"}
-    refused = subprocess.run(command, env=no_token, cwd=root, text=True, capture_output=True, check=False, timeout=10)
+    refused = subprocess.run(command, env=no_token, cwd=root, text=True, capture_output=True, check=False, timeout=60)
     assert refused.returncode == 2
     assert "HIGHLEVEL_TOKEN" in refused.stderr

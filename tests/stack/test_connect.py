@@ -346,7 +346,7 @@ def test_it_needs_a_terminal(stack: Stack) -> None:
         input="",
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert (finished.returncode, finished.stdout) == (1, "")

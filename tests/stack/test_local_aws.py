@@ -337,7 +337,7 @@ signal.pthread_sigmask(signal.SIG_BLOCK, [signal.Signals[name] for name in sys.a
 exit_on_sigterm()
 with LocalAws() as aws:
     print(aws.port, aws._process.pid, aws._directory, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -349,7 +349,7 @@ def test_leaves_nothing_behind_however_its_parent_ends(number: signal.Signals, s
     assert parent.stdout
     port, pid, directory = parent.stdout.readline().split()
     os.killpg(parent.pid, number)  # as Ctrl-C in a terminal does: the whole foreground group
-    assert parent.wait(10) == status
+    assert parent.wait(60) == status
     eventually(lambda: not Path(directory).exists())
     eventually(lambda: not alive(int(pid)))
     eventually(lambda: not listening(int(port)))
@@ -368,7 +368,7 @@ def test_a_parent_that_was_started_with_signals_ignored(ignored: tuple[str, ...]
     assert not signals(status, "SigBlk")
     assert not signals(status, "SigIgn") & {signal.Signals[name] for name in ignored}
     os.kill(parent.pid, signal.SIGTERM)
-    assert parent.wait(10) == 143
+    assert parent.wait(60) == 143
     eventually(lambda: not alive(int(pid)))
     eventually(lambda: not listening(int(port)))
 

@@ -12,6 +12,7 @@ from local.highlevel import Limits, LocalHighLevel
 from local.stack import LocalAws, deploy
 from tests.stack.world import TOKEN, World, eventually
 
+pytestmark = pytest.mark.alone
 LIMITS = Limits(max=200, interval_ms=10_000)
 NOISY, QUIET, EACH = 1000, 20, 10
 

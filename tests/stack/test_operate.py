@@ -257,7 +257,7 @@ def test_interrupted_everything_is_visible_again(stack: Stack, number: signal.Si
     while visible(stack) > 1900:
         assert process.poll() is None
     process.send_signal(number)
-    assert process.communicate(timeout=20) == ("", "")
+    assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 130
     assert visible(stack) == 2000
 
@@ -372,7 +372,7 @@ def test_a_redrive_that_is_cut_off_loses_nothing(aws: LocalAws, stack: Stack, nu
     while stored(stack, "RetryQueueUrl") < 100:
         assert process.poll() is None
     process.send_signal(number)
-    printed, said = process.communicate(timeout=20)
+    printed, said = process.communicate(timeout=60)
     found = everywhere(aws, stack)
     assert set(found) == names
     assert stored(stack) > 0
@@ -449,7 +449,7 @@ def test_typed_on_a_terminal_it_is_not_shown(stack: Stack) -> None:
     while not shown.endswith(b"(is not shown): "):
         shown += os.read(ours, 1024)
     os.write(ours, f"{PIT}\n".encode())
-    printed, _ = process.communicate(timeout=20)
+    printed, _ = process.communicate(timeout=60)
     os.close(theirs)
     with contextlib.suppress(OSError):  # EIO: all was read
         shown += os.read(ours, 1024)
@@ -573,7 +573,7 @@ def test_live_until_interrupted(stack: Stack) -> None:
     assert [contacts(process.stdout.readline()) for _ in range(2)] == [["c3"], ["c4"]]
     time.sleep(2.5)
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=10) == ("", "")
+    assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
 
 
@@ -587,7 +587,7 @@ def test_a_closed_pipe_ends_it_without_a_word(stack: Stack) -> None:
     log.submission("c1")
     with process.stderr:
         assert process.stderr.read() == ""
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
 
 
 # --- the stack --------------------------------------------------------------------------------------------------------

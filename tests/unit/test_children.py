@@ -26,9 +26,9 @@ NUMBERS = [signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM]
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_of_a_child(number):
-    child = children.start(["sleep", "60"])
+    child = children.start(["sleep", "600"])
     child.send_signal(number)
-    assert child.wait(10) == -number
+    assert child.wait(60) == -number
 
 @pytest.mark.parametrize("number", [*NUMBERS, signal.SIGCHLD])
 def test_of_the_tests(number):
@@ -45,7 +45,7 @@ started = []
 
 def test_leaks():
     leaked = socket.create_server(("127.0.0.1", 0)), open(__file__), subprocess.Popen(["true"])
-    started.append(children.start(["sleep", "60"], stdout=subprocess.PIPE))
+    started.append(children.start(["sleep", "600"], stdout=subprocess.PIPE))
     raise ZeroDivisionError
 
 def test_after_it():

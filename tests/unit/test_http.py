@@ -18,6 +18,7 @@ from create_conversation.secrets import FORCED_READS
 from create_conversation.submission import MAX_BODY_BYTES, Submission
 from highlevel.client import HighLevel
 from local.highlevel import Limits
+from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
 from tests.unit.fakes import Clock, FakeAws, no_answer, refusal
 from tests.unit.world import (
@@ -77,9 +78,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def in_time(seconds: float) -> Iterator[None]:
-    started = time.monotonic()
+    stopwatch = Stopwatch()
     yield
-    assert time.monotonic() - started < seconds + 0.3
+    assert stopwatch.seconds < seconds + 0.3
 
 
 # Each outcome

@@ -180,10 +180,10 @@ def hostile() -> Iterator[tuple[str, bytes, str]]:
 @pytest.mark.parametrize(("body", "boundary"), [case[1:] for case in hostile()], ids=[case[0] for case in hostile()])
 def test_hostile_bytes_cost_no_time(body: bytes, boundary: str) -> None:
     """The slowest takes 16 ms. The standard library's parser: up to 8 s for one of these, or it overflows the stack."""
-    started = time.perf_counter()
+    started = time.thread_time()
     with suppress(Invalid):
         payload_of(submission(body[:MAX_BODY_BYTES], f"; boundary={boundary}"))
-    assert time.perf_counter() - started < 0.3
+    assert time.thread_time() - started < 0.3
 
 
 def test_whatever_comes_is_read_or_refused() -> None:

@@ -336,9 +336,9 @@ def test_no_pair_is_lost_for_want_of_an_expiry(expires_in: object) -> None:
 
 def test_two_private_tokens_are_valid_for_a_while(highlevel: LocalHighLevel) -> None:
     client = HighLevel(highlevel.url)
-    new = highlevel.rotate_private_token(TOKEN, keep_seconds=0.5)
+    new = highlevel.rotate_private_token(TOKEN, keep_seconds=1.0)
     assert client.create_conversation(TOKEN, LOCATION, "contact1", within=5).outcome == "opened"
     assert client.create_conversation(new, LOCATION, "contact2", within=5).outcome == "opened"
-    time.sleep(0.5)
+    time.sleep(1.0)
     assert client.create_conversation(TOKEN, LOCATION, "contact3", within=5).reason == "token_refused"
     assert client.create_conversation(new, LOCATION, "contact3", within=5).outcome == "opened"

@@ -97,7 +97,7 @@ def test_no_traceback_from_a_command(environment: dict[str, str], said: str) -> 
         env={**variables, "PYTHONPATH": "functions:.", "AWS_DEFAULT_REGION": "", **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (1, "", 1)

@@ -14,6 +14,7 @@ from create_conversation.mapping import Target
 from create_conversation.outcome import Outcome
 from create_conversation.results import Results
 from highlevel.client import HighLevel
+from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
 from tests.unit.fakes import no_answer, refusal
 from tests.unit.world import (
@@ -184,12 +185,14 @@ def test_a_hanging_eventbridge_holds_up_one_answer_for_a_moment_and_no_other(wor
     event = gateway_event() if door == "caller" else webhook_event(request())
     world.post(event)
     world.eventbridge.hang = 30
-    times = []
+    waits, times = [], []
     for _ in range(5):
-        started = time.monotonic()
+        started, stopwatch = time.monotonic(), Stopwatch()
         assert world.post(event)["statusCode"] == 200
-        times.append(time.monotonic() - started)
-    assert http_module.RESULTS_SECONDS <= times[0] < http_module.RESULTS_SECONDS + 0.2
+        waits.append(time.monotonic() - started)
+        times.append(stopwatch.seconds)
+    assert waits[0] >= http_module.RESULTS_SECONDS
+    assert times[0] < http_module.RESULTS_SECONDS + 0.2
     assert max(times[1:]) < 0.15
     assert len(world.eventbridge.calls) == 2
 
@@ -199,11 +202,13 @@ def test_when_the_time_is_up_the_answer_waits_for_nothing(world: World) -> None:
     world.eventbridge.hang = 30
     line = Line("http", "request-1", "api", Target(LOCATION, CONTACT))
     line.write(Outcome("opened"), "unit")
-    started = time.monotonic()
-    world.http._publish([line], started - 1)
-    assert time.monotonic() - started < 0.1
-    time.sleep(0.05)
-    assert len(world.eventbridge.calls) == 1
+    stopwatch = Stopwatch()
+    world.http._publish([line], time.monotonic() - 1)
+    assert stopwatch.seconds < 0.1
+    until = time.monotonic() + 5
+    while not world.eventbridge.calls:
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_after_a_rest_it_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,26 @@
+"""Upper bounds of time that hold on a busy machine too, and are as tight as before on an idle one."""
+
+import contextlib
+import time
+from pathlib import Path
+
+
+class Stopwatch:
+    """Runs from its creation on."""
+
+    def __init__(self) -> None:
+        self._started, self._waited = time.monotonic(), _waited()
+
+    @property
+    def seconds(self) -> float:
+        """What has passed, less what this process's threads have waited for a processor."""
+        return time.monotonic() - self._started - max(0.0, _waited() - self._waited)
+
+
+def _waited() -> float:
+    """For how long the threads that now run have waited for a processor, in all. Only Linux tells; elsewhere 0."""
+    nanoseconds = 0
+    for statistics in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+            nanoseconds += int(statistics.read_text().split()[1])
+    return nanoseconds / 1e9

@@ -1,0 +1,39 @@
+"""What upper bounds of time are measured with."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests import children
+from tests.stopwatch import Stopwatch
+
+SPIN = "import os; os.sched_setaffinity(0, {int(os.environ['CPU'])}); print('spins', flush=True)\nwhile True: pass"
+
+
+def test_waiting_for_something_counts() -> None:
+    stopwatch = Stopwatch()
+    time.sleep(0.2)
+    assert stopwatch.seconds == pytest.approx(0.2, abs=0.05)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and processor affinity")
+def test_waiting_for_a_processor_does_not_count() -> None:
+    """Beside a process that wants the same processor all the time, this one gets it for half of the time or less."""
+    processors = os.sched_getaffinity(0)
+    cpu = min(processors)
+    spinning = children.start([sys.executable, "-c", SPIN], env=os.environ | {"CPU": str(cpu)}, stdout=subprocess.PIPE)
+    assert spinning.stdout
+    assert spinning.stdout.readline() == "spins\n"
+    os.sched_setaffinity(0, {cpu})
+    try:
+        started, stopwatch, used = time.monotonic(), Stopwatch(), time.thread_time()
+        while time.thread_time() - used < 0.3:
+            pass
+        took, counted = time.monotonic() - started, stopwatch.seconds
+    finally:
+        os.sched_setaffinity(0, processors)
+    assert took > 0.4
+    assert counted < 0.4
