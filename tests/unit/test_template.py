@@ -2,13 +2,16 @@
 
 The alarms, the dashboard and the queries: test_template_alarms.py."""
 
+import json
 import re
+from collections.abc import Mapping
+from itertools import combinations, product
 from typing import Any
 
 import pytest
 
 from create_conversation import results, retries
-from tests.unit.template import RESOURCES, ROOT, TEMPLATE, of_type
+from tests.unit.template import RESOURCES, ROOT, TEMPLATE, of_type, resolve, values_of
 
 FUNCTION = RESOURCES["CreateConversation"]["Properties"]
 
@@ -165,34 +168,54 @@ def test_every_door_calls_the_alias_whatever_the_deployment() -> None:
         assert function["VersionDeletionPolicy"] == "Delete"
 
 
-def test_a_parameter_of_the_function_is_a_part_of_its_version() -> None:
-    """Else a changed parameter would reach $LATEST only, which no door calls; and one that is not the function's would
-    fail the deployment, as there would be nothing to publish."""
-    not_configuration = {"Events", "DeploymentPreference", "EventInvokeConfig", "VersionDescription"}
-    configuration = {name: value for name, value in FUNCTION.items() if name not in not_configuration}
-    described = FUNCTION["VersionDescription"]["Fn::Sub"]
-    assert re.findall(r"\${(\w+)}", described) == sorted(_parameters(configuration), key=described.index)
-    longest = {"LocationId": 64, "HighLevelApiVersion": 10, "GiveUpAfterHours": 3}
-    longest |= {
-        name: max(map(len, p["AllowedValues"])) for name, p in TEMPLATE["Parameters"].items() if "AllowedValues" in p
+DEFAULTS = {name: str(parameter["Default"]) for name, parameter in TEMPLATE["Parameters"].items()}
+NOT_CONFIGURATION = {"Events", "DeploymentPreference", "EventInvokeConfig", "VersionDescription"}
+CONFIGURATION = {name: value for name, value in FUNCTION.items() if name not in NOT_CONFIGURATION}
+
+
+def states(changed: tuple[str, ...]) -> list[dict[str, str]]:
+    """All values of these parameters in all combinations, the others at their defaults."""
+    return [DEFAULTS | dict(zip(changed, values, strict=True)) for values in product(*map(values_of, changed))]
+
+
+def described(parameters: Mapping[str, str]) -> str:
+    return str(resolve(FUNCTION["VersionDescription"], parameters))
+
+
+def assert_one_description_for_each_configuration(changed: tuple[str, ...]) -> None:
+    """A description that stayed would leave a change in $LATEST, which nothing calls; one that changed alone would fail
+    the update, as there is nothing to publish."""
+    pairs = {(json.dumps(resolve(CONFIGURATION, each)), described(each)) for each in states(changed)}
+    assert len({configuration for configuration, _ in pairs}) == len(pairs), changed
+    assert len({description for _, description in pairs}) == len(pairs), changed
+
+
+@pytest.mark.parametrize("name", TEMPLATE["Parameters"])
+def test_the_version_changes_exactly_when_a_parameter_changes_the_configuration(name: str) -> None:
+    assert_one_description_for_each_configuration((name,))
+
+
+def test_the_version_changes_exactly_when_parameters_together_change_the_configuration() -> None:
+    for changed in combinations(TEMPLATE["Parameters"], 3):
+        assert_one_description_for_each_configuration(changed)
+
+
+def test_a_description_of_a_version_is_never_too_long() -> None:
+    """Lambda takes 256 characters. A parameter of free text that has a part in it needs a MaxLength."""
+    choices = [name for name, parameter in TEMPLATE["Parameters"].items() if "AllowedValues" in parameter]
+    longest = {
+        name: "x" * parameter["MaxLength"]
+        for name, parameter in TEMPLATE["Parameters"].items()
+        if "MaxLength" in parameter
+    } | {
+        name: str(parameter["MaxValue"])
+        for name, parameter in TEMPLATE["Parameters"].items()
+        if "MaxValue" in parameter
     }
-    longest |= {name: p["MaxLength"] for name, p in TEMPLATE["Parameters"].items() if "MaxLength" in p}
-    # Lambda takes 256. A parameter that is missing here needs a bound.
-    assert len(re.sub(r"\${(\w+)}", lambda found: "x" * longest[found[1]], described)) <= 256
-
-
-def _parameters(value: Any) -> set[str]:
-    """The parameters on which a part of the template depends, by way of conditions too."""
-    if isinstance(value, list):
-        return {name for each in value for name in _parameters(each)}
-    if not isinstance(value, dict):
-        return set()
-    names = {value["Ref"]} & TEMPLATE["Parameters"].keys() if isinstance(value.get("Ref"), str) else set()
-    if isinstance(text := value.get("Fn::Sub"), str):
-        names |= set(re.findall(r"\${(\w+)}", text)) & TEMPLATE["Parameters"].keys()
-    if "Fn::If" in value:
-        names |= _parameters(TEMPLATE["Conditions"][value["Fn::If"][0]])
-    return names.union(*(_parameters(each) for each in value.values()))
+    for state in states(tuple(choices)):
+        limits = {name: state[name] for name in choices} | longest
+        assert "${" not in described(limits)  # nothing in it is without a limit
+        assert len(described(limits)) <= 256
 
 
 def test_a_deployment_goes_at_once_unless_a_parameter_says_otherwise() -> None:
