@@ -105,7 +105,7 @@ check: .venv/ready .tools/sam/ready ## Lint, types, template, locked requirement
 	@.venv/bin/mypy
 	@PYTHONPATH=functions .venv/bin/python -m operate.check_senders
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
-	@.venv/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template template.yaml
+	@.venv/bin/cfn-lint --include-checks I3011 --append-rules cfn_lint_serverless.rules --template template.yaml
 	@$(UV) lock --check --quiet
 	@diff <($(EXPORT)) functions/requirements.txt || { echo "functions/requirements.txt is not what uv.lock says: make requirements" >&2; exit 1; }
 

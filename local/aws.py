@@ -35,6 +35,8 @@ from ministack.core import iam_actions, lambda_runtime  # type: ignore[import-no
 from ministack.core.arn import parse_arn  # type: ignore[import-not-found]  # noqa: E402
 from ministack.services import (  # type: ignore[import-not-found]  # noqa: E402
     apigateway,
+    cloudformation,
+    cloudwatch_logs,
     eventbridge,
     lambda_svc,
     secretsmanager,
@@ -599,6 +601,34 @@ def with_conditions_met(
 
 
 changesets._resolve_props_for_diff = with_conditions_met
+
+
+def generated_name(
+    stack: str, logical_id: str, *, generate: Callable[..., str] = provisioners._physical_name, **options: Any
+) -> str:
+    """A stack that is deployed again after its deletion gets other names; from MiniStack it gets the same, and so takes
+    over the queues and secrets that the deleted one has left."""
+    own = cloudformation._stacks.get(stack, {}).get("StackId", "")
+    seed = provisioners._NAME_SEED.set(own + provisioners._NAME_SEED.get())
+    try:
+        return generate(stack, logical_id, **options)
+    finally:
+        provisioners._NAME_SEED.reset(seed)
+
+
+provisioners._physical_name = generated_name
+
+
+def create_log_group(
+    logical_id: str, properties: Json, stack: str, create: Callable[..., Created] = provisioners._cwlogs_create
+) -> Created:
+    """A name of the template's own that is taken fails the deployment; MiniStack empties that group."""
+    if (name := properties.get("LogGroupName")) in cloudwatch_logs._log_groups:
+        raise ValueError(f"{name} already exists")
+    return create(logical_id, properties, stack)
+
+
+RESOURCES["AWS::Logs::LogGroup"]["create"] = provisioners._cwlogs_create = create_log_group
 
 
 # --- SAM --------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from local.stack import LocalAws, LocalAwsError, Stack, deploy
 from tests.stack.world import TOKEN
 
 BOUNDARY = "arn:aws:iam::000000000000:policy/Boundary"
+OUTLIVE = {"RetryQueue", "DeadLetterQueue", "HighLevelToken", "SenderSecrets"}
 CODE_DEPLOY = {"DeploymentRole", "ServerlessDeploymentApplication", "CreateConversationDeploymentGroup"}
 
 
@@ -114,8 +115,37 @@ def test_the_life_of_a_stack(life: Life) -> None:
     rules = life.aws.client("events").list_rules(EventBusName="crm")["Rules"]
     assert [dimensions["RuleName"]] == [rule["Name"] for rule in rules]
 
-    delete(life)
-    assert leftovers(life.aws) == []
+
+def test_a_first_deployment_that_fails_leaves_nothing(life: Life) -> None:
+    life.aws.client("logs").create_log_group(logGroupName="/aws/vendedlogs/failing/access")
+    before = there(life.aws)
+    with pytest.raises(LocalAwsError, match="already exists"):
+        deploy(life.aws, name="failing")
+    delete(life.aws, "failing")
+    assert there(life.aws) == before
+
+
+def test_a_deleted_stack_leaves_what_exists_nowhere_else_and_is_deployed_again(life: Life) -> None:
+    life.update(HighLevelBaseUrl=life.highlevel.url)
+    life.application.store_token(TOKEN)
+    life.highlevel.fail(kind="html")
+    assert life.application.post({"locationId": "life", "contactId": "waiting"}).status == 202
+    queue, secret = life.stack.resource("RetryQueue"), life.stack.resource("SenderSecrets")
+    delete(life.aws, life.stack.name)
+    life.highlevel.heal()
+    attributes = life.aws.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    assert sum(int(attributes[f"ApproximateNumberOfMessages{kind}"]) for kind in ("", "NotVisible", "Delayed")) == 1
+    found = life.aws.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
+    assert life.application.api_secret in found
+
+    # What it has left is not in the way of the next one of its name.
+    left = there(life.aws)
+    life.update(HighLevelBaseUrl=life.highlevel.url)
+    life.application.store_token(TOKEN)
+    life.every_door_works()
+    left |= {life.stack.resource(name) for name in OUTLIVE}
+    delete(life.aws, life.stack.name)
+    assert there(life.aws) == left
 
 
 def alarm(life: Life, name: str) -> Any:
@@ -153,27 +183,29 @@ def referred(value: Any) -> set[str]:
     return named.union(*(referred(each) for each in value.values()))
 
 
-def delete(life: Life) -> None:
-    life.formation.delete_stack(StackName=life.stack.name)
+def delete(aws: LocalAws, name: str) -> None:
+    formation = aws.client("cloudformation")
+    formation.delete_stack(StackName=name)
     until = time.monotonic() + 30
-    while any(stack["StackName"] == life.stack.name for stack in life.formation.describe_stacks()["Stacks"]):
+    while any(stack["StackName"] == name for stack in formation.describe_stacks()["Stacks"]):
         assert time.monotonic() < until
         time.sleep(0.1)
 
 
-def leftovers(aws: LocalAws) -> list[Any]:
-    """What is still there of everything that a stack makes."""
-    return [
-        *aws.client("lambda").list_functions()["Functions"],
-        *aws.client("lambda").list_event_source_mappings()["EventSourceMappings"],
+def there(aws: LocalAws) -> set[str]:
+    """Everything that is there of the kinds that a stack makes: their physical ids or ARNs."""
+    events, functions, logs, watch = (aws.client(name) for name in ("events", "lambda", "logs", "cloudwatch"))
+    return {
+        *(each["FunctionName"] for each in functions.list_functions()["Functions"]),
+        *(each["UUID"] for each in functions.list_event_source_mappings()["EventSourceMappings"]),
         *aws.client("sqs").list_queues().get("QueueUrls", []),
         *aws.client("dynamodb").list_tables()["TableNames"],
-        *aws.client("secretsmanager").list_secrets()["SecretList"],
-        *aws.client("apigatewayv2").get_apis()["Items"],
-        *aws.client("events").list_rules(EventBusName="crm")["Rules"],
-        *aws.client("sns").list_topics()["Topics"],
-        *aws.client("iam").list_roles()["Roles"],
-        *aws.client("logs").describe_log_groups()["logGroups"],
-        *aws.client("cloudwatch").describe_alarms()["MetricAlarms"],
-        *aws.client("cloudwatch").list_dashboards()["DashboardEntries"],
-    ]
+        *(each["Name"] for each in aws.client("secretsmanager").list_secrets()["SecretList"]),
+        *(each["ApiId"] for each in aws.client("apigatewayv2").get_apis()["Items"]),
+        *(each["Arn"] for bus in ("default", "crm") for each in events.list_rules(EventBusName=bus)["Rules"]),
+        *(each["TopicArn"] for each in aws.client("sns").list_topics()["Topics"]),
+        *(each["Arn"] for each in aws.client("iam").list_roles()["Roles"]),
+        *(each["logGroupName"] for each in logs.describe_log_groups()["logGroups"]),
+        *(each["AlarmName"] for each in watch.describe_alarms()["MetricAlarms"]),
+        *(each["DashboardName"] for each in watch.list_dashboards()["DashboardEntries"]),
+    }

@@ -139,6 +139,42 @@ def test_queues_keep_fourteen_days_and_are_encrypted() -> None:
         assert queue["SqsManagedSseEnabled"] is True
 
 
+def test_a_queue_takes_the_largest_submission() -> None:
+    """1 MiB is what SQS offers; a queue of an older stack would stay at 256 KiB without being asked for it."""
+    for queue in of_type("AWS::SQS::Queue").values():
+        assert queue["MaximumMessageSize"] == 1024 * 1024
+
+
+OUTLIVES = ("RetainExceptOnCreate", "Retain")
+POLICIES = {
+    "RetryQueue": OUTLIVES,
+    "DeadLetterQueue": OUTLIVES,
+    "HighLevelToken": OUTLIVES,
+    "SenderSecrets": OUTLIVES,
+    "Records": ("Delete", "Delete"),
+    "AccessLogs": ("Delete", "Delete"),  # its name is fixed: left behind it would be in the way
+    "CreateConversationLogs": ("Delete", "Retain"),
+    "TokenRotationLogs": ("Delete", "Retain"),
+}
+
+
+def test_everything_that_holds_data_says_what_becomes_of_it() -> None:
+    holding = ("AWS::SQS::Queue", "AWS::SecretsManager::Secret", "AWS::DynamoDB::Table", "AWS::Logs::LogGroup")
+    said = {
+        name: (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy"))
+        for name, resource in RESOURCES.items()
+        if resource["Type"] in holding
+    }
+    assert said == POLICIES
+
+
+def test_access_logs_need_no_room_in_the_policy_of_the_account() -> None:
+    """Which API Gateway extends for a log group of any other name, up to 5120 characters for all of an account."""
+    api = RESOURCES["HttpApi"]["Properties"]
+    assert api["AccessLogSettings"]["DestinationArn"] == arn("AccessLogs")
+    assert RESOURCES["AccessLogs"]["Properties"]["LogGroupName"]["Fn::Sub"].startswith("/aws/vendedlogs/")
+
+
 def test_times_fit_each_other() -> None:
     timeout = FUNCTION["Timeout"]
     assert RESOURCES["RetryQueue"]["Properties"]["VisibilityTimeout"] == 6 * timeout
@@ -288,7 +324,7 @@ def test_nothing_has_a_fixed_physical_name() -> None:
         for name in names & resource.get("Properties", {}).keys():
             value = resource["Properties"][name]
             is_ours = "Ref" in value and value["Ref"] in RESOURCES  # a reference, of a metric filter
-            assert is_ours or value["Fn::Sub"].startswith("${AWS::StackName}/"), logical_id
+            assert is_ours or "${AWS::StackName}/" in value["Fn::Sub"], logical_id
 
 
 def test_the_last_output_is_the_next_command() -> None:
