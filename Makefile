@@ -121,7 +121,7 @@ chaos: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready .
 requirements: $(UV) ## Write functions/requirements.txt from uv.lock
 	@$(EXPORT) > functions/requirements.txt
 
-EXPORT = $(UV) export --quiet --frozen --no-default-groups --no-emit-project --no-hashes --no-header --no-annotate
+EXPORT = $(UV) export --quiet --frozen --no-default-groups --no-emit-project --no-header --no-annotate
 
 ##### Tools
 

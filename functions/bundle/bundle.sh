@@ -19,23 +19,26 @@ python=$(
 	exit 1
 )
 
-# A user may have set these in pip's configuration; they are for environments, and this is none.
-export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0
-pip() {
-	command=$1 && shift
-	"$python" -EPm pip "$command" --quiet --disable-pip-version-check --requirement requirements.txt --no-deps \
-		--only-binary :all: --python-version 3.13 --implementation cp --abi cp313 \
-		--platform "manylinux2014_$machine" --platform "manylinux_2_17_$machine" \
-		--platform "manylinux_2_28_$machine" --platform "manylinux_2_34_$machine" "$@"
-}
+# Only files whose hashes uv.lock has, and only wheels: a source distribution would run its own code here.
+options="--quiet --disable-pip-version-check --requirement requirements.txt --require-hashes --no-deps
+	--only-binary :all: --python-version 3.13 --implementation cp --abi cp313
+	--platform manylinux2014_$machine --platform manylinux_2_17_$machine
+	--platform manylinux_2_28_$machine --platform manylinux_2_34_$machine"
 
 # Kept beside SAM's own caches, so that only new requirements ask a package index. One folder for each function, as
 # `sam build --parallel` makes both at the same time.
 wheels=${ARTIFACTS_DIR%/*/*}/wheels/${ARTIFACTS_DIR##*/}
-install() { pip install --no-index --find-links "$wheels" --no-compile --target "$ARTIFACTS_DIR"; }
-mkdir -p "$wheels"
+
+# The user's settings for pip (index, proxy, certificates) count for the download only. The installation reads none, so
+# that whatever they have brought here, nothing but the named files gets into the artifact.
+download() { PIP_REQUIRE_VIRTUALENV=0 "$python" -EPm pip download $options --dest "$wheels"; }
+install() {
+	PIP_CONFIG_FILE=/dev/null "$python" -EPm pip install --isolated $options --no-compile --target "$ARTIFACTS_DIR" \
+		--no-index --find-links "$wheels"
+}
 if ! install 2>/dev/null; then
-	pip download --dest "$wheels"
+	rm -rf "$wheels" && mkdir -p "$wheels"
+	download
 	install
 fi
 

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import copy
+import hashlib
 import importlib.util
 import io
 import json
@@ -140,6 +141,9 @@ def test_every_module_has_byte_code_that_lambda_takes_as_it_is(artifact: Path) -
         assert str(ROOT).encode() not in content, name
 
 
+WITH_PIP = {"PATH": f"{TOOLS / 'sam/bin'}{os.pathsep}{os.environ['PATH']}"}
+
+
 def bundle(environment: Mapping[str, str], artifacts: Path) -> subprocess.CompletedProcess[str]:
     """What the makefiles run, as SAM does it."""
     machine = {"arm64": "aarch64", "x86_64": "x86_64"}[ARCHITECTURE]
@@ -159,11 +163,106 @@ def test_it_is_built_again_without_a_package_index(artifact: Path, tmp_path: Pat
     shutil.copytree(artifact.parents[1] / "wheels", tmp_path / "wheels")
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:1", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
     nowhere |= {"PIP_USER": "1", "PIP_REQUIRE_VIRTUALENV": "1"}
-    nowhere |= {"PATH": f"{TOOLS / 'sam/bin'}{os.pathsep}{os.environ['PATH']}"}
     again = tmp_path / "build" / "CreateConversation"
-    done = bundle(nowhere, again)
+    done = bundle(nowhere | WITH_PIP, again)
     assert done.returncode == 0, done.stdout
     assert names(again) == names(artifact)
+
+
+def wheels_of(artifact: Path) -> Path:
+    """What pip has downloaded for this artifact."""
+    return artifact.parents[1] / "wheels" / "CreateConversation"
+
+
+def forge(folder: Path, genuine: Path, name: str) -> Path:
+    """A wheel with this name and code of somebody else's."""
+    folder.mkdir(exist_ok=True)
+    with zipfile.ZipFile(genuine) as source, zipfile.ZipFile(folder / name, "w") as forged:
+        for each in source.namelist():
+            forged.writestr(each, "FORGED = True\n" if each == "jmespath/__init__.py" else source.read(each))
+    return folder
+
+
+FORGERIES = {
+    "preferred": "jmespath-1.1.0-9999-py3-none-any.whl",  # pip takes the highest build number
+    "of-the-same-name": "jmespath-1.1.0-py3-none-any.whl",
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES.values(), ids=FORGERIES)
+def test_a_wheel_that_is_not_the_locked_one_fails_the_build(artifact: Path, tmp_path: Path, name: str) -> None:
+    [genuine] = wheels_of(artifact).glob("jmespath-*.whl")
+    mirror = shutil.copytree(wheels_of(artifact), tmp_path / "mirror")
+    forge(mirror, genuine, name)
+    built = tmp_path / "build" / "CreateConversation"
+    done = bundle(WITH_PIP | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(mirror)}, built)
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stdout
+    assert not built.exists()
+
+
+SETTINGS_OF_PIP = {  # {forged}: a folder with a forged wheel; {file}: requirements that name it by its own hash
+    "no hashes asked for": {"PIP_REQUIRE_HASHES": "0"},
+    "no wheels": {"PIP_NO_BINARY": ":all:"},
+    "source distributions too": {"PIP_ONLY_BINARY": ":none:"},
+    "more requirements": {"PIP_REQUIREMENT": "{file}"},
+    "constraints": {"PIP_CONSTRAINT": "{file}"},
+    "another target": {"PIP_TARGET": "{forged}/target", "PIP_DEST": "{forged}/target"},
+    "a dry run": {"PIP_DRY_RUN": "1"},
+    "a configuration file": {"PIP_CONFIG_FILE": "{file}.conf"},
+}
+
+
+def settings_of_pip(artifact: Path, folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
+    """These settings, with the genuine wheels and a forged one, which pip would take first."""
+    [genuine] = wheels_of(artifact).glob("jmespath-*.whl")
+    forged = forge(folder / "forged", genuine, FORGERIES["preferred"])
+    wheel, file = forged / FORGERIES["preferred"], folder / "file"
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    file.write_text(f"jmespath @ {wheel.as_uri()} --hash=sha256:{digest}\n")
+    Path(f"{file}.conf").write_text(f"[global]\nfind-links = {forged}\n[install]\nrequirement = {file}\n")
+    links = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{forged} {wheels_of(artifact)}"}
+    return WITH_PIP | links | {name: value.format(forged=forged, file=file) for name, value in settings.items()}
+
+
+@pytest.mark.parametrize("settings", SETTINGS_OF_PIP.values(), ids=SETTINGS_OF_PIP)
+def test_with_no_settings_of_pip_a_forged_wheel_is_downloaded(
+    artifact: Path, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    built = tmp_path / "build" / "CreateConversation"
+    done = bundle(settings_of_pip(artifact, tmp_path, settings), built)
+    assert done.returncode != 0
+    assert not built.exists()
+
+
+def test_no_settings_of_pip_reach_the_installation(artifact: Path, tmp_path: Path) -> None:
+    shutil.copytree(wheels_of(artifact), tmp_path / "wheels" / "CreateConversation")
+    everything = {name: value for settings in SETTINGS_OF_PIP.values() for name, value in settings.items()}
+    built = tmp_path / "build" / "CreateConversation"
+    done = bundle(settings_of_pip(artifact, tmp_path, everything), built)
+    assert done.returncode == 0, done.stdout
+    assert contents(built) == contents(artifact)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in names(folder)}
+
+
+def test_a_forged_wheel_among_the_downloaded_ones_is_replaced(artifact: Path, tmp_path: Path) -> None:
+    [genuine] = wheels_of(artifact).glob("jmespath-*.whl")
+    downloaded = shutil.copytree(wheels_of(artifact), tmp_path / "wheels" / "CreateConversation")
+    forge(downloaded, genuine, FORGERIES["preferred"])
+    built = tmp_path / "build" / "CreateConversation"
+    done = bundle(WITH_PIP | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels_of(artifact))}, built)
+    assert done.returncode == 0, done.stdout
+    assert contents(built) == contents(artifact)
+    assert {path.name for path in downloaded.iterdir()} == {path.name for path in wheels_of(artifact).iterdir()}
+
+
+def test_every_requirement_is_locked_by_its_hash() -> None:
+    requirements = (ROOT / "functions/requirements.txt").read_text().replace("\\\n", " ").splitlines()
+    assert len(requirements) > 3
+    assert all("==" in line and "--hash=sha256:" in line for line in requirements)
 
 
 def test_without_a_python_that_has_pip_there_is_no_artifact(tmp_path: Path) -> None:
