@@ -37,6 +37,12 @@ def make(clone: Path, *words: str, **environment: str) -> tuple[list[str], str]:
     return [call for call in calls if call.startswith("sam")], finished.stderr
 
 
+PRODUCTION = (
+    'Architecture="arm64" EventDetailType="ConversationRequested-production"'
+    ' DeploymentPreference="Canary10Percent5Minutes"'
+)
+
+
 def test_by_default(clone: Path) -> None:
     build, deploy = make(clone, "deploy")[0]
     assert build == 'sam build --config-env default --parameter-overrides Architecture="arm64"'
@@ -48,18 +54,17 @@ def test_an_environment_names_the_stack_and_brings_its_parameters(clone: Path) -
     _build, deploy = make(clone, "deploy", "CONFIG_ENV=production")[0]
     assert deploy == (
         "sam deploy --config-env production --stack-name highlevel-conversations-production"
-        ' --parameter-overrides Architecture="arm64" DeploymentPreference="Canary10Percent5Minutes"'
+        f" --parameter-overrides {PRODUCTION}"
     )
-    assert "--stack-name highlevel-conversations-staging" in make(clone, "deploy", "CONFIG_ENV=staging")[0][-1]
+    deploy = make(clone, "deploy", "CONFIG_ENV=staging")[0][-1]
+    assert "--stack-name highlevel-conversations-staging" in deploy
+    assert deploy.endswith(' Architecture="arm64" EventDetailType="ConversationRequested-staging"')
 
 
 def test_parameters_are_added_and_the_later_one_counts(clone: Path) -> None:
     words = ["PARAMETERS=DeploymentPreference=AllAtOnce EventDetailType='two words'", "STACK=mine"]
     build, deploy = make(clone, "deploy", "CONFIG_ENV=production", *words)[0]
-    given = (
-        'Architecture="arm64" DeploymentPreference="Canary10Percent5Minutes"'
-        ' DeploymentPreference="AllAtOnce" EventDetailType="two words"'
-    )
+    given = f'{PRODUCTION} DeploymentPreference="AllAtOnce" EventDetailType="two words"'
     assert build == f"sam build --config-env production --parameter-overrides {given}"
     assert deploy == f"sam deploy --config-env production --stack-name mine --parameter-overrides {given}"
 
