@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from create_conversation.proof import Request, is_proved
 from create_conversation.senders import Sender
@@ -58,12 +58,13 @@ def sign(
 def sign_event(sender: Sender, secret: str, event: Mapping[str, Any], now: float, *, location: str = "") -> Signed:
     """The same for a sample of `events/` (an API Gateway event with placeholders `<…>`), with the sample's own headers.
 
-    A token goes where the sample has the placeholder, if that is the query. `location` replaces the sample's location
-    id. Raises StackError.
+    A token goes where the sample has the placeholder, if that is the query, and to where a URL in the body repeats it.
+    `location` replaces the sample's location id. Raises StackError.
     """
     text = event["body"]
     body = base64.b64decode(text) if event.get("isBase64Encoded") else text.encode()
     body = body.replace(SAMPLE_LOCATION, location.encode()) if location else body
+    body = body.replace(f"<secret of the sender {sender.name}>".encode(), quote(secret, "").encode())
     given = {name: value for name, value in event["headers"].items() if not _NOT_THE_SENDERS.fullmatch(name)}
     query = parse_qsl(event.get("rawQueryString", ""), keep_blank_values=True)
     place = next((f"query:{name}" for name, value in query if "<" in value), "")

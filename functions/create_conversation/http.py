@@ -16,6 +16,7 @@ from create_conversation.mapping import Target, in_utf8, payload_of, target_of, 
 from create_conversation.outcome import Outcome
 from create_conversation.proof import Request, delivery_id, is_proved, secrets_of
 from create_conversation.queue import MIN_DELAY_SECONDS, Queue
+from create_conversation.redaction import redacted_request
 from create_conversation.results import Results
 from create_conversation.secrets import Secret, SecretMissing, SecretUnavailable
 from create_conversation.senders import Sender
@@ -145,29 +146,34 @@ class HttpDoor:
     # --- both ---------------------------------------------------------------------------------------------------------
 
     def _proved(self, event: dict[str, Any], name: str, answer_by: float) -> tuple[Request, Sender]:
-        """The request and the sender whom it comes from. Raises Unauthorized, the same for an unknown sender, none or a
-        wrong secret and a malformed header; NotStored when the secrets cannot be read now."""
+        """The request, without the secret that authenticated it, and the sender whom it comes from. Raises
+        Unauthorized, the same for an unknown sender, none or a wrong secret and a malformed header; NotStored when the
+        secrets cannot be read now."""
         request = gateway.request(event)
         sender = self.senders.get(name)
         if sender is None:
             raise Unauthorized
         try:
-            is_known = bounded(lambda: self._is_known(sender, request), answer_by - time.monotonic())
+            secrets = bounded(lambda: self._proving(sender, request), answer_by - time.monotonic())
         except SecretMissing:
             raise Unauthorized from None
         except (SecretUnavailable, TimeoutError):
             raise NotStored("sender_secrets_unavailable", "Send it again.", MIN_DELAY_SECONDS) from None
-        if not is_known:
+        if secrets is None:
             raise Unauthorized
-        return request, sender
+        return redacted_request(sender, request, secrets), sender
 
-    def _is_known(self, sender: Sender, request: Request) -> bool:
+    def _proving(self, sender: Sender, request: Request) -> tuple[str, ...] | None:
+        """The secrets of the sender, if one of them authenticates the request."""
         text = self.sender_secrets.get()
-        if is_proved(sender, request, secrets_of(text, sender.name), time.time()):
-            return True
+        secrets = secrets_of(text, sender.name)
+        if is_proved(sender, request, secrets, time.time()):
+            return secrets
         # The sender may be ahead of us: its secret was rotated a moment ago.
         newer = self.sender_secrets.newer_than(text)
-        return newer is not None and is_proved(sender, request, secrets_of(newer, sender.name), time.time())
+        secrets_now = secrets_of(newer, sender.name) if newer is not None else ()
+        is_new = newer is not None and is_proved(sender, request, secrets_now, time.time())
+        return secrets_now + secrets if is_new else None
 
     def _open(self, target: Target, answer_by: float, *, need_id: bool = False) -> Outcome:
         until = answer_by - STORE_SECONDS

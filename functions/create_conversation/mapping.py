@@ -100,7 +100,7 @@ def payload_of(submission: Submission) -> Any:
 
 
 def without_secrets(sender: Sender, body: bytes, content_type: str) -> bytes:
-    """The body without what may be this sender's secret in it, in the same charset and no larger. One that cannot be
+    """The body without the members that may hold a secret, in the same charset and no larger. One that cannot be
     read stays as it is: it is refused, not kept."""
     names = {place.removeprefix("body:") for place in sender.where if place.startswith("body:")} | {*sender.strip}
     if not names:
@@ -165,6 +165,15 @@ def _declared(content_type: str) -> tuple[str, str]:
     except (LookupError, ValueError):
         raise Invalid("unsupported_media_type", "The declared charset is not known here.") from None
     return media_type, "utf-8-sig" if charset == "utf-8" else charset
+
+
+def text_codec(content_type: str) -> str:
+    """The codec in which the whole body is text; UTF-8 where none is declared, or one that is not known."""
+    try:
+        media_type, charset = _declared(content_type)
+    except Invalid:
+        return "utf-8"
+    return "utf-8" if media_type == MULTIPART else charset.removesuffix("-sig")
 
 
 def in_utf8(content_type: str) -> str:

@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -256,3 +257,58 @@ def test_formstacks_key_in_the_body_is_not_kept(content_type: str, world: World)
     kept = Submission.from_message(letter["MessageBody"]).body
     assert b"nobody" in kept
     assert b"hush" not in kept
+
+
+# --- the secret, repeated in the payload ------------------------------------------------------------------------------
+
+
+def with_secret(name: str, text: str) -> Sent:
+    """The sample, with that text in more fields, signed."""
+    sent = Sent.of(name)
+    content_type = sent.headers["content-type"]
+    if content_type.startswith("multipart"):
+        boundary = content_type.partition("boundary=")[2].encode()
+        part = b'--%b\r\nContent-Disposition: form-data; name="x"\r\n\r\n%b\r\n' % (boundary, text.encode())
+        return replace(sent, body=part + sent.body)
+    if content_type.startswith("application/x-www-form-urlencoded"):
+        return Sent.of(name, sent.body + b"&" + urlencode({"x": text, text: json.dumps([text])}).encode())
+    more = {"x": {"url": f"https://a.example/?token={text}", "json": json.dumps({"deep": [text]})}, text: [text]}
+    return Sent.of(name, json.dumps(json.loads(sent.body) | more).encode())
+
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "raw": lambda secret: secret,
+    "percent": lambda secret: "".join(f"%{byte:02x}" for byte in secret.encode()),
+    "base64": lambda secret: base64.b64encode(f"user:{secret}".encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("status", [503, 422], ids=["retry queue", "dead letter"])
+def test_the_secret_is_in_nothing_that_is_stored(name: str, spelling: str, status: int, world: World, log: Log) -> None:
+    text = SPELLINGS[spelling](secret_of(name))
+    world.highlevel.fail(kind="status", status=status, message="email must be an email", times=1)
+    check_told(world.post(event_of(with_secret(name, text))), "deferred" if status == 503 else "rejected")
+    (message,) = world.kept() or world.dead_letters()
+    stored = Submission.from_message(message["MessageBody"])
+    for hidden in (text, secret_of(name)):
+        assert hidden not in json.dumps(message) + log.text
+        assert hidden.encode() not in stored.body
+    assert b"REDACTED" in stored.body
+    world.highlevel.calls.clear()
+    assert world.retry(sqs_record(message["MessageBody"])) == []
+    again = told(world)  # a later try leaves out the names
+    assert {each: again.get(each) for each in ("email", "phone")} == {
+        each: PEOPLE[name].get(each) for each in ("email", "phone")
+    }
+
+
+def test_jotform_posts_its_own_url(world: World) -> None:
+    sent = Sent.of("jotform")
+    assert f"?token={secret_of('jotform')}".encode() in sent.body
+    world.highlevel.fail(kind="status", status=503, times=1)
+    check_told(world.post(event_of(sent)), "deferred")
+    (message,) = world.kept()
+    body = Submission.from_message(message["MessageBody"]).body
+    assert b"/webhooks/jotform?token=REDACTED\r\n" in body
