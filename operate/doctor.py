@@ -16,13 +16,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from connections import Answer
 from create_conversation.errors import REASONS
 from create_conversation.proof import secrets_of
-from create_conversation.senders import Sender
+from create_conversation.senders import Sender, lacks_locations
 from highlevel.client import DEFAULT_BASE_URL, HighLevel
 from highlevel.oauth import OAuth, OAuthError, mint_location_token
 from highlevel.tokens import TokenError, Tokens, read_tokens
 from highlevel.verdict import RateLimit, Verdict, verdict
 from operate.rotation import rotation_of
-from operate.sender import all_senders, entries_of, read_secrets
+from operate.sender import all_senders, entries_of, locations_missing, read_secrets
 from operate.signing import is_usable
 from operate.stack import DENIED, Stack, StackError, explain, parser, printable, run
 
@@ -160,7 +160,11 @@ def _check_senders(stack: Stack, report: _Report) -> None:
     opened = [sender.name for sender in senders.values() if _is_open(sender, text)]
     closed = [name for name in senders if name not in opened]
     shut = f"; closed, until make sender NAME=…: {', '.join(closed)}" if closed else ""
-    report.good("senders", f"{', '.join(opened) or 'none'} can get in{shut}")
+    location = stack.parameters.get("LocationId")
+    unlocated = [name for name in opened if lacks_locations(senders[name], location)]
+    report.good("senders", f"{', '.join(name for name in opened if name not in unlocated) or 'none'} can get in{shut}")
+    for name in unlocated:
+        report.bad(f"sender {name}", f"closed (401): {locations_missing(name)}")
     for name, entry in entries.items():
         if wrong := _wrong(name, entry, senders):
             report.bad("SenderSecrets", f"{wrong}, or take the entry out with aws secretsmanager put-secret-value")

@@ -15,9 +15,9 @@ from typing import Any
 from create_conversation.errors import Invalid, SubmissionError
 from create_conversation.mapping import target_of
 from create_conversation.proof import secrets_of
-from create_conversation.senders import Sender
+from create_conversation.senders import Sender, lacks_locations
 from create_conversation.submission import Submission
-from operate.sender import find_sender, read_secrets, stack_name, url_of
+from operate.sender import find_sender, locations_missing, read_secrets, stack_name, url_of
 from operate.signing import is_usable, sign, sign_event
 from operate.stack import Stack, StackError, parser, printable, run
 
@@ -107,6 +107,8 @@ def _secret(stack: Stack, sender: Sender) -> str:
 
 def _send(stack: Stack, sender: Sender, secret: str, event: Mapping[str, Any], location: str) -> Answer:
     headers, query, body = sign_event(sender, secret, event, time.time(), location=location)
+    if lacks_locations(sender, stack.parameters.get("LocationId")):
+        raise StackError(f"{sender.name} is closed (401): {locations_missing(sender.name)}")
     _check_location(stack, sender, Submission("webhook", sender.name, "", 0.0, headers.get("content-type", ""), body))
     url = url_of(stack, sender)
     return _post(f"{url}?{query}" if query else url, headers, body, direct=stack.is_local)

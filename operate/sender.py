@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from create_conversation.proof import secrets_of
-from create_conversation.senders import Sender, SendersError, load
+from create_conversation.senders import Sender, SendersError, lacks_locations, load
 from operate.signing import is_usable
 from operate.stack import Stack, StackError, parser, run
 
@@ -139,6 +139,15 @@ def all_senders() -> dict[str, Sender]:
         return load()
     except SendersError as error:
         raise StackError(str(error)) from None
+
+
+def locations_missing(name: str) -> str:
+    """Why a sender is closed although its secret is right, and what to do."""
+    return (
+        "the stack has no LocationId, and nothing says which locations this sender may name: in functions/senders.toml "
+        f'put locations = ["<location id>"] under [{name}] (["*"] for any, if no visitor can choose it), then '
+        "make deploy; or make deploy PARAMETERS=LocationId=<location id>"
+    )
 
 
 def read_secrets(stack: Stack) -> tuple[str, str]:
@@ -273,6 +282,8 @@ def _print(stack: Stack, sender: Sender, secret: str, *, rotated: bool, shown: b
             user, _, password = secret.partition(":")
             print(f"  as HTTP Basic: user {user}, password {password}")
     print(f"\n{_PASTE.get(sender.name) or _paste_generic(sender)}")
+    if lacks_locations(sender, stack.parameters.get("LocationId")):
+        print(f"It is closed (401): {locations_missing(sender.name)}")
     if rotated:
         print(
             f"The former {what} stays valid. Once nobody uses it: make sender NAME={sender.name} RETIRE=1"

@@ -125,8 +125,9 @@ class Ignored(SubmissionError):
 class Unauthorized(SubmissionError):
     outcome = "unauthorized"
 
-    def __init__(self) -> None:
-        super().__init__("unauthorized", "Send a secret of this sender.")
+    def __init__(self, reason: str = "unauthorized") -> None:
+        """`reason` is for the log: the caller gets the same answer for each."""
+        super().__init__(reason, "Send a secret of this sender.")
 
 
 class Rejected(SubmissionError):

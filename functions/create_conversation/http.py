@@ -19,7 +19,7 @@ from create_conversation.queue import MIN_DELAY_SECONDS, Queue
 from create_conversation.redaction import redacted_request
 from create_conversation.results import Results
 from create_conversation.secrets import Secret, SecretMissing, SecretUnavailable
-from create_conversation.senders import Sender
+from create_conversation.senders import Sender, lacks_locations
 from create_conversation.settings import Settings
 from create_conversation.submission import Submission, json_bytes
 
@@ -128,7 +128,8 @@ class HttpDoor:
     def _refuse_webhook(self, error: SubmissionError, line: Line) -> dict[str, Any]:
         """Not done and not kept. A sender that takes a 5xx for final repeats after a 429."""
         line.write(Outcome.of(error), self.settings.metrics_namespace)
-        return problem(Outcome.of(error), line.request_id, 429 if isinstance(error, NotStored) else None)
+        answered = Unauthorized() if isinstance(error, Unauthorized) else error
+        return problem(Outcome.of(answered), line.request_id, 429 if isinstance(error, NotStored) else None)
 
     def _settle(self, submission: Submission, line: Line, answer_by: float) -> Outcome:
         """See one submission of a webhook done or kept. Raises NotStored."""
@@ -147,8 +148,8 @@ class HttpDoor:
 
     def _proved(self, event: dict[str, Any], name: str, answer_by: float) -> tuple[Request, Sender]:
         """The request, without the secret that authenticated it, and the sender whom it comes from. Raises
-        Unauthorized, the same for an unknown sender, none or a wrong secret and a malformed header; NotStored when the
-        secrets cannot be read now."""
+        Unauthorized, to the outside the same for an unknown sender, none or a wrong secret, a malformed header and a
+        sender without locations; NotStored when the secrets cannot be read now."""
         request = gateway.request(event)
         sender = self.senders.get(name)
         if sender is None:
@@ -161,6 +162,8 @@ class HttpDoor:
             raise NotStored("sender_secrets_unavailable", "Send it again.", MIN_DELAY_SECONDS) from None
         if secrets is None:
             raise Unauthorized
+        if lacks_locations(sender, self.settings.location_id):
+            raise Unauthorized("location_not_allowed")
         return redacted_request(sender, request, secrets), sender
 
     def _proving(self, sender: Sender, request: Request) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ from jmespath.exceptions import JMESPathError, JMESPathTypeError
 
 from create_conversation.errors import Ignored, Invalid, Rejected
 from create_conversation.multipart import boundary_of, joined, parts_of
-from create_conversation.senders import Sender, of_event
+from create_conversation.senders import Sender, lacks_locations, of_event
 from create_conversation.submission import MAX_BODY_BYTES, Submission
 
 FORM = "application/x-www-form-urlencoded"
@@ -262,6 +262,8 @@ def _location(sender: Sender, named: str | None, default: str | None) -> str:
     location = named or (own[0] if len(own) == 1 else default)
     if location is None:
         raise Invalid("no_location", "Name the location; this stack has no default one.")
+    if lacks_locations(sender, default):
+        raise Rejected("location_not_allowed", location=location)
     any_location = not own and (sender.locations == ("*",) or default is None)
     if not any_location and location not in (own or (default,)):
         raise Rejected("location_not_allowed", location=location)

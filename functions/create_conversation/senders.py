@@ -17,6 +17,9 @@ from create_conversation.keys import ed25519_key
 FUNCTIONS = Path(__file__).resolve().parent.parent
 FIELDS = ("location_id", "contact_id", "email", "phone", "first_name", "last_name", "full_name")
 
+# Callers that are trusted with the location that they name. What all others send, a visitor may have typed.
+TRUSTED = frozenset({"api", "event", "highlevel-app", "highlevel-workflow"})
+
 _COMMON = {"scheme", "when", "locations", *FIELDS}
 _SIGNED = {"sig_header", "sig_format", "sig_label", "prefix", "signed", "key_format", "ts", "ts_unit", "tolerance_s"}
 _BODY = {"id", "parse", "strip"}
@@ -97,6 +100,12 @@ def of_event(senders: Mapping[str, Sender], source: object, detail_type: object)
         if sender.scheme == "event" and sender.source in ("", source) and sender.detail_type in ("", detail_type)
     ]
     return max(fitting, key=lambda sender: (bool(sender.source), bool(sender.detail_type)))
+
+
+def lacks_locations(sender: Sender, default_location: str | None) -> bool:
+    """Whether nothing says which locations this webhook sender may name: then it is closed."""
+    is_trusted = sender.scheme == "event" or sender.name in TRUSTED
+    return not (is_trusted or sender.locations or default_location)
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from local.highlevel import Call, LocalHighLevel
 from local.highlevel_rules import Limits
 from local.stack import LocalAws, deploy
 from tests.chaos.hostile_requests import Requests
+from tests.stack.world import built_for_any_location
 
 SECONDS = 10.0
 ANSWER_MS = 5000
@@ -32,7 +33,7 @@ def through_the_door(seed: int, count: int) -> tuple[Counter[str], list[tuple[st
     token = requests.planted.token()
     limits = Limits(10**9, 10_000, 10**9)
     with LocalHighLevel(tokens={token: "*"}, limits=limits) as highlevel, LocalAws(enforce_iam=True) as aws:
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url}))
+        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url}, built=built_for_any_location()))
         application.store_token(token)
         secrets = aws.client("secretsmanager")
         secrets.put_secret_value(

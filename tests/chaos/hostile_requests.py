@@ -26,6 +26,7 @@ from create_conversation.submission import Submission
 from operate.signing import FORM, Signed, sign
 from operate.stack import StackError
 from tests.chaos.secrets import Planted
+from tests.samples import ANYWHERE
 
 EVENTS = Path(__file__).parents[2] / "events"
 API = "api"
@@ -38,7 +39,9 @@ FOREIGN = "foreignLocation00004"  # the token has no access
 _OFTEN = (*LOCATIONS, *LOCATIONS, *LOCATIONS, SICK, LIMITED, FOREIGN, UNKEPT)
 
 # Beside the presets: what users write into senders.toml, and where hostile values meet more of JMESPath.
-OWN_SENDERS = """
+OWN_SENDERS = (
+    ANYWHERE
+    + """
 [highlevel-app]
 app_id = "our-app"
 
@@ -49,6 +52,7 @@ email = "contact.mail || join('', contacts[*].mail)"
 phone = "to_string(contact.mobile)"
 first_name = "reverse(sort(contact.names))[0]"
 location_id = "site"
+locations = ["*"]
 when = "length(kind) > `2` && max(scores) > min(scores) && sum(scores) > `0`"
 id = "json:to_string(delivery)"
 
@@ -71,6 +75,7 @@ ts = "kv:t"
 contact_id = "id"
 email = "keys(people)[0]"
 location_id = "location"
+locations = ["*"]
 
 [orders]
 scheme = "event"
@@ -79,6 +84,7 @@ email = "detail.order.customer"
 phone = "detail.order.phone"
 location_id = "detail.shop"
 """
+)
 # The body of a sender that has no sample in events/, or as well as it.
 _GENERAL: dict[str, Any] = {
     "locationId": LOCATIONS[0],

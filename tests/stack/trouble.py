@@ -15,7 +15,7 @@ from local.application import Answer, Application
 from local.fault_proxy import FaultProxy, Request
 from local.highlevel import LocalHighLevel
 from local.stack import ROOT, LocalAws, clean_environment, deploy, free_port
-from tests.stack.world import TOKEN, World
+from tests.stack.world import TOKEN, World, built_for_any_location
 
 
 @dataclass(frozen=True)
@@ -204,6 +204,7 @@ def troubled_world(**parameters: str) -> Iterator[TroubledWorld]:
     ):
         if bus := parameters.get("EventBusName"):
             aws.client("events").create_event_bus(Name=bus)
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, **parameters}))
+        settings = {"HighLevelBaseUrl": highlevel.url, **parameters}
+        application = Application(aws, deploy(aws, settings, built=built_for_any_location()))
         application.store_token(TOKEN)
         yield TroubledWorld(highlevel, application, proxy)

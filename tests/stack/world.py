@@ -1,14 +1,28 @@
 """What the tests of this folder share."""
 
+import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from local.application import Application
 from local.highlevel import LocalHighLevel
+from local.stack import ROOT, build
+from tests.samples import ANYWHERE
 
 TOKEN = f"pit-{uuid.uuid4()}"
+
+
+def built_for_any_location() -> Path:
+    """The application as it is built for a stack of many locations, whose senders may name each of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(ROOT / "template.yaml", folder)
+        shutil.copytree(ROOT / "functions", Path(folder, "functions"), ignore=shutil.ignore_patterns("__pycache__"))
+        Path(folder, "functions", "senders.toml").write_text(ANYWHERE)
+        return build(Path(folder, "template.yaml"))
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from create_conversation.mapping import FORM, Person, Target, payload_of, target
 from create_conversation.senders import FUNCTIONS, Sender, load, of_event
 from create_conversation.submission import MAX_BODY_BYTES, Submission
 from tests.samples import PEOPLE
+from tests.unit.world import SENDERS
 
 PAYLOADS = Path(__file__).parent.parent / "data" / "payloads"
 LOCATION, OTHER = "ve9EPM428h8vShlRW1KT", "AnotherLocation00000"
 CONTACT = "nmFmQEsNgz6AVpgLVUJ0"
 JANE = ("jane@example.com", "+15550100", "Jane", "Doe")
-PRESETS = load()
+PRESETS = SENDERS
 OWN = {"scheme": "token", "where": ["bearer"], "email": "email"}
 
 
@@ -477,7 +478,7 @@ REFUSED, UNNAMED = "location_not_allowed", "no_location"
 @pytest.mark.parametrize(
     ("own", "default", "named", "expected"),
     [
-        (None, None, LOCATION, LOCATION),
+        (None, None, LOCATION, REFUSED),
         (None, None, None, UNNAMED),
         (None, LOCATION, None, LOCATION),
         (None, LOCATION, LOCATION, LOCATION),
@@ -530,7 +531,7 @@ def test_the_header_names_a_delivery_before_the_body_does(tmp_path: Path) -> Non
 
 
 def test_one_delivery_may_concern_two_locations(tmp_path: Path) -> None:
-    own = senders(tmp_path, own=OWN | {"id": "json:id", "location_id": "location"})
+    own = senders(tmp_path, own=OWN | {"id": "json:id", "location_id": "location", "locations": ["*"]})
     body = {"email": "jane@example.com", "id": "d1", "location": LOCATION}
     here = target_of(submission("own", body), own, None)
     there = target_of(submission("own", body | {"location": OTHER}), own, None)

@@ -1,6 +1,7 @@
 """What the doctor makes of entries, answers, quotas and the log."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, get_args
 
@@ -35,6 +36,33 @@ def test_entries(name: str, entry: object, said: str) -> None:
     assert said in told
     assert bool(told) is bool(said)
     assert "hush" not in told
+
+
+@pytest.mark.parametrize(
+    ("location", "closed"), [("", ["typeform", "our-shop"]), ("loc1", [])], ids=["no LocationId", "LocationId"]
+)
+def test_a_sender_that_nothing_gives_a_location(
+    location: str, closed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {name: SENDERS[name] for name in ("api", "typeform", "tally", "jotform", "highlevel-workflow")}
+    known["tally"] = replace(known["tally"], locations=("*",))
+    known["our-shop"] = replace(known["jotform"], name="our-shop")
+    secrets = dict.fromkeys(("api", "typeform", "tally", "highlevel-workflow", "our-shop"), "a-secret-of-theirs")
+    monkeypatch.setattr(doctor, "all_senders", lambda: known)
+    monkeypatch.setattr(doctor, "read_secrets", lambda _stack: (json.dumps(secrets), "v"))
+    report = doctor._Report("mine")
+    doctor._check_senders(SimpleNamespace(parameters={"LocationId": location}), report)  # type: ignore[arg-type]
+    opened, *lines = capsys.readouterr().out.splitlines()
+    assert opened.startswith("✓ senders: api, ")
+    assert opened.endswith("; closed, until make sender STACK=mine NAME=…: jotform")
+    assert [line.partition(":")[0] for line in lines] == [f"✗ sender {name}" for name in closed]
+    for name, line in zip(closed, lines, strict=True):
+        assert name not in opened
+        assert "has no LocationId" in line
+        assert f'locations = ["<location id>"] under [{name}]' in line
+        assert "make deploy STACK=mine PARAMETERS=LocationId=" in line
+        assert "a-secret" not in line
+    assert report.failed is bool(closed)
 
 
 @pytest.mark.parametrize("reason", [*REASONS, ""])

@@ -85,11 +85,17 @@ def test_a_sample_that_could_only_become_a_dead_letter_is_not_sent(
     stack = Stack("mine", outputs, parameters, nothing, nothing, nothing, nothing, nothing, nothing, "")
     monkeypatch.setattr(send, "_post", lambda *_arguments, **_options: Answer(200, "r", "{}"))
     senders, event = load(), send._sample(name)
-    if location or name == "stripe":
+    if location:
         assert send._send(stack, senders[name], "s", event, location).status == 200
     else:
-        with pytest.raises(StackError, match=r'locations = \["<location id>"\] under \[calendly\]'):
+        with pytest.raises(StackError, match=rf'is closed.*locations = \["<location id>"\] under \[{name}\]'):
             send._send(stack, senders[name], "s", event, "")
+        anywhere = replace(senders[name], locations=("*",))
+        if name == "calendly":
+            with pytest.raises(StackError, match=r'names no location.*locations = \["<location id>"\]'):
+                send._send(stack, anywhere, "s", event, "")
+        else:
+            assert send._send(stack, anywhere, "s", event, "").status == 200
         own = replace(senders[name], locations=("loc1",))
         assert send._send(stack, own, "s", event, "").status == 200
 

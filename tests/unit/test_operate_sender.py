@@ -105,6 +105,15 @@ def test_rotation_keeps_one_former_and_all_others(
     assert ("RETIRE=1" in capsys.readouterr().out) is bool(now_second)
 
 
+@pytest.mark.parametrize(("name", "closed"), [("typeform", True), ("api", False), ("highlevel-workflow", False)])
+def test_a_stack_without_location_id(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, closed: bool
+) -> None:
+    Stored(monkeypatch, "{}").takes()
+    assert sender.main(["mine", name]) == 0
+    assert (f'put locations = ["<location id>"] under [{name}]' in capsys.readouterr().out) is closed
+
+
 def test_retire(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     stored = Stored(monkeypatch, '{"api": ["new", "old"], "tally": ["t"]}')
     stored.takes()

@@ -17,6 +17,7 @@ from create_conversation.senders import FUNCTIONS, Sender, load
 from create_conversation.submission import Submission
 from operate.signing import FORM, is_usable, sign, sign_event
 from operate.stack import StackError
+from tests.unit.world import SENDERS
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_795_358_768.5
@@ -131,15 +132,14 @@ def test_which_secrets_can_work(sender: Sender, secret: str, usable: bool) -> No
 @pytest.mark.parametrize("name", SAMPLES)
 def test_the_samples(name: str) -> None:
     event = json.loads((ROOT / "events" / f"webhook_{name}.json").read_text())
-    senders = load()
-    sender = senders[event["pathParameters"]["sender"]]
+    sender = SENDERS[event["pathParameters"]["sender"]]
     headers, query, body = sign_event(sender, secret_of(sender), event, NOW, location="elsewhere")
     assert is_proved(sender, Request(headers, query, body), (secret_of(sender),), NOW)
     assert "<" not in f"{headers}{query}"
     assert not headers.keys() & {"host", "content-length", "x-forwarded-for"}
     assert bool(query) is ("rawQueryString" in event and event["rawQueryString"] != "")
     submission = Submission("webhook", sender.name, "r", NOW, headers["content-type"], body)
-    assert target_of(submission, senders, "elsewhere" if name in PLACELESS else None).location == "elsewhere"
+    assert target_of(submission, SENDERS, "elsewhere" if name in PLACELESS else None).location == "elsewhere"
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "events").glob("webhook_*.json")), ids=lambda file: file.stem)

@@ -12,6 +12,7 @@ import pytest
 
 from create_conversation.errors import Ignored
 from create_conversation.mapping import FORM, Person, Target, target_of
+from create_conversation.senders import lacks_locations, load
 from create_conversation.submission import Submission
 from operate.signing import sign
 from tests.samples import LOCATION, PEOPLE, SENDERS, Sent, mistaken, sample_of, secret_of
@@ -21,6 +22,8 @@ from tests.unit.world import World, sqs_record
 
 PRESETS = sorted(PEOPLE)
 JSON = "application/json"
+# Their samples name no location.
+PLACELESS = ("jotform", "webflow", "calendly", "shopify", "google-ads", "gravity-forms")
 
 
 @pytest.fixture(autouse=True)
@@ -312,3 +315,49 @@ def test_jotform_posts_its_own_url(world: World) -> None:
     (message,) = world.kept()
     body = Submission.from_message(message["MessageBody"]).body
     assert b"/webhooks/jotform?token=REDACTED\r\n" in body
+
+
+# --- a stack without LocationId ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_without_a_location_of_its_own_it_is_closed(name: str, world: World, log: Log) -> None:
+    """Whatever the payload names: a visitor may have chosen it."""
+    world.settings = replace(world.settings, location_id=None)
+    world.senders = load()
+    refused = world.post(event_of(Sent.of(name)))
+    check_problem(refused, 401, "unauthorized")
+    assert refused == world.post(event_of(Sent.of(name).spoilt()))
+    assert [line["reason"] for line in log.lines] == ["location_not_allowed", "unauthorized"]
+    assert {(line["outcome"], line["sender"]) for line in log.lines} == {("unauthorized", name)}
+    assert not world.highlevel.calls
+    assert not world.sqs.calls
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("locations", [(LOCATION,), ("*",)], ids=["its own", "any"])
+def test_with_locations_it_is_open(name: str, locations: tuple[str, ...], world: World) -> None:
+    world.settings = replace(world.settings, location_id=None)
+    world.senders = load()
+    world.senders[name] = replace(world.senders[name], locations=locations)
+    answer = world.post(event_of(Sent.of(name)))
+    names_none = locations == ("*",) and name in PLACELESS
+    check_told(answer, "invalid" if names_none else "opened")
+    assert world.reasons() == (["no_location"] if names_none else [])
+
+
+@pytest.mark.parametrize("location_id", [None, "another-location"])
+def test_a_stored_one_obeys_the_same_rule(location_id: str | None, world: World) -> None:
+    """A submission of before an upgrade, or of before `locations` was taken away."""
+    world.settings = replace(world.settings, location_id=location_id)
+    world.senders = load()
+    sent = Sent.of("typeform")
+    stored = Submission("webhook", "typeform", "request-1", time.time(), "application/json", sent.body)
+    assert world.retry(sqs_record(stored.to_message())) == []
+    assert world.reasons() == ["location_not_allowed"]
+    assert not world.highlevel.calls
+
+
+@pytest.mark.parametrize("name", ["api", "event", "highlevel-app", "highlevel-workflow"])
+def test_callers_that_are_trusted_with_the_location(name: str) -> None:
+    assert not lacks_locations(load()[name], None)

@@ -175,6 +175,7 @@ def test_a_missing_token_is_a_dead_letter(world: World) -> None:
 
 
 def test_a_location_that_it_may_not_name_is_a_dead_letter(world: World) -> None:
+    world.senders = load()
     world.settings = replace(world.settings, location_id="another-location")
     check_told(world.post(webhook_event(request())), "rejected")
     assert attributes(world.dead_letters()[0]) == {
