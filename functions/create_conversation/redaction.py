@@ -107,7 +107,7 @@ def _inner(text: bytes) -> bytes:
 def _encoded(text: str, codec: str) -> bytes:
     try:
         return text.encode(codec, "surrogatepass" if codec == "utf-8" else "strict")
-    except UnicodeEncodeError:
+    except UnicodeError:
         return b""
 
 
