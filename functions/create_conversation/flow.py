@@ -31,11 +31,13 @@ type Call = Callable[[str, float], Verdict]  # with a token, within so many seco
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How long a try may take: `until` (monotonic seconds) bounds the whole, `attempt_seconds` each call to HighLevel.
-    `in_background`: nobody waits, so leave the window's last calls, and write no names into the contact anew."""
+    `in_background`: nobody waits, so leave the window's last calls, and write no names into the contact anew.
+    `despite_breaker`: call HighLevel although the circuit breaker is open, for a submission over its time."""
 
     until: float
     attempt_seconds: float
     in_background: bool = False
+    despite_breaker: bool = False
 
 
 class Flow:
@@ -73,11 +75,11 @@ class Flow:
             canonical.failure(error)
             return Outcome.of(Deferred("internal_error"))
 
-    def must_wait(self, location: str, *, in_background: bool) -> Outcome | None:
+    def must_wait(self, location: str, *, in_background: bool, despite_breaker: bool = False) -> Outcome | None:
         """Why, and how long, HighLevel is not to be called for this location; None if it may be."""
         if self._paused:
             return PAUSED
-        if wait := self._breaker.wait(location):
+        if not despite_breaker and (wait := self._breaker.wait(location)):
             return Outcome("deferred", "breaker_open", retry_after=wait, spread=OPEN_SECONDS)
         if wait := self.quota.wait(location, in_background=in_background):
             return Outcome("deferred", "quota_exhausted", retry_after=wait, spread=self.quota.interval(location))
@@ -123,8 +125,8 @@ class Flow:
 
     def _ask(self, target: Target, effort: Effort, call: Call) -> Outcome:
         """Call HighLevel with the location's token; once more with a newer one, if it refuses this one."""
-        if self._paused:  # before the token: its exchange may be what the pause is for
-            return PAUSED
+        if outcome := self._must_wait(target, effort):  # before the token: issuing one is a call too
+            return outcome
         token = self._tokens.of(target.location, effort.until)
         outcome = self._ask_once(target, effort, call, token)
         if (
@@ -135,8 +137,13 @@ class Flow:
             outcome = self._ask_once(target, effort, call, newer)
         return outcome
 
+    def _must_wait(self, target: Target, effort: Effort) -> Outcome | None:
+        return self.must_wait(
+            target.location, in_background=effort.in_background, despite_breaker=effort.despite_breaker
+        )
+
     def _ask_once(self, target: Target, effort: Effort, call: Call, token: Token) -> Outcome:
-        if outcome := self.must_wait(target.location, in_background=effort.in_background):
+        if outcome := self._must_wait(target, effort):
             return outcome
         started = time.monotonic()
         within = min(effort.attempt_seconds, effort.until - started)

@@ -163,7 +163,7 @@ class LocationTokens:
         try:
             slot.minted = self._found_or_new(slot, location, secret, oauth, until, refused)
         except SubmissionError as error:
-            if error.upstream and error is not slot.failure:
+            if error.upstream:
                 slot.failure = error
                 slot.failed_until = time.monotonic() + max(PAUSE_SECONDS, error.retry_after or 0.0)
             if usable and usable.is_alive():
@@ -188,8 +188,9 @@ class LocationTokens:
             return held
         if slot.minted and slot.minted.text == refused and time.time() < slot.minted.minted_at + MIN_AGE_SECONDS:
             return slot.minted
-        if slot.failure and time.monotonic() < slot.failed_until:
-            raise slot.failure.with_traceback(None)
+        failure = slot.failure
+        if failure and time.monotonic() < slot.failed_until:
+            raise type(failure)(failure.reason, failure.detail, failure.retry_after)  # no `upstream`: no call was made
         found = self._shared(location, oauth, held, until, refused)
         return found or self._mint(location, secret, oauth, until)
 
@@ -211,7 +212,7 @@ class LocationTokens:
             if found and found.is_fresh():
                 return found
             if _number(item.get("Item"), "minting_until") <= time.time():
-                self._check_time(location, until)
+                _seconds_to_mint(until)
                 leased = self._lease(key)
                 if leased is not None:
                     # Between the look and the lease somebody may have been faster.
@@ -223,15 +224,6 @@ class LocationTokens:
                 raise Deferred("token_unavailable", retry_after=PAUSE_SECONDS)
             time.sleep(poll)
             waited, poll = True, min(2 * poll, _LAST_POLL_SECONDS)
-
-    def _check_time(self, location: str, until: float) -> float:
-        """Seconds for a call. Raises Deferred where there is no time, or HighLevel is being left alone."""
-        if wait := self._breaker.wait(location):
-            raise Deferred("breaker_open", retry_after=wait)
-        within = min(MINT_SECONDS, until - time.monotonic() - CALL_SECONDS)
-        if within < MIN_MINT_SECONDS:
-            raise Deferred("deadline")
-        return within
 
     def _lease(self, key: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Take the right to mint; the item as it then is, or None if another environment has it, or so many want it
@@ -276,7 +268,7 @@ class LocationTokens:
         return minted
 
     def _ask(self, location: str, oauth: OAuth, until: float) -> _Minted:
-        within = self._check_time(location, until)
+        within = _seconds_to_mint(until)
         asked_at = time.time()
         try:
             token = mint_location_token(
@@ -288,6 +280,14 @@ class LocationTokens:
         self._breaker.record(location, failed=False)
         text = _plain(Tokens({location: token.access_token}), location)
         return _Minted(text, asked_at, float(token.expires_at or asked_at + ASSUMED_LIFE_SECONDS))
+
+
+def _seconds_to_mint(until: float) -> float:
+    """Seconds for a call. Raises Deferred if there is no time."""
+    within = min(MINT_SECONDS, until - time.monotonic() - CALL_SECONDS)
+    if within < MIN_MINT_SECONDS:
+        raise Deferred("deadline")
+    return within
 
 
 def _read(secret: str) -> Tokens:

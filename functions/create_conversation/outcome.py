@@ -34,6 +34,12 @@ class Outcome:
         """The conversation's id, where it is known."""
         return self.body["conversation"]["id"] if self.body else None
 
+    @property
+    def was_tried(self) -> bool:
+        """Whether a call was made for this submission and its result counts as a try: any response but 429, or none.
+        Our own circuit breaker, rate limit, deadline and pause are no try."""
+        return self.upstream is not None and self.upstream.status != 429
+
     @classmethod
     def of(cls, error: SubmissionError) -> "Outcome":
         return cls(

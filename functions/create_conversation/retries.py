@@ -135,8 +135,10 @@ class RetryDoor:
         visible_in: dict[str, float] = {}
         for message in messages:
             outcome = _PAUSED if self.settings.paused else None
-            if not outcome and message.line.target and not self._is_too_old(message):
-                outcome = self.flow.must_wait(message.line.target.location, in_background=True)
+            if not outcome and message.line.target:
+                outcome = self.flow.must_wait(
+                    message.line.target.location, in_background=True, despite_breaker=self._is_too_old(message)
+                )
             if outcome:
                 resting.add(message.number)
                 visible_in[message.receipt_handle] = self._wait(message, outcome)
@@ -165,8 +167,10 @@ class RetryDoor:
         target = message.line.target
         if target is None or time.monotonic() > until:
             return Outcome("deferred", "deadline", retry_after=1.0, spread=5.0)
-        outcome = self.flow.open(target, Effort(until + ATTEMPT_SECONDS, ATTEMPT_SECONDS, in_background=True))
-        if outcome.name == "deferred" and self._is_too_old(message):
+        is_too_old = self._is_too_old(message)
+        effort = Effort(until + ATTEMPT_SECONDS, ATTEMPT_SECONDS, in_background=True, despite_breaker=is_too_old)
+        outcome = self.flow.open(target, effort)
+        if is_too_old and outcome.name == "deferred" and outcome.was_tried:
             return replace(outcome, name="rejected", reason="expired", detail=outcome.reason)
         return outcome
 

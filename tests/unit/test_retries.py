@@ -1,22 +1,28 @@
 """The door of the retry queue: each message is done, parked, or stays with its own backoff."""
 
 import json
+import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from create_conversation import canonical, retries
+from create_conversation.circuit_breaker import FAILURES
 from create_conversation.mapping import Target, target_of
 from create_conversation.queue import Queue
 from create_conversation.retries import LEASE_SECONDS
 from create_conversation.submission import Submission
 from highlevel.client import HighLevel
-from local.highlevel import Limits
+from highlevel.verdict import RateLimit, Verdict
+from local.highlevel import Limits, LocalHighLevel
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
 from tests.unit.fakes import no_answer
+from tests.unit.test_location_tokens import MINT, Connected
 from tests.unit.world import CONTACT, CONTEXT, LOCATION, TOKEN, World, request, sample, sqs_record, submission
 
 DAY = 86_400.0
@@ -187,6 +193,126 @@ def test_given_up_needs_the_age_and_two_receives(
         found = attributes(world.dead_letters()[0])
         assert (found["reason"], found["last_error"], found["location"]) == ("expired", "upstream_error", LOCATION)
         assert (log.line["outcome"], log.line["reason"]) == ("rejected", "expired")
+
+
+def overdue(number: int = 1, location: str = LOCATION) -> dict[str, Any]:
+    return sqs_record(message(f"contact-{number}", location), number, receives=900, age=5 * DAY)
+
+
+def open_breaker(world: World) -> None:
+    """As the failed calls of other submissions do."""
+    world.highlevel.fail(kind="status", status=503)
+    for number in range(FAILURES):
+        assert world.open(f"other-{number}").reason == "upstream_error"
+    assert world.open().reason == "breaker_open"
+    world.highlevel.heal()
+    world.highlevel.calls.clear()
+
+
+def announce(world: World, remaining: int, daily: int = 1000) -> None:
+    world.quota.learn(LOCATION, Verdict("opened", status=201, rate_limit=RateLimit(100, remaining, 10_000, daily)))
+
+
+def fail_to_issue(world: World) -> None:
+    """The location's token could not be issued a moment ago, for another submission."""
+    Connected(world, "Company")
+    world.highlevel.fail(kind="status", status=503, path=MINT)
+    assert world.open("another").reason == "upstream_error"
+    world.highlevel.calls.clear()
+
+
+OWN_WORD: dict[str, Callable[[World], object]] = {
+    "rate limit: the window's reserve": lambda world: announce(world, 4),
+    "rate limit: the window is empty": lambda world: announce(world, 0),
+    "rate limit: the day is empty": lambda world: announce(world, 50, daily=0),
+    "rate limit: a 429 a moment ago": lambda world: world.quota.learn(LOCATION, Verdict("deferred", status=429)),
+    "secret that cannot be read": lambda world: setattr(world.secrets, "error", no_answer()),
+    "token that could not be issued a moment ago": fail_to_issue,
+}
+
+
+@pytest.mark.parametrize("make", OWN_WORD.values(), ids=OWN_WORD)
+def test_an_overdue_submission_stays_while_no_call_is_made_for_it(
+    world: World, make: Callable[[World], object]
+) -> None:
+    make(world)
+    assert world.retry(overdue(1), overdue(2)) == ["message-1", "message-2"]
+    assert world.highlevel.calls == []
+    assert world.dead_letters() == []
+
+
+def test_an_overdue_submission_that_a_batch_has_no_time_for_stays(world: World, short_attempts: None) -> None:
+    world.highlevel.fail(kind="hang")
+    assert len(world.retry(*(overdue(number) for number in range(6)))) == 4
+    assert world.reasons() == ["expired"] * 2
+    assert len(world.highlevel.calls) == 2
+
+
+def test_an_overdue_submission_stays_after_a_429(world: World) -> None:
+    world.highlevel.fail(kind="status", status=429)
+    assert world.retry(overdue()) == ["message-1"]
+    assert world.highlevel.calls != []
+
+
+def test_an_overdue_submission_is_opened_despite_the_circuit_breaker(world: World) -> None:
+    open_breaker(world)
+    young = sqs_record(message("young"), 2, receives=900, age=DAY)
+    assert world.retry(overdue(), young) == ["message-2"]
+    assert [call.contact for call in world.highlevel.calls] == ["contact-1"]
+    assert (LOCATION, "contact-1") in world.highlevel.conversations
+
+
+def test_an_overdue_submission_gets_its_token_despite_the_circuit_breaker(world: World) -> None:
+    Connected(world, "Company")
+    world.highlevel.fail(kind="status", status=503, path=MINT)
+    for number in range(FAILURES):
+        assert world.open(location=f"location-{number}").reason == "upstream_error"
+    assert world.open().reason == "breaker_open"
+    world.highlevel.heal()
+    assert world.retry(overdue()) == []
+    assert (LOCATION, "contact-1") in world.highlevel.conversations
+
+
+FAILED_CALLS: dict[str, tuple[dict[str, Any], str]] = {
+    "5xx": ({"kind": "status", "status": 503}, "upstream_error"),
+    "401": ({"kind": "status", "status": 401, "message": "Invalid JWT"}, "token_refused"),
+    "page of an edge": ({"kind": "html"}, "upstream_unexpected"),
+    "reset": ({"kind": "reset"}, "upstream_connection_lost"),
+    "hang": ({"kind": "hang"}, "upstream_timeout"),
+}
+
+
+@pytest.mark.parametrize(("fault", "why"), FAILED_CALLS.values(), ids=FAILED_CALLS)
+def test_an_overdue_submission_is_given_up_after_a_call_that_failed(
+    world: World, short_attempts: None, fault: dict[str, Any], why: str
+) -> None:
+    open_breaker(world)
+    world.highlevel.fail(**fault)
+    assert world.retry(overdue()) == []
+    assert {call.contact for call in world.highlevel.calls} == {"contact-1"}
+    assert (world.reasons(), attributes(world.dead_letters()[0])["last_error"]) == (["expired"], why)
+
+
+def test_an_overdue_submission_is_given_up_if_highlevel_cannot_be_connected_to(world: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    world.highlevel = cast("LocalHighLevel", SimpleNamespace(url=url))
+    world.flow = world.environment()
+    assert world.retry(overdue()) == []
+    assert attributes(world.dead_letters()[0])["last_error"] == "upstream_unreachable"
+
+
+def test_a_backlog_older_than_a_long_pause_is_opened_whole(world: World) -> None:
+    """Each batch finds the window empty that the one before it used up."""
+    world.highlevel.limits = Limits(max=8, interval_ms=400)
+    waiting = {f"message-{number}": overdue(number) for number in range(20)}
+    until = time.monotonic() + 10
+    while waiting and time.monotonic() < until:
+        batch = list(waiting.values())[:10]
+        staying = world.retry(*batch)
+        waiting = {name: record for name, record in waiting.items() if record not in batch or name in staying}
+        time.sleep(0.05)
+    assert (len(world.highlevel.conversations), world.reasons()) == (20, [])
 
 
 def test_an_old_message_that_succeeds_is_done(world: World) -> None:
