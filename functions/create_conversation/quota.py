@@ -7,6 +7,8 @@ from highlevel.verdict import Verdict
 
 # HighLevel's documented interval, for a 429 without any header.
 DEFAULT_INTERVAL_SECONDS = 10.0
+# HighLevel's documented rate, for a location whose headers were not seen yet.
+DEFAULT_PACE_SECONDS = 0.1
 # No header tells when the day ends: an empty day is asked again this often.
 DAY_EMPTY_SECONDS = 900.0
 MAX_LOCATIONS = 1000
@@ -44,9 +46,9 @@ class Quota:
         return max(0.0, window.blocked_until - now, window.ends_at - now if spent else 0.0)
 
     def pace(self, location: str) -> float:
-        """Seconds between two calls that use up the announced limit evenly; 0 where none was announced."""
+        """Seconds between two calls that use up the location's limit evenly."""
         window = self._windows.get(location)
-        return window.interval / window.max if window and window.max else 0.0
+        return window.interval / window.max if window and window.max else DEFAULT_PACE_SECONDS
 
     def interval(self, location: str) -> float:
         """Seconds of the location's window."""

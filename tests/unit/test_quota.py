@@ -26,7 +26,7 @@ def answer(remaining: int | None = 50, status: int = 201, daily: int | None = 10
 def test_a_location_nobody_asked_for_may_be_called() -> None:
     quota = Quota()
     assert (quota.wait("loc"), quota.wait("loc", in_background=True)) == (0, 0)
-    assert (quota.pace("loc"), quota.interval("loc")) == (0, 10)
+    assert (quota.pace("loc"), quota.interval("loc")) == (0.1, 10)
 
 
 def test_the_pace_is_what_was_announced(clock: Clock) -> None:
@@ -36,7 +36,7 @@ def test_the_pace_is_what_was_announced(clock: Clock) -> None:
     quota.learn("sandbox", answer(max=25))
     assert quota.pace("sandbox") == 0.4
     quota.learn("silent", answer(max=None, interval_ms=None))
-    assert (quota.pace("silent"), quota.interval("silent")) == (0, 10)
+    assert (quota.pace("silent"), quota.interval("silent")) == (0.1, 10)
 
 
 def test_an_empty_window_waits_for_its_end_alone(clock: Clock) -> None:

@@ -14,6 +14,7 @@ from create_conversation import canonical, retries
 from create_conversation.circuit_breaker import FAILURES
 from create_conversation.mapping import Target, target_of
 from create_conversation.queue import Queue
+from create_conversation.quota import DEFAULT_PACE_SECONDS
 from create_conversation.retries import LEASE_SECONDS
 from create_conversation.submission import Submission
 from highlevel.client import HighLevel
@@ -300,6 +301,15 @@ def test_an_overdue_submission_is_given_up_if_highlevel_cannot_be_connected_to(w
     world.flow = world.environment()
     assert world.retry(overdue()) == []
     assert attributes(world.dead_letters()[0])["last_error"] == "upstream_unreachable"
+
+
+def test_overdue_submissions_are_called_at_their_locations_pace(world: World) -> None:
+    open_breaker(world)
+    world.highlevel.fail(kind="status", status=503)  # announces no rate
+    assert world.retry(*(overdue(number) for number in range(5))) == []
+    times = [call.at for call in world.highlevel.calls]
+    assert len(times) == 5
+    assert times[-1] - times[0] > 3.5 * DEFAULT_PACE_SECONDS
 
 
 def test_a_backlog_older_than_a_long_pause_is_opened_whole(world: World) -> None:
