@@ -7,6 +7,7 @@ from typing import Any
 
 from create_conversation import canonical
 from create_conversation.circuit_breaker import OPEN_SECONDS, CircuitBreaker
+from create_conversation.clock import Clock
 from create_conversation.errors import Deferred, SubmissionError
 from create_conversation.location_tokens import LocationTokens, Token
 from create_conversation.mapping import Target
@@ -52,6 +53,7 @@ class Flow:
         quota: Quota,
         *,
         paused: bool = False,
+        clock: Clock = time,
     ) -> None:
         self._highlevel = highlevel
         self._tokens = tokens
@@ -59,6 +61,7 @@ class Flow:
         self._breaker = breaker
         self.quota = quota
         self._paused = paused
+        self._clock = clock
 
     def open(self, target: Target, effort: Effort, *, need_id: bool = False) -> Outcome:
         """Open the conversation of that contact or person: opened, existing, deferred or rejected; raises nothing.
@@ -145,7 +148,7 @@ class Flow:
     def _ask_once(self, target: Target, effort: Effort, call: Call, token: Token) -> Outcome:
         if outcome := self._must_wait(target, effort):
             return outcome
-        started = time.monotonic()
+        started = self._clock.monotonic()
         within = min(effort.attempt_seconds, effort.until - started)
         if within < MIN_CALL_SECONDS:
             raise Deferred("deadline")
@@ -160,7 +163,7 @@ class Flow:
             retry_after=self.quota.wait(target.location) if limited else verdict.retry_after,
             spread=self.quota.interval(target.location) if limited else 0.0,
             upstream=verdict,
-            upstream_ms=round(1000 * (time.monotonic() - started)),
+            upstream_ms=round(1000 * (self._clock.monotonic() - started)),
         )
 
     def _look_up(self, target: Target, effort: Effort) -> dict[str, Any] | None:
@@ -182,7 +185,7 @@ class Flow:
         if self.must_wait(target.location, in_background=False):
             return None
         token = self._tokens.of(target.location, effort.until)
-        within = effort.until - time.monotonic()
+        within = effort.until - self._clock.monotonic()
         if within < MIN_CALL_SECONDS:
             return None
         found = self._highlevel.find_conversation(token.text, target.location, contact, within=within)

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from create_conversation.clock import Clock
 from highlevel.verdict import Verdict
 
 # HighLevel's documented interval, for a 429 without any header.
@@ -28,7 +29,8 @@ class _Window:
 class Quota:
     """Learns from the rate-limit headers of every answer. Times are monotonic seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = time) -> None:
+        self._clock = clock
         self._windows: dict[str, _Window] = {}
 
     def wait(self, location: str, *, in_background: bool = False) -> float:
@@ -40,7 +42,7 @@ class Quota:
         window = self._windows.get(location)
         if window is None:
             return 0.0
-        now = time.monotonic()
+        now = self._clock.monotonic()
         reserve = max(1, round(window.max * RESERVE)) if in_background and window.max > 1 else 0
         spent = window.remaining is not None and window.remaining <= reserve
         return max(0.0, window.blocked_until - now, window.ends_at - now if spent else 0.0)
@@ -58,7 +60,7 @@ class Quota:
     def learn(self, location: str, verdict: Verdict) -> None:
         """Take note of an answer. The window's start is not announced: it is taken to be the first answer that shows
         more calls left than the one before, so an end is never expected too early."""
-        limit, now = verdict.rate_limit, time.monotonic()
+        limit, now = verdict.rate_limit, self._clock.monotonic()
         if limit is None and verdict.status != 429:
             return
         window = self._windows.pop(location, None) or _Window()

@@ -4,17 +4,14 @@ from typing import Any
 
 import pytest
 
-from create_conversation import quota as module
 from create_conversation.quota import DAY_EMPTY_SECONDS, MAX_LOCATIONS, RESERVE, Quota
 from highlevel.verdict import RateLimit, Verdict
 from tests.unit.fakes import Clock
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 def answer(remaining: int | None = 50, status: int = 201, daily: int | None = 1000, **changes: Any) -> Verdict:
@@ -23,14 +20,14 @@ def answer(remaining: int | None = 50, status: int = 201, daily: int | None = 10
     return Verdict("opened", status=status, rate_limit=limit, retry_after=values.get("retry_after"))
 
 
-def test_a_location_nobody_asked_for_may_be_called() -> None:
-    quota = Quota()
+def test_a_location_nobody_asked_for_may_be_called(clock: Clock) -> None:
+    quota = Quota(clock)
     assert (quota.wait("loc"), quota.wait("loc", in_background=True)) == (0, 0)
     assert (quota.pace("loc"), quota.interval("loc")) == (0.1, 10)
 
 
 def test_the_pace_is_what_was_announced(clock: Clock) -> None:
-    quota = Quota()
+    quota = Quota(clock)
     quota.learn("loc", answer(interval_ms=20_000))
     assert (quota.wait("loc"), quota.pace("loc"), quota.interval("loc")) == (0, 0.2, 20)
     quota.learn("sandbox", answer(max=25))
@@ -40,7 +37,7 @@ def test_the_pace_is_what_was_announced(clock: Clock) -> None:
 
 
 def test_an_empty_window_waits_for_its_end_alone(clock: Clock) -> None:
-    quota = Quota()
+    quota = Quota(clock)
     quota.learn("noisy", answer(remaining=3))
     clock.now += 4
     quota.learn("noisy", answer(remaining=0))
@@ -51,7 +48,7 @@ def test_an_empty_window_waits_for_its_end_alone(clock: Clock) -> None:
 
 
 def test_a_window_that_shows_more_calls_left_is_a_new_one(clock: Clock) -> None:
-    quota = Quota()
+    quota = Quota(clock)
     quota.learn("loc", answer(remaining=1))
     clock.now += 9
     quota.learn("loc", answer(remaining=99))
@@ -65,7 +62,7 @@ def test_a_window_that_shows_more_calls_left_is_a_new_one(clock: Clock) -> None:
 def test_in_the_background_the_last_of_a_window_is_left_to_others(
     clock: Clock, limit: int | None, reserve: int
 ) -> None:
-    quota = Quota()
+    quota = Quota(clock)
     quota.learn("loc", answer(remaining=reserve + 1, max=limit))
     assert quota.wait("loc", in_background=True) == 0
     quota.learn("loc", answer(remaining=reserve, max=limit))
@@ -74,7 +71,7 @@ def test_in_the_background_the_last_of_a_window_is_left_to_others(
 
 
 def test_an_empty_day_is_asked_again_a_quarter_of_an_hour_later(clock: Clock) -> None:
-    quota = Quota()
+    quota = Quota(clock)
     quota.learn("loc", answer(remaining=40, daily=0))
     assert quota.wait("loc") == DAY_EMPTY_SECONDS
 
@@ -93,7 +90,7 @@ def test_an_empty_day_is_asked_again_a_quarter_of_an_hour_later(clock: Clock) ->
     ],
 )
 def test_a_429_closes_the_location_as_long_as_it_says(clock: Clock, verdict: Verdict, wait: float) -> None:
-    quota = Quota()
+    quota = Quota(clock)
     quota.learn("loc", verdict)
     assert quota.wait("loc") == wait
     clock.now += wait
@@ -101,7 +98,7 @@ def test_a_429_closes_the_location_as_long_as_it_says(clock: Clock, verdict: Ver
 
 
 def test_only_so_many_locations_are_known_and_the_last_asked_stay(clock: Clock) -> None:
-    quota = Quota()
+    quota = Quota(clock)
     for number in range(MAX_LOCATIONS):
         quota.learn(f"loc-{number}", answer(remaining=0))
     quota.learn("loc-0", answer(remaining=0))
