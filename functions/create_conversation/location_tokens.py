@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from create_conversation.circuit_breaker import CircuitBreaker
+from create_conversation.clock import Clock
 from create_conversation.errors import REASONS, Deferred, Rejected, SubmissionError
 from create_conversation.records import Records
 from create_conversation.secrets import Secret, SecretError, SecretMissing, SecretUnavailable
@@ -67,11 +68,11 @@ class _Minted:
     minted_at: float
     expires_at: float
 
-    def is_alive(self) -> bool:
-        return time.time() < self.expires_at - min(MARGIN_SECONDS, 0.5 * (self.expires_at - self.minted_at))
+    def is_alive(self, now: float) -> bool:
+        return now < self.expires_at - min(MARGIN_SECONDS, 0.5 * (self.expires_at - self.minted_at))
 
-    def is_fresh(self) -> bool:
-        return time.time() < self.minted_at + RENEW_AFTER * (self.expires_at - self.minted_at)
+    def is_fresh(self, now: float) -> bool:
+        return now < self.minted_at + RENEW_AFTER * (self.expires_at - self.minted_at)
 
 
 @dataclass(slots=True)
@@ -87,11 +88,14 @@ class _Slot:
 class LocationTokens:
     """Gives the token for a location. Safe to use from several threads; `until` is always in monotonic seconds."""
 
-    def __init__(self, secret: Secret, highlevel: HighLevel, records: Records, breaker: CircuitBreaker) -> None:
+    def __init__(
+        self, secret: Secret, highlevel: HighLevel, records: Records, breaker: CircuitBreaker, clock: Clock = time
+    ) -> None:
         self._secret = secret
         self._highlevel = highlevel
         self._records = records
         self._breaker = breaker
+        self._clock = clock
         self._slots: dict[str, _Slot] = {}
         self._slots_lock = threading.Lock()
 
@@ -135,7 +139,7 @@ class LocationTokens:
 
     def _unexpired(self, secret: str, tokens: Tokens) -> tuple[str, Tokens]:
         """The same while the connection's access token lives, else what a rotation has put in its place."""
-        now = time.time()
+        now = self._clock.time()
         if (
             tokens.oauth
             and tokens.oauth.has_expired(now + MARGIN_SECONDS)
@@ -152,21 +156,21 @@ class LocationTokens:
         """The location's minted token, if need be a new one: whoever has none waits for the one who gets it, whoever
         has one that still lives goes on with it. The refused one only where it was minted a moment ago."""
         slot = self._slot(location)
-        usable = _usable(slot.minted, refused)
-        if usable and usable.is_fresh():
+        usable = self._usable(slot.minted, refused)
+        if usable and usable.is_fresh(self._clock.time()):
             return usable.text
         # Only one renews it, and nobody right after that has failed.
-        if usable and (time.monotonic() < slot.failed_until or slot.lock.locked()):
+        if usable and (self._clock.monotonic() < slot.failed_until or slot.lock.locked()):
             return usable.text
-        if not slot.lock.acquire(timeout=max(0.0, until - MIN_CALL_SECONDS - time.monotonic())):
+        if not slot.lock.acquire(timeout=max(0.0, until - MIN_CALL_SECONDS - self._clock.monotonic())):
             raise Deferred("token_unavailable", retry_after=PAUSE_SECONDS)
         try:
             slot.minted = self._found_or_new(slot, location, secret, oauth, until, refused)
         except SubmissionError as error:
             if error.upstream:
                 slot.failure = error
-                slot.failed_until = time.monotonic() + max(PAUSE_SECONDS, error.retry_after or 0.0)
-            if usable and usable.is_alive():
+                slot.failed_until = self._clock.monotonic() + max(PAUSE_SECONDS, error.retry_after or 0.0)
+            if usable and usable.is_alive(self._clock.time()):
                 return usable.text
             raise
         finally:
@@ -183,13 +187,13 @@ class LocationTokens:
     def _found_or_new(
         self, slot: _Slot, location: str, secret: str, oauth: OAuth, until: float, refused: str | None
     ) -> _Minted:
-        held = _usable(slot.minted, refused)
-        if held and held.is_fresh():  # whoever held the lock has got it
+        held = self._usable(slot.minted, refused)
+        if held and held.is_fresh(self._clock.time()):  # whoever held the lock has got it
             return held
-        if slot.minted and slot.minted.text == refused and time.time() < slot.minted.minted_at + MIN_AGE_SECONDS:
+        if slot.minted and slot.minted.text == refused and self._clock.time() < slot.minted.minted_at + MIN_AGE_SECONDS:
             return slot.minted
         failure = slot.failure
-        if failure and time.monotonic() < slot.failed_until:
+        if failure and self._clock.monotonic() < slot.failed_until:
             raise type(failure)(failure.reason, failure.detail, failure.retry_after)  # no `upstream`: no call was made
         found = self._shared(location, oauth, held, until, refused)
         return found or self._mint(location, secret, oauth, until)
@@ -208,27 +212,37 @@ class LocationTokens:
                 if waited:  # somebody is minting: a second token would be one too many
                     raise Deferred("token_unavailable", retry_after=PAUSE_SECONDS)
                 return None
-            found = _usable(_opened(item.get("Item"), oauth, location), refused)
-            if found and found.is_fresh():
+            found = self._usable(_opened(item.get("Item"), oauth, location), refused)
+            if found and found.is_fresh(self._clock.time()):
                 return found
-            if _number(item.get("Item"), "minting_until") <= time.time():
-                _seconds_to_mint(until)
+            if _number(item.get("Item"), "minting_until") <= self._clock.time():
+                self._seconds_to_mint(until)
                 leased = self._lease(key)
                 if leased is not None:
                     # Between the look and the lease somebody may have been faster.
-                    found = _usable(_opened(leased, oauth, location), refused)
-                    return found if found and found.is_fresh() else None
+                    found = self._usable(_opened(leased, oauth, location), refused)
+                    return found if found and found.is_fresh(self._clock.time()) else None
             if found := found or held:
                 return found
-            if time.monotonic() + poll > until - MIN_CALL_SECONDS:
+            if self._clock.monotonic() + poll > until - MIN_CALL_SECONDS:
                 raise Deferred("token_unavailable", retry_after=PAUSE_SECONDS)
-            time.sleep(poll)
+            self._clock.sleep(poll)
             waited, poll = True, min(2 * poll, _LAST_POLL_SECONDS)
+
+    def _usable(self, minted: _Minted | None, refused: str | None) -> _Minted | None:
+        return minted if minted and minted.text != refused and minted.is_alive(self._clock.time()) else None
+
+    def _seconds_to_mint(self, until: float) -> float:
+        """Seconds for a call. Raises Deferred if there is no time."""
+        within = min(MINT_SECONDS, until - self._clock.monotonic() - CALL_SECONDS)
+        if within < MIN_MINT_SECONDS:
+            raise Deferred("deadline")
+        return within
 
     def _lease(self, key: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Take the right to mint; the item as it then is, or None if another environment has it, or so many want it
         that DynamoDB throttles. A failed minting leaves it to run out: nobody repeats it at once."""
-        now = time.time()
+        now = self._clock.time()
         answer = self._records.call(
             "UpdateItem",
             Key=key,
@@ -268,8 +282,8 @@ class LocationTokens:
         return minted
 
     def _ask(self, location: str, oauth: OAuth, until: float) -> _Minted:
-        within = _seconds_to_mint(until)
-        asked_at = time.time()
+        within = self._seconds_to_mint(until)
+        asked_at = self._clock.time()
         try:
             token = mint_location_token(
                 self._highlevel, str(oauth.access_token), str(oauth.company_id), location, within=within
@@ -280,14 +294,6 @@ class LocationTokens:
         self._breaker.record(location, failed=False)
         text = _plain(Tokens({location: token.access_token}), location)
         return _Minted(text, asked_at, float(token.expires_at or asked_at + ASSUMED_LIFE_SECONDS))
-
-
-def _seconds_to_mint(until: float) -> float:
-    """Seconds for a call. Raises Deferred if there is no time."""
-    within = min(MINT_SECONDS, until - time.monotonic() - CALL_SECONDS)
-    if within < MIN_MINT_SECONDS:
-        raise Deferred("deadline")
-    return within
 
 
 def _read(secret: str) -> Tokens:
@@ -312,10 +318,6 @@ def _plain(tokens: Tokens, location: str) -> str:
         return tokens.of(location)
     except TokenError as error:
         raise Rejected(error.reason, f"HighLevelToken: {error}.") from None
-
-
-def _usable(minted: _Minted | None, refused: str | None) -> _Minted | None:
-    return minted if minted and minted.text != refused and minted.is_alive() else None
 
 
 def _refusal(error: OAuthError) -> SubmissionError:

@@ -7,6 +7,7 @@ from typing import Any
 
 from create_conversation import canonical
 from create_conversation.aws import AwsError, Service
+from create_conversation.clock import Clock
 
 # After a failure DynamoDB is left alone for so long: a table that hangs must not eat the deadline of every submission.
 SKIP_SECONDS = 5.0
@@ -24,10 +25,11 @@ class Records:
     """What is remembered for `ttl` seconds, by key; see `contact_key` and `delivery_key`. No method raises for trouble
     with DynamoDB."""
 
-    def __init__(self, dynamodb: Service, table: str, ttl: float) -> None:
+    def __init__(self, dynamodb: Service, table: str, ttl: float, clock: Clock = time) -> None:
         self._dynamodb = dynamodb
         self._table = table
         self._ttl = ttl
+        self._clock = clock
         self._skip_until = 0.0
 
     def find(self, key: str, *, consistent: bool = False) -> Record | None:
@@ -39,14 +41,14 @@ class Records:
             ProjectionExpression="conversation_id, contact_id, expires_at",
         )
         item = (answer or {}).get("Item") or {}
-        if float(item.get("expires_at", {}).get("N", 0)) <= time.time():
+        if float(item.get("expires_at", {}).get("N", 0)) <= self._clock.time():
             return None
         return Record(item.get("conversation_id", {}).get("S"), item.get("contact_id", {}).get("S"))
 
     def remember(self, key: str, conversation_id: str | None, contact: str | None = None) -> None:
         """Write down that HighLevel has this conversation. Without an id, one already on record stays, unless its time
         is over."""
-        now = int(time.time())
+        now = int(self._clock.time())
         values = {":expires_at": {"N": str(now + int(self._ttl))}}
         update, condition = "SET expires_at = :expires_at", {}
         if conversation_id is not None:
@@ -69,7 +71,7 @@ class Records:
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
         """One operation on the table: its answer, empty where the condition does not hold, None for trouble."""
-        if time.monotonic() < self._skip_until:
+        if self._clock.monotonic() < self._skip_until:
             return None
         try:
             return self._dynamodb.call(operation, TableName=self._table, **arguments)
@@ -77,7 +79,7 @@ class Records:
             if error.code == "ConditionalCheckFailedException":
                 return {}  # what is on record says more
             canonical.trouble("records", error)
-            self._skip_until = time.monotonic() + SKIP_SECONDS
+            self._skip_until = self._clock.monotonic() + SKIP_SECONDS
             return None
 
 

@@ -5,6 +5,7 @@ from collections import deque
 
 from create_conversation import canonical
 from create_conversation.aws import AwsError, Service
+from create_conversation.clock import Clock
 
 # A stale text serves so long before the next try to renew it. In the same time at most FORCED_READS are forced: a
 # thousand refused tokens, or a flood of wrong senders' secrets, cause a handful of reads.
@@ -27,10 +28,11 @@ class SecretUnavailable(SecretError):
 class Secret:
     """One secret's current text, cached for `max_age` seconds; past that, a stale text serves while reading fails."""
 
-    def __init__(self, secrets_manager: Service, arn: str, max_age: float) -> None:
+    def __init__(self, secrets_manager: Service, arn: str, max_age: float, clock: Clock = time) -> None:
         self._secrets_manager = secrets_manager
         self._arn = arn
         self._max_age = max_age
+        self._clock = clock
         self._text: str | None = None
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
@@ -39,7 +41,7 @@ class Secret:
 
     def get(self) -> str:
         """The text. Raises SecretMissing or SecretUnavailable."""
-        now = time.time()
+        now = self._clock.time()
         if self._text is None or (
             _passed(self._read_at, now, self._max_age) and _passed(self._tried_at, now, GUARD_SECONDS)
         ):
@@ -52,7 +54,7 @@ class Secret:
         """A text other than this one, which was just refused: the cached one if it differs already, else what a read
         finds. Forces FORCED_READS in GUARD_SECONDS at most; None when there is nothing newer. Raises SecretMissing, or
         SecretUnavailable when the last read failed: whether there is a newer one cannot be told now."""
-        now = time.time()
+        now = self._clock.time()
         if self._text == text and _passed(self._forced_at[0], now, GUARD_SECONDS):
             self._forced_at.append(now)
             self._read(now)

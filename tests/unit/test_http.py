@@ -12,9 +12,8 @@ import pytest
 
 from create_conversation import gateway
 from create_conversation import http as http_module
-from create_conversation import secrets as secrets_module
 from create_conversation.errors import REASONS
-from create_conversation.secrets import FORCED_READS
+from create_conversation.secrets import FORCED_READS, GUARD_SECONDS, Secret
 from create_conversation.submission import MAX_BODY_BYTES, Submission
 from highlevel.client import HighLevel
 from local.highlevel import Limits
@@ -291,10 +290,10 @@ def test_known_secrets_serve_while_they_cannot_be_read(world: World) -> None:
 
 
 def test_a_caller_ahead_of_the_cache_is_not_turned_away_while_secrets_cannot_be_read(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(secrets_module, "time", clock)
+    world.sender_secrets = Secret(world.secrets, "SenderSecrets", 60.0, clock)
     world.post(gateway_event())
     world.secrets.texts["SenderSecrets"] = json.dumps({"api": ["rotated", API_SECRET]})
     world.secrets.error = UNREACHABLE
@@ -308,7 +307,7 @@ def test_a_caller_ahead_of_the_cache_is_not_turned_away_while_secrets_cannot_be_
     reads = [read["SecretId"] for read in world.secrets.named("GetSecretValue")]
     assert reads.count("SenderSecrets") <= 1 + FORCED_READS, "an outage is not asked for each of them"
     world.secrets.error = None
-    clock.now += secrets_module.GUARD_SECONDS + 1
+    clock.now += GUARD_SECONDS + 1
     assert world.post(ahead)["statusCode"] == 200
     check_problem(world.post(gateway_event(authorization="Bearer wrong")), 401, "unauthorized")
 
@@ -527,11 +526,9 @@ def test_sender_secrets_that_hang_are_a_503_in_time(world: World, quick: None) -
         check_problem(world.post(gateway_event()), 503, "sender_secrets_unavailable")
 
 
-def test_stale_sender_secrets_and_a_slow_refusal_are_answered_for_in_time(
-    world: World, quick: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stale_sender_secrets_and_a_slow_refusal_are_answered_for_in_time(world: World, quick: None) -> None:
     clock = Clock()
-    monkeypatch.setattr(secrets_module, "time", clock)
+    world.sender_secrets = Secret(world.secrets, "SenderSecrets", 60.0, clock)
     world.post(gateway_event())
     clock.now += 1000
     world.secrets.hang = 3.0 / 4  # two attempts of one second each, and the pause between them

@@ -4,7 +4,6 @@ import time
 
 import pytest
 
-from create_conversation import records as module
 from create_conversation.records import SKIP_SECONDS, Record, Records, contact_key, delivery_key
 from tests.unit.conftest import Log
 from tests.unit.fakes import Clock, FakeDynamoDb, no_answer, refusal
@@ -111,11 +110,9 @@ def test_an_expired_id_does_not_come_back_to_life(table: FakeDynamoDb, records: 
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_trouble_is_logged_and_passed_over(
-    table: FakeDynamoDb, records: Records, error: Exception, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trouble_is_logged_and_passed_over(table: FakeDynamoDb, error: Exception, log: Log) -> None:
     clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
+    records = Records(table, "Records", TTL, clock)
     table.put(LOCATION, CONTACT, "conv-1", 2**31)
     table.error = error
     assert records.find(PK) is None

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from create_conversation import secrets as module
 from create_conversation.secrets import FORCED_READS, GUARD_SECONDS, Secret, SecretMissing, SecretUnavailable
 from tests.unit.conftest import Log
 from tests.unit.fakes import Clock, FakeSecretsManager, no_answer, refusal
@@ -20,10 +19,8 @@ TROUBLES = [
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
@@ -32,8 +29,8 @@ def manager() -> FakeSecretsManager:
 
 
 @pytest.fixture
-def secret(manager: FakeSecretsManager) -> Secret:
-    return Secret(manager, "arn", MAX_AGE)
+def secret(manager: FakeSecretsManager, clock: Clock) -> Secret:
+    return Secret(manager, "arn", MAX_AGE, clock)
 
 
 def test_nothing_is_read_before_it_is_needed(manager: FakeSecretsManager, secret: Secret) -> None:
