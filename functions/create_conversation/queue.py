@@ -10,6 +10,7 @@ from typing import Any
 
 from create_conversation import canonical
 from create_conversation.aws import AwsError, Service
+from create_conversation.clock import Clock
 from create_conversation.errors import NotStored
 from create_conversation.submission import Submission
 
@@ -24,10 +25,11 @@ SPREAD = 0.3
 class Queue:
     """Both SQS queues, by URL. Every method raises NotStored when SQS cannot be reached or refuses."""
 
-    def __init__(self, sqs: Service, retry_url: str, dead_letter_url: str) -> None:
+    def __init__(self, sqs: Service, retry_url: str, dead_letter_url: str, clock: Clock = time) -> None:
         self._sqs = sqs
         self._retry_url = retry_url
         self._dead_letter_url = dead_letter_url
+        self._clock = clock
 
     def keep(self, submission: Submission, location: str, retry_after: float | None) -> None:
         """Store a submission for another try. The group makes the standard queue a fair one: a location with a
@@ -53,7 +55,7 @@ class Queue:
                 pass
 
     def _keep_chunk(self, chunk: Iterable[tuple[Submission, str]], until: float) -> None:
-        if time.monotonic() > until:
+        if self._clock.monotonic() > until:
             raise NotStored("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS)
         entries = [
             {

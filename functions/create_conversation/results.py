@@ -9,6 +9,7 @@ from connections import bounded
 from create_conversation import canonical
 from create_conversation.aws import AwsError, Service
 from create_conversation.canonical import Line
+from create_conversation.clock import Clock
 
 SOURCE = "highlevel-conversations"  # the rule of our own event door excludes it
 # What is deferred has not ended, what is not stored comes again, and who is unauthorized shall not make events.
@@ -26,10 +27,11 @@ SKIP_SECONDS = 5.0
 class Results:
     """Publishes to the bus of that name; without one, nothing."""
 
-    def __init__(self, eventbridge: Service, bus: str | None, metrics_namespace: str) -> None:
+    def __init__(self, eventbridge: Service, bus: str | None, metrics_namespace: str, clock: Clock = time) -> None:
         self._eventbridge = eventbridge
         self._bus = bus
         self._metrics_namespace = metrics_namespace
+        self._clock = clock
         self._skip_until = 0.0
 
     def publish(self, lines: Iterable[Line], within: float) -> None:
@@ -38,13 +40,13 @@ class Results:
         entries = [entry for line in lines if (entry := self._entry(line))] if self._bus else []
         if not entries:
             return
-        if time.monotonic() < self._skip_until:
+        if self._clock.monotonic() < self._skip_until:
             canonical.unpublished(len(entries), "skipped", self._metrics_namespace)
             return
         try:
             failed = bounded(lambda: self._put(entries), within)
         except Exception as error:  # noqa: BLE001 whatever it is, it must not fail the submission
-            self._skip_until = time.monotonic() + SKIP_SECONDS
+            self._skip_until = self._clock.monotonic() + SKIP_SECONDS
             if isinstance(error, AwsError):
                 canonical.trouble("results", error)
             canonical.unpublished(len(entries), type(error).__name__, self._metrics_namespace)

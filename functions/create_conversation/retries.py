@@ -6,12 +6,14 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from create_conversation import canonical
 from create_conversation.canonical import Line
+from create_conversation.clock import Clock
 from create_conversation.errors import Deferred, Invalid, NotStored, SubmissionError
 from create_conversation.flow import Effort, Flow
 from create_conversation.mapping import target_of
@@ -37,6 +39,17 @@ _PAUSED = Outcome("deferred", "paused", retry_after=MAX_WAIT_SECONDS)
 # Ends that cost no call to HighLevel and say nothing new: no line in the log for each of a thousand waiting messages.
 _NOT_TRIED = ("quota_exhausted", "breaker_open", "deadline")
 
+type SideBySide = Callable[[list[Callable[[], None]]], None]
+
+
+def in_threads(calls: list[Callable[[], None]]) -> None:
+    """Run each call in a thread of its own; return when all have returned."""
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
 
 @dataclass(frozen=True, slots=True)
 class _Message:
@@ -60,6 +73,8 @@ class RetryDoor:
     queue: Queue
     draw: random.Random
     results: Results
+    clock: Clock = time
+    side_by_side: SideBySide = in_threads
 
     def handle(self, event: dict[str, Any], _context: Any) -> dict[str, Any]:
         """Take an SQS batch; give the ids of the messages that stay in the queue. Raises nothing for any of them.
@@ -67,7 +82,7 @@ class RetryDoor:
         Locations run side by side, the messages of one location after each other at the pace of its rate limit:
         neither a slow nor a large location holds up the others.
         """
-        until = time.monotonic() + BATCH_SECONDS
+        until = self.clock.monotonic() + BATCH_SECONDS
         messages = [self._read(number, record) for number, record in enumerate(event["Records"])]
         resting = self._lease(messages)
         to_try = [message for message in messages if message.number not in resting]
@@ -80,14 +95,9 @@ class RetryDoor:
             by_location: defaultdict[str, list[_Message]] = defaultdict(list)
             for message in wave:
                 by_location[message.line.target.location if message.line.target else ""].append(message)
-            threads = [
-                threading.Thread(target=self._drain, args=(batch, until, settled, unreachable))
-                for batch in by_location.values()
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            self.side_by_side(
+                [partial(self._drain, batch, until, settled, unreachable) for batch in by_location.values()]
+            )
         self.results.publish([message.line for message in messages], BACKGROUND_SECONDS)
         # Whatever is not known to be settled stays: SQS deletes what this answer does not name. An empty id keeps all.
         return {
@@ -122,7 +132,7 @@ class RetryDoor:
             message_id,
             _text(told.get("receiptHandle")),
             text,
-            _whole(attributes.get("SentTimestamp"), round(1000 * time.time())) / 1000,
+            _whole(attributes.get("SentTimestamp"), round(1000 * self.clock.time())) / 1000,
             receives,
             line,
             unusable,
@@ -152,8 +162,8 @@ class RetryDoor:
         `settled`."""
         not_before = 0.0
         for message in messages:
-            time.sleep(max(0.0, min(not_before, until) - time.monotonic()))
-            started = time.monotonic()
+            self.clock.sleep(max(0.0, min(not_before, until) - self.clock.monotonic()))
+            started = self.clock.monotonic()
             try:
                 outcome = message.unusable or self._try(message, until)
                 if outcome.upstream and message.line.target:
@@ -165,7 +175,7 @@ class RetryDoor:
 
     def _try(self, message: _Message, until: float) -> Outcome:
         target = message.line.target
-        if target is None or time.monotonic() > until:
+        if target is None or self.clock.monotonic() > until:
             return Outcome("deferred", "deadline", retry_after=1.0, spread=5.0)
         is_too_old = self._is_too_old(message)
         effort = Effort(until + ATTEMPT_SECONDS, ATTEMPT_SECONDS, in_background=True, despite_breaker=is_too_old)
@@ -175,7 +185,7 @@ class RetryDoor:
         return outcome
 
     def _is_too_old(self, message: _Message) -> bool:
-        return time.time() - message.sent_at > self.settings.give_up_after and message.receives >= MIN_RECEIVES
+        return self.clock.time() - message.sent_at > self.settings.give_up_after and message.receives >= MIN_RECEIVES
 
     def _is_settled(self, message: _Message, outcome: Outcome, unreachable: threading.Event) -> bool:
         """Whether the message may leave the queue: done, or parked. Else it is visible again after its own backoff."""
