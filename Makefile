@@ -117,6 +117,10 @@ bench: .tools/bench/ready .tools/sam/ready .tools/runtime/ready .tools/figures/r
 chaos: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready .tools/figures/ready ## Load with faults, every seam, hostile input; docs/reliability.md [SIZE=0.05]
 	@PYTHONPATH=functions exec .venv/bin/python -m tests.chaos $(SIZE)
 
+.PHONY: simulate
+simulate: .venv/ready ## Days of faults in virtual time: what becomes of the retry queue [SCENARIO="outage drain" WAITING=100 SEED=1 HOURS=…]
+	@PYTHONPATH=functions SCENARIO='$(SCENARIO)' WAITING='$(or $(WAITING),100)' SEED='$(or $(SEED),1)' HOURS='$(HOURS)' exec .venv/bin/python -m tests.simulation
+
 .PHONY: requirements
 requirements: $(UV) ## Write functions/requirements.txt from uv.lock
 	@$(EXPORT) > functions/requirements.txt

@@ -1,0 +1,52 @@
+"""Days in seconds: what becomes of what waits. Exits 1 if a promise is broken.
+
+Environment: SCENARIO (names, or beginnings of them; default: all), WAITING (default: 100), SEED (default: 1),
+HOURS (default: as long as each needs).
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+
+from tests.simulation.scenarios import SCENARIOS, Result, Scenario, run
+
+HEAD = (
+    f"{'scenario':20} {'waiting':>7} {'hours':>6} {'opened':>7} {'expired':>7} {'unasked':>7} {'by SQS':>7} "
+    f"{'receives':>8} {'mean':>6} {'lost':>5} {'twice':>5} {'drain':>6} {'429':>6} {'wall s':>6}  broken"
+)
+
+
+def row(result: Result) -> str:
+    drain = "-" if result.drain is None else f"{result.drain:.2f}"
+    return (
+        f"{result.scenario.name:20} {result.waiting:7} {result.hours:6.1f} {result.opened:7} {result.expired_tried:7} "
+        f"{result.expired_unasked:7} {result.moved:7} {result.receives_max:8} {result.receives_mean:6.0f} "
+        f"{result.lost:5} {result.twice:5} {drain:>6} {100 * result.share_429:5.1f}% {result.wall_seconds:6.1f}  "
+        f"{', '.join(result.broken()) or 'none'}"
+    )
+
+
+def chosen(names: Iterable[str]) -> list[Scenario]:
+    wanted = tuple(names)
+    hours = os.environ.get("HOURS")
+    return [
+        replace(scenario, hours=float(hours)) if hours else scenario
+        for scenario in SCENARIOS
+        if not wanted or scenario.name.startswith(wanted)
+    ]
+
+
+def main() -> int:
+    seed, waiting = int(os.environ.get("SEED", "1")), int(os.environ.get("WAITING", "100"))
+    print(f"seed {seed}\n{HEAD}", flush=True)
+    is_broken = False
+    for scenario in chosen(os.environ.get("SCENARIO", "").split()):
+        result = run(scenario, waiting, seed)
+        is_broken |= bool(result.broken())
+        print(row(result), flush=True)
+    return int(is_broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

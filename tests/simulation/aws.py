@@ -1,0 +1,252 @@
+"""SQS, DynamoDB and Secrets Manager in virtual time, as far as retries depend on them."""
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from greenlet import getcurrent
+
+from create_conversation.aws import AwsError, Service
+from tests.simulation.loop import START, Loop
+from tests.unit.fakes import FakeDynamoDb
+
+RETRY_URL, DEAD_LETTER_URL = "retry", "dead-letters"
+MAX_RECEIVES = 1000
+RETENTION_SECONDS = 14 * 86_400.0
+MAX_IN_FLIGHT = 120_000
+BATCH = 10
+POLL_SECONDS = 0.02  # from a message's being visible until Lambda hands it over
+DUPLICATES = 1e-4  # of receives: the message stays visible; of deletes: it is not deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """A service refuses that share of its calls for a while."""
+
+    begin: float
+    end: float
+    share: float
+
+
+@dataclass(slots=True)
+class _Faults:
+    loop: Loop
+    rng: random.Random
+    code: str
+    throttles: list[Throttle]
+
+    def answer(self, operation: str) -> None:
+        """Take the time of an answer. Raises AwsError."""
+        self.loop.sleep(self.rng.uniform(0.004, 0.012))
+        for throttle in self.throttles:
+            if throttle.begin <= self.loop.now < throttle.end and self.rng.random() < throttle.share:
+                raise AwsError(self.code, operation, 400)
+
+
+@dataclass(slots=True, eq=False)
+class Message:
+    number: int
+    body: str
+    group: str
+    sent_at: float
+    receives: int = 0
+    version: int = 0  # of its visibility: an older entry in the heap is void
+    is_ready: bool = False
+    is_gone: bool = False
+
+
+@dataclass(slots=True)
+class _Group:
+    ready: deque[Message] = field(default_factory=deque)
+    in_flight: int = 0
+
+
+class SimulatedSqs(Service):
+    """Both queues. `dead_letters`: with attributes and time; `moved`: what SQS itself moved after MAX_RECEIVES."""
+
+    def __init__(self, loop: Loop, rng: random.Random, visibility: float, throttles: list[Throttle]) -> None:
+        self._loop = loop
+        self._rng = rng
+        self._visibility = visibility
+        self._faults = _Faults(loop, rng, "RequestThrottled", throttles)
+        self._groups: dict[str, _Group] = {}
+        self._delayed: list[tuple[float, int, int, Message]] = []
+        self._pollers: deque[list[Callable[[], object]]] = deque()
+        self._alarm: list[Callable[[], object]] = []
+        self._alarm_at = float("inf")
+        self._ready = 0
+        self._in_flight = 0
+        self._sent = 0
+        self.messages: dict[int, Message] = {}
+        self.dead_letters: list[tuple[float, str, dict[str, str]]] = []
+        self.moved: list[Message] = []
+        self.expired: list[Message] = []  # by retention
+        self.receives: list[int] = []  # of each message that has left the queue
+        self.received = 0
+        self.batches = 0
+
+    # The API
+
+    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        self._faults.answer(operation)
+        if operation == "SendMessage" and arguments["QueueUrl"] == DEAD_LETTER_URL:
+            attributes = {name: value["StringValue"] for name, value in arguments["MessageAttributes"].items()}
+            self.dead_letters.append((self._loop.now, arguments["MessageBody"], attributes))
+        elif operation == "SendMessage":
+            self._send(arguments["MessageBody"], arguments["MessageGroupId"], arguments["DelaySeconds"])
+        elif operation == "ChangeMessageVisibility":
+            self._change(arguments["ReceiptHandle"], arguments["VisibilityTimeout"])
+        elif operation == "ChangeMessageVisibilityBatch":
+            for entry in arguments["Entries"]:
+                self._change(entry["ReceiptHandle"], entry["VisibilityTimeout"])
+        else:
+            raise NotImplementedError(operation)
+        return {}
+
+    def _send(self, body: str, group: str, delay: float) -> None:
+        self._sent += 1
+        message = Message(self._sent, body, group, self._loop.now)
+        self.messages[message.number] = message
+        self._groups.setdefault(group, _Group())
+        self._hide(message, self._loop.now + delay)
+
+    def _change(self, handle: str, seconds: float) -> None:
+        message = self.messages.get(int(handle))
+        if message is not None and not message.is_ready:
+            self._hide(message, self._loop.now + seconds)
+
+    # What Lambda does
+
+    def receive(self) -> list[dict[str, Any]]:
+        """A batch as Lambda hands it over; waits until there is one."""
+        while not (batch := self._take()):
+            event = [getcurrent().switch]
+            self._pollers.append(event)
+            self._set_alarm()
+            self._loop.wait(event)
+        if self._ready:
+            self._wake()
+        self.batches += 1
+        return [self._record(message) for message in batch]
+
+    def delete(self, message_ids: list[str]) -> None:
+        for message_id in message_ids:
+            message = self.messages.get(int(message_id))
+            if message is not None and self._rng.random() >= DUPLICATES:
+                self._remove(message)
+
+    def _record(self, message: Message) -> dict[str, Any]:
+        return {
+            "messageId": str(message.number),
+            "receiptHandle": str(message.number),
+            "body": message.body,
+            "attributes": {
+                "ApproximateReceiveCount": str(message.receives),
+                "SentTimestamp": str(int(1000 * (START + message.sent_at))),
+            },
+        }
+
+    def _take(self) -> list[Message]:
+        self._make_ready()
+        batch: list[Message] = []
+        while self._ready and len(batch) < BATCH and self._in_flight < MAX_IN_FLIGHT:
+            # A fair queue: the group with the fewest messages in flight is first.
+            group = min((group for group in self._groups.values() if group.ready), key=lambda group: group.in_flight)
+            message = group.ready.popleft()
+            self._ready -= 1
+            message.is_ready = False
+            if message.is_gone:
+                continue
+            if message.receives == MAX_RECEIVES:
+                self.moved.append(message)
+                self._remove(message)
+                continue
+            message.receives += 1
+            self.received += 1
+            batch.append(message)
+            group.in_flight += 1
+            self._in_flight += 1
+            is_duplicate = self._rng.random() < DUPLICATES
+            self._hide(message, self._loop.now + (0.0 if is_duplicate else self._visibility))
+        return batch
+
+    def _make_ready(self) -> None:
+        while self._delayed and self._delayed[0][0] <= self._loop.now:
+            entry = heapq.heappop(self._delayed)
+            if self._is_void(entry):
+                continue
+            message = entry[-1]
+            if self._loop.now - message.sent_at > RETENTION_SECONDS:
+                self.expired.append(message)
+                self._remove(message)
+                continue
+            self._come_back(message)
+            message.is_ready = True
+            self._groups[message.group].ready.append(message)
+            self._ready += 1
+
+    def _is_void(self, entry: tuple[float, int, int, Message]) -> bool:
+        _, _, version, message = entry
+        return message.is_gone or message.version != version
+
+    def _come_back(self, message: Message) -> None:
+        if message.receives and not message.is_ready:
+            self._groups[message.group].in_flight -= 1
+            self._in_flight -= 1
+
+    def _hide(self, message: Message, until: float) -> None:
+        message.version += 1
+        heapq.heappush(self._delayed, (until, message.number, message.version, message))
+        self._set_alarm()
+
+    def _remove(self, message: Message) -> None:
+        if message.is_gone:
+            return
+        self._come_back(message)
+        message.is_gone = True
+        del self.messages[message.number]
+        self.receives.append(message.receives)
+
+    def _set_alarm(self) -> None:
+        """One event at the next visibility, while somebody polls."""
+        while self._delayed and self._is_void(self._delayed[0]):
+            heapq.heappop(self._delayed)
+        at = max(self._loop.now, self._delayed[0][0]) if self._pollers and self._delayed else float("inf")
+        if at < self._alarm_at:
+            self._alarm.clear()
+            self._alarm, self._alarm_at = self._loop.at(at, self._ring), at
+
+    def _ring(self) -> None:
+        self._alarm_at = float("inf")
+        self._make_ready()
+        if self._ready:
+            self._wake()
+        self._set_alarm()
+
+    def _wake(self) -> None:
+        if self._pollers:
+            event = self._pollers.popleft()
+            self._loop.at(self._loop.now + POLL_SECONDS, lambda: [switch() for switch in event])
+
+
+class SimulatedDynamoDb(FakeDynamoDb):
+    def __init__(self, loop: Loop, rng: random.Random, throttles: list[Throttle]) -> None:
+        super().__init__()
+        self._faults = _Faults(loop, rng, "ThrottlingException", throttles)
+
+    def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        self._faults.answer(operation)
+        return self._handle(operation, parameters)
+
+
+class SimulatedSecretsManager(Service):
+    def __init__(self, loop: Loop, rng: random.Random, token: str) -> None:
+        self._faults = _Faults(loop, rng, "ThrottlingException", [])
+        self.token = token
+
+    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        self._faults.answer(operation)
+        return {"SecretString": self.token}

@@ -1,0 +1,83 @@
+"""Lambda in virtual time: instances of the function, wired as `app.py` does, that take batches of the retry queue."""
+
+import random
+from dataclasses import dataclass
+
+from create_conversation.circuit_breaker import CircuitBreaker
+from create_conversation.flow import Flow
+from create_conversation.location_tokens import LocationTokens
+from create_conversation.queue import Queue
+from create_conversation.quota import Quota
+from create_conversation.records import Records
+from create_conversation.results import Results
+from create_conversation.retries import RetryDoor
+from create_conversation.secrets import Secret
+from create_conversation.senders import load
+from create_conversation.settings import Settings
+from tests.simulation.aws import DEAD_LETTER_URL, RETRY_URL, SimulatedDynamoDb, SimulatedSecretsManager, SimulatedSqs
+from tests.simulation.highlevel import HighLevelModel, SimulatedHighLevel
+from tests.simulation.loop import Group, Loop
+
+TIMEOUT_SECONDS = 30.0
+COLD_START_SECONDS = 0.6
+_SENDERS = load()
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the instances share. `killed`: the share of batches in which the process dies."""
+
+    loop: Loop
+    settings: Settings
+    highlevel: HighLevelModel
+    sqs: SimulatedSqs
+    dynamodb: SimulatedDynamoDb
+    secrets: SimulatedSecretsManager
+    rng: random.Random
+    killed: float = 0.0
+    pauses: tuple[tuple[float, float], ...] = ()  # the event source mapping is off
+
+    def queue(self) -> Queue:
+        return Queue(self.sqs, RETRY_URL, DEAD_LETTER_URL, self.loop)
+
+    def instance(self, group: Group) -> RetryDoor:
+        """With nothing in its memory, as a new one."""
+        loop, settings = self.loop, self.settings
+        highlevel, breaker = SimulatedHighLevel(self.highlevel), CircuitBreaker(loop)
+        records = Records(self.dynamodb, settings.records_table, settings.record_ttl, loop)
+        secret = Secret(self.secrets, settings.highlevel_token_arn, 300.0, loop)
+        tokens = LocationTokens(secret, highlevel, records, breaker, loop)
+        flow = Flow(highlevel, tokens, records, breaker, Quota(loop), clock=loop)
+        rng = random.Random(self.rng.random())
+        results = Results(self.secrets, None, settings.metrics_namespace, loop)
+        return RetryDoor(settings, _SENDERS, flow, self.queue(), rng, results, loop, group.side_by_side)
+
+    def consume(self) -> None:
+        """One of the event source mapping's consumers, for ever: an instance at a time."""
+        group = Group(self.loop)
+        handler: RetryDoor | None = None
+        while True:
+            for begin, end in self.pauses:
+                if begin <= self.loop.now < end:
+                    self.loop.sleep(end - self.loop.now)
+            records = self.sqs.receive()
+            if handler is None:
+                self.loop.sleep(COLD_START_SECONDS)
+                handler = self.instance(group)
+            failed: list[str] | None = None
+
+            def handle(handler: RetryDoor = handler, records: object = records) -> None:
+                nonlocal failed
+                answer = handler.handle({"Records": records}, None)
+                failed = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+            if group.run(handle, self._life()) and failed is not None:
+                self.sqs.delete([record["messageId"] for record in records if record["messageId"] not in failed])
+            else:
+                handler = None
+
+    def _life(self) -> float:
+        """Seconds until the process ends, of old age or by a crash."""
+        if self.killed and self.rng.random() < self.killed:
+            return self.rng.uniform(0.0, 3.0)
+        return TIMEOUT_SECONDS

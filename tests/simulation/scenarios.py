@@ -1,0 +1,270 @@
+"""What may happen for days, and the promise that each of it must leave true."""
+
+import contextlib
+import io
+import json
+import logging
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from create_conversation.errors import NotStored
+from create_conversation.queue import Queue
+from create_conversation.settings import Settings
+from create_conversation.submission import Submission
+from tests.simulation.aws import (
+    DEAD_LETTER_URL,
+    RETRY_URL,
+    SimulatedDynamoDb,
+    SimulatedSecretsManager,
+    SimulatedSqs,
+    Throttle,
+)
+from tests.simulation.highlevel import Fault, HighLevelModel, Limits
+from tests.simulation.instances import TIMEOUT_SECONDS, Account
+from tests.simulation.loop import Loop
+
+HOUR, DAY = 3600.0, 86_400.0
+GIVE_UP_HOURS = 72.0
+VISIBILITY_SECONDS = 180.0  # as template.yaml has it
+CONSUMERS = 5  # RetryConcurrency
+ARRIVAL_SECONDS = 600.0  # all that wait have come within
+TOKEN = "pit-11111111-2222-3333-4444-555555555555"
+MAX_RECEIVES_EACH = 700
+DRAIN_SECONDS, DRAIN_SHARE, MAX_429_SHARE = 900.0, 0.95, 0.005
+
+SETTINGS = Settings(
+    highlevel_base_url="http://127.0.0.1:1",
+    highlevel_version="2021-04-15",
+    highlevel_token_arn="HighLevelToken",
+    sender_secrets_arn="SenderSecrets",
+    records_table="Records",
+    retry_queue_url=RETRY_URL,
+    dead_letter_queue_url=DEAD_LETTER_URL,
+    metrics_namespace="simulation",
+    location_id=None,
+    give_up_after=GIVE_UP_HOURS * HOUR,
+    backoff_cap=900.0,
+    record_ttl=DAY,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`hours` it lasts at most; it ends when the queue is empty. `healthy_from`: the hour in which the last fault ends,
+    if the submissions are to be opened then; None if they are to expire."""
+
+    name: str
+    hours: float
+    faults: tuple[Fault, ...] = ()
+    healthy_from: float | None = 0.0
+    locations: int = 20
+    waiting: int | None = None  # other than what was asked for
+    limits: Limits = field(default_factory=Limits)
+    pauses: tuple[tuple[float, float], ...] = ()
+    killed: float = 0.0
+    dynamodb: tuple[Throttle, ...] = ()
+    sqs: tuple[Throttle, ...] = ()
+
+
+def outage(name: str, hours: float, **fault: Any) -> Scenario:
+    """HighLevel is down for that long; longer than submissions are retried, they expire."""
+    faults = (Fault(begin=0.0, end=hours * HOUR, **fault),)
+    if hours > GIVE_UP_HOURS:
+        return Scenario(name, GIVE_UP_HOURS + 4, faults, healthy_from=None)
+    return Scenario(name, hours + 12, faults, healthy_from=hours)
+
+
+RETRY_AFTER = {
+    "absent": None,
+    "0": "0",
+    "1": "1",
+    "past": "Sat, 01 Jan 2022 00:00:00 GMT",
+    "garbage": "soon",
+    "hour": "3600",
+}
+PAST_AGE = GIVE_UP_HOURS + 24
+SCENARIOS = [
+    Scenario("healthy", 4),
+    outage("outage-5xx", PAST_AGE, kind="status", status=503),
+    outage("outage-hang", PAST_AGE, kind="hang"),
+    outage("outage-reset", PAST_AGE, kind="reset"),
+    outage("outage-refuse", PAST_AGE, kind="refuse"),
+    outage("outage-71h", 71, kind="status", status=503),
+    *(outage(f"503-{name}", 71, kind="status", status=503, retry_after=value) for name, value in RETRY_AFTER.items()),
+    *(outage(f"429-{name}", 71, kind="status", status=429, retry_after=value) for name, value in RETRY_AFTER.items()),
+    outage("flapping", 71, kind="status", status=503, period=300.0),
+    Scenario("pause-hour", 12, pauses=((0.0, HOUR),), healthy_from=1.0),
+    Scenario("pause-ten-days", 12 * 24, pauses=((0.0, 10 * DAY),), healthy_from=240.0),
+    outage("token-revoked", 24, kind="status", status=401, message="Invalid JWT"),
+    Scenario(
+        "one-of-twenty",
+        GIVE_UP_HOURS + 4,
+        (Fault("status", 0.0, PAST_AGE * HOUR, 500, locations=frozenset({"location-0"})),),
+        healthy_from=None,
+    ),
+    Scenario("dynamodb-throttled", 12, dynamodb=(Throttle(0.0, 2 * HOUR, 1.0),), healthy_from=2.0),
+    replace(outage("sqs-throttled", 6, kind="status", status=503), sqs=(Throttle(0.0, 6 * HOUR, 0.5),)),
+    replace(outage("killed", 6, kind="status", status=503), killed=0.2),
+    replace(outage("drain", 6, kind="status", status=503), locations=1),
+    Scenario("over-a-days-quota", 60, locations=1, limits=Limits(daily=0), healthy_from=24.0),
+]
+
+
+@dataclass(slots=True)
+class Result:
+    scenario: Scenario
+    waiting: int
+    hours: float
+    opened: int
+    expired_tried: int
+    expired_unasked: int
+    moved: int
+    receives_max: int
+    receives_mean: float
+    lost: int
+    twice: int
+    drain: float | None  # share of the limit at which the waiting were opened, once they could be
+    share_429: float
+    still_waiting: int
+    wall_seconds: float
+    fingerprint: int = 0
+
+    def broken(self) -> list[str]:
+        """The promises that do not hold, in words."""
+        checks = {
+            "moved by SQS": self.moved,
+            "expired unasked": self.expired_unasked,
+            "lost": self.lost,
+            "opened twice": self.twice,
+            "still waiting": self.still_waiting,
+            f"more than {MAX_RECEIVES_EACH} receives": self.receives_max > MAX_RECEIVES_EACH,
+            "expired, not opened": self.scenario.healthy_from is not None and self.expired_tried,
+            "drained too slowly": self.is_slow(),
+            "too many 429": not any(fault.status == 429 for fault in self.scenario.faults)
+            and self.share_429 > MAX_429_SHARE,
+        }
+        return [what for what, is_broken in checks.items() if is_broken]
+
+    def is_slow(self) -> bool:
+        return self.drain is not None and self.drain < 1.0
+
+
+def run(scenario: Scenario, waiting: int, seed: int) -> Result:
+    """Let it happen. The same seed gives the same result."""
+    began = time.monotonic()
+    waiting = scenario.waiting or waiting
+    limits = scenario.limits if scenario.limits.daily else replace(scenario.limits, daily=max(1, waiting * 2 // 3))
+    loop = Loop()
+
+    def rng(part: str) -> random.Random:
+        return random.Random(f"{seed}/{part}")
+
+    highlevel = HighLevelModel(loop, rng("highlevel"), list(scenario.faults), limits)
+    sqs = SimulatedSqs(loop, rng("sqs"), VISIBILITY_SECONDS, list(scenario.sqs))
+    account = Account(
+        loop,
+        SETTINGS,
+        highlevel,
+        sqs,
+        SimulatedDynamoDb(loop, rng("dynamodb"), list(scenario.dynamodb)),
+        SimulatedSecretsManager(loop, rng("secrets"), TOKEN),
+        rng("lambda"),
+        scenario.killed,
+        scenario.pauses,
+    )
+    arrivals = rng("arrivals")
+
+    def arrive() -> None:
+        queue = account.queue()
+        for number in range(waiting):
+            loop.sleep(arrivals.expovariate(waiting / ARRIVAL_SECONDS))
+            location = f"location-{number % scenario.locations}"
+            body = json.dumps({"locationId": location, "contactId": f"contact-{number}"}).encode()
+            submission = Submission("http", "api", f"r{number}", loop.time(), "application/json", body)
+            while not _is_stored(queue, submission, location):
+                loop.sleep(5.0)  # its sender sends it again
+
+    def watch() -> None:
+        while loop.now <= ARRIVAL_SECONDS or sqs.messages:
+            loop.sleep(60.0)
+        loop.stop()
+
+    with silence():
+        loop.start(arrive)
+        loop.start(watch)
+        for _ in range(CONSUMERS):
+            loop.start(account.consume)
+        loop.run(scenario.hours * HOUR)
+    return _result(scenario, waiting, account, limits, time.monotonic() - began)
+
+
+def _is_stored(queue: Queue, submission: Submission, location: str) -> bool:
+    try:
+        queue.keep(submission, location, None)
+    except NotStored:
+        return False
+    return True
+
+
+def _result(scenario: Scenario, waiting: int, account: Account, limits: Limits, wall: float) -> Result:
+    sqs, highlevel = account.sqs, account.highlevel
+    tried = unasked = 0
+    for at, body, attributes in sqs.dead_letters:
+        contact = json.loads(Submission.from_message(body).body)["contactId"]
+        if attributes["reason"] == "expired":
+            is_tried = at - highlevel.tried.get(contact, float("-inf")) <= TIMEOUT_SECONDS
+            tried, unasked = tried + is_tried, unasked + (not is_tried)
+    opened = sum(1 for count in highlevel.conversations.values() if count)
+    receives = [*sqs.receives, *(message.receives for message in sqs.messages.values())]
+    ended = opened + len(sqs.dead_letters) + len(sqs.moved)
+    calls = highlevel.statuses.total()
+    return Result(
+        scenario,
+        waiting,
+        account.loop.now / HOUR,
+        opened,
+        tried,
+        unasked,
+        len(sqs.moved),
+        max(receives, default=0),
+        sum(receives) / max(1, len(receives)),
+        max(0, waiting - ended - len(sqs.messages)) + len(sqs.expired),
+        sum(1 for count in highlevel.conversations.values() if count > 1),
+        _drain(scenario, waiting, highlevel, limits),
+        highlevel.statuses[429] / max(1, calls),
+        len(sqs.messages),
+        wall,
+        hash((round(1e6 * account.loop.now), sqs.received, sqs.batches, calls)),
+    )
+
+
+def _drain(scenario: Scenario, waiting: int, highlevel: HighLevelModel, limits: Limits) -> float | None:
+    """The time that the promise gives for it, as a share of what it took."""
+    if scenario.healthy_from is None or not scenario.healthy_from or limits.daily < waiting:
+        return None
+    healthy_from = max(scenario.healthy_from * HOUR, ARRIVAL_SECONDS)
+    took = max((at - healthy_from for at in highlevel.opened_at.values()), default=float("inf"))
+    rate = limits.max / limits.seconds * scenario.locations
+    promised = DRAIN_SECONDS + waiting / (DRAIN_SHARE * rate)
+    return promised / took if took > 0 else None
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Neither log nor metrics: a line for each of millions of tries."""
+    logger = logging.getLogger("highlevel-conversations")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with contextlib.redirect_stdout(_Nothing()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+class _Nothing(io.StringIO):
+    def write(self, text: str, /) -> int:
+        return len(text)
