@@ -34,6 +34,7 @@ class Line:
     sender: str | None = None
     target: Target | None = None
     attempts: int = 1
+    age_seconds: int | None = None  # in the retry queue
     started: float = field(default_factory=monotonic)
     outcome: Outcome | None = None  # once it has ended
 
@@ -76,6 +77,7 @@ class Line:
             upstream_ms=outcome.upstream_ms,
             upstream_trace_id=upstream.trace_id if upstream else None,
             attempts=self.attempts,
+            age_seconds=self.age_seconds,
             rate_limit_remaining=limit.remaining if limit else None,
             duration_ms=duration,
             cold_start=_cold,

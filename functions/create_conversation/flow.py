@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from create_conversation import canonical
-from create_conversation.circuit_breaker import OPEN_SECONDS, CircuitBreaker
+from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.clock import Clock
 from create_conversation.errors import Deferred, SubmissionError
 from create_conversation.location_tokens import LocationTokens, Token
@@ -83,9 +83,9 @@ class Flow:
         if self._paused:
             return PAUSED
         if not despite_breaker and (wait := self._breaker.wait(location)):
-            return Outcome("deferred", "breaker_open", retry_after=wait, spread=OPEN_SECONDS)
+            return Outcome("deferred", "breaker_open", retry_after=wait)
         if wait := self.quota.wait(location, in_background=in_background):
-            return Outcome("deferred", "quota_exhausted", retry_after=wait, spread=self.quota.interval(location))
+            return Outcome("deferred", "quota_exhausted", retry_after=wait)
         return None
 
     def _open_for_person(self, target: Target, effort: Effort) -> Outcome:
@@ -161,7 +161,6 @@ class Flow:
             verdict.reason,
             body=verdict.body,
             retry_after=self.quota.wait(target.location) if limited else verdict.retry_after,
-            spread=self.quota.interval(target.location) if limited else 0.0,
             upstream=verdict,
             upstream_ms=round(1000 * (self._clock.monotonic() - started)),
         )

@@ -12,10 +12,9 @@ class Outcome:
     """How a submission ended, for the door to answer and for the log.
 
     `name`: opened, existing, ignored, deferred, rejected, invalid, unauthorized, not_stored. `body`: what a caller of
-    `POST /conversations` gets, when the conversation's id is known. `retry_after` in seconds; `spread`: over how many
-    seconds others that wait for the same should spread. `upstream`: HighLevel's answer, if it was asked, after
-    `upstream_ms` milliseconds. `contact`: the contact's id, where it had to be looked up; `location`: the one
-    that was refused.
+    `POST /conversations` gets, when the conversation's id is known. `retry_after` in seconds. `upstream`: HighLevel's
+    answer, if it was asked, after `upstream_ms` milliseconds. `contact`: the contact's id, where it had to be looked
+    up; `location`: the one that was refused.
     """
 
     name: str
@@ -23,7 +22,6 @@ class Outcome:
     detail: str = ""
     body: dict[str, Any] | None = None
     retry_after: float | None = None
-    spread: float = 0.0
     upstream: Verdict | None = None
     upstream_ms: int | None = None
     contact: str | None = None

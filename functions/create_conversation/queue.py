@@ -6,6 +6,7 @@ import math
 import random
 import time
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from create_conversation import canonical
@@ -17,9 +18,10 @@ from create_conversation.submission import Submission
 MIN_DELAY_SECONDS = 5
 CALLS_AT_ONCE = 8
 MAX_DELAY_SECONDS = 900  # of SQS, for DelaySeconds
-BACKOFF_BASE_SECONDS = 5.0
-MAX_WAIT_SECONDS = 3600.0
-SPREAD = 0.3
+MIN_WAIT_SECONDS = 5.0
+AGE_SHARE = 0.05
+JITTER = 0.3
+MAX_WAIT_SECONDS = 3600.0  # that a Retry-After may ask for
 
 
 class Queue:
@@ -111,14 +113,25 @@ class Queue:
             raise NotStored("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS) from None
 
 
-def backoff(attempt: int, cap: float, retry_after: float | None, spread: float, draw: random.Random) -> float:
-    """Seconds to wait after that many attempts: exponential with full jitter up to `cap`.
-
-    Where HighLevel, or the rest of its window, names a wait, that comes first (up to an hour), and what waits with it
-    spreads over a part of `spread` seconds (one window), so that a backlog neither returns at once nor leaves the next
-    window unused. After a hundred windows it spreads wider: a message is received a thousand times at most.
-    """
+def backoff(age: float, cap: float, retry_after: float | None, rng: random.Random) -> float:
+    """Seconds until a message of that age is visible again, whatever it waits for: about 5 % of its age, from 5 s up to
+    `cap`, so that SQS's 1,000 receives never come before the age limit. `retry_after`: not sooner, up to an hour."""
+    base = _planned(age, cap)
+    wait = rng.uniform(max(_planned(0.0, cap), (1 - JITTER) * base), min((1 + JITTER) * base, cap))
     if retry_after is None:
-        return max(1.0, draw.uniform(0, min(cap, BACKOFF_BASE_SECONDS * 2 ** min(attempt, 20))))
-    wide = min(SPREAD * spread * max(1.0, attempt / 100), MAX_WAIT_SECONDS)
-    return min(retry_after, MAX_WAIT_SECONDS) + draw.uniform(0, wide)
+        return wait
+    return max(wait, min(retry_after, MAX_WAIT_SECONDS) + rng.uniform(0, JITTER * base))
+
+
+@cache
+def receives_within(seconds: float, cap: float) -> int:
+    """How often `backoff` lets a message be received in that time."""
+    age, receives = 0.0, 0
+    while age < seconds:
+        age += _planned(age, cap)
+        receives += 1
+    return receives
+
+
+def _planned(age: float, cap: float) -> float:
+    return min(max(AGE_SHARE * age, MIN_WAIT_SECONDS), cap)

@@ -52,11 +52,6 @@ class Quota:
         window = self._windows.get(location)
         return window.interval / window.max if window and window.max else DEFAULT_PACE_SECONDS
 
-    def interval(self, location: str) -> float:
-        """Seconds of the location's window."""
-        window = self._windows.get(location)
-        return window.interval if window else DEFAULT_INTERVAL_SECONDS
-
     def learn(self, location: str, verdict: Verdict) -> None:
         """Take note of an answer. The window's start is not announced: it is taken to be the first answer that shows
         more calls left than the one before, so an end is never expected too early."""

@@ -18,7 +18,7 @@ from create_conversation.errors import Deferred, Invalid, NotStored, SubmissionE
 from create_conversation.flow import Effort, Flow
 from create_conversation.mapping import target_of
 from create_conversation.outcome import Outcome
-from create_conversation.queue import MAX_WAIT_SECONDS, Queue, backoff
+from create_conversation.queue import MAX_WAIT_SECONDS, Queue, backoff, receives_within
 from create_conversation.results import BACKGROUND_SECONDS, Results
 from create_conversation.senders import Sender
 from create_conversation.settings import Settings
@@ -27,10 +27,11 @@ from create_conversation.submission import Submission
 ATTEMPT_SECONDS = 10.0
 # No attempt begins later in a batch: with the last one's time it ends well before the function's timeout, 30 s.
 BATCH_SECONDS = 12.0
-# A process that dies takes its batch along: the messages come back after this, not after the queue's 180 s.
+# A process that dies takes its batch along: the messages come back after this, not after the queue's 450 s.
 LEASE_SECONDS = 35.0
-# A consumer that stood still for days gives nothing up at its first look.
-MIN_RECEIVES = 2
+# Of the receives that the schedule makes within the age limit. With fewer, the message waited while nothing was
+# received (a pause), and is not given up yet.
+MIN_RECEIVES_SHARE = 0.5
 # Received more often than this, a message may be what kills the process: it waits until the others are done.
 FRESH_RECEIVES = 2
 _NOT_ANSWERED = Outcome("deferred")
@@ -113,7 +114,8 @@ class RetryDoor:
         receives = _whole(attributes.get("ApproximateReceiveCount"), 1)
         message_id = _text(told.get("messageId"))
         text = _text(told.get("body")) or json.dumps(record)
-        line = Line("retry", message_id, attempts=receives)
+        sent_at = _whole(attributes.get("SentTimestamp"), round(1000 * self.clock.time())) / 1000
+        line = Line("retry", message_id, attempts=receives, age_seconds=round(self._seconds_since(sent_at)))
         unusable = None
         try:
             submission = Submission.from_message(text)
@@ -132,7 +134,7 @@ class RetryDoor:
             message_id,
             _text(told.get("receiptHandle")),
             text,
-            _whole(attributes.get("SentTimestamp"), round(1000 * self.clock.time())) / 1000,
+            sent_at,
             receives,
             line,
             unusable,
@@ -176,7 +178,7 @@ class RetryDoor:
     def _try(self, message: _Message, until: float) -> Outcome:
         target = message.line.target
         if target is None or self.clock.monotonic() > until:
-            return Outcome("deferred", "deadline", retry_after=1.0, spread=5.0)
+            return Outcome("deferred", "deadline")
         is_too_old = self._is_too_old(message)
         effort = Effort(until + ATTEMPT_SECONDS, ATTEMPT_SECONDS, in_background=True, despite_breaker=is_too_old)
         outcome = self.flow.open(target, effort)
@@ -185,7 +187,12 @@ class RetryDoor:
         return outcome
 
     def _is_too_old(self, message: _Message) -> bool:
-        return self.clock.time() - message.sent_at > self.settings.give_up_after and message.receives >= MIN_RECEIVES
+        limit = self.settings.give_up_after
+        planned = receives_within(limit, self.settings.backoff_cap)
+        return self._seconds_since(message.sent_at) > limit and message.receives >= MIN_RECEIVES_SHARE * planned
+
+    def _seconds_since(self, sent_at: float) -> float:
+        return max(0.0, self.clock.time() - sent_at)
 
     def _is_settled(self, message: _Message, outcome: Outcome, unreachable: threading.Event) -> bool:
         """Whether the message may leave the queue: done, or parked. Else it is visible again after its own backoff."""
@@ -204,7 +211,8 @@ class RetryDoor:
         return outcome.name not in ("deferred", "not_stored")
 
     def _wait(self, message: _Message, outcome: Outcome) -> float:
-        return backoff(message.receives, self.settings.backoff_cap, outcome.retry_after, outcome.spread, self.draw)
+        age = self._seconds_since(message.sent_at)
+        return backoff(age, self.settings.backoff_cap, outcome.retry_after, self.draw)
 
 
 def _text(value: object) -> str:

@@ -30,7 +30,7 @@ REDRIVE_SEAMS = 2
 FIRST_JITTER_SECONDS = 10.0
 # A lease with its jitter, twice if a kill met another message's try, and what a busy machine needs.
 BACK_WITHIN_SECONDS = 2 * (LEASE_SECONDS + FIRST_JITTER_SECONDS) + 60
-VISIBILITY_SECONDS = 45  # of the retry queue, met by a worker that dies before it takes its lease; 180 in life
+VISIBILITY_SECONDS = 45  # of the retry queue, met by a worker that dies before it takes its lease; 450 in life
 HIDDEN_SECONDS = 5  # for which a killed redrive's letters stay hidden; 300 in life
 REDRIVE = f"""
 import operate.parked, operate.redrive

@@ -28,7 +28,7 @@ from tests.simulation.loop import Loop
 
 HOUR, DAY = 3600.0, 86_400.0
 GIVE_UP_HOURS = 72.0
-VISIBILITY_SECONDS = 180.0  # as template.yaml has it
+VISIBILITY_SECONDS = 450.0  # as template.yaml has it
 CONSUMERS = 5  # RetryConcurrency
 ARRIVAL_SECONDS = 600.0  # all that wait have come within
 TOKEN = "pit-11111111-2222-3333-4444-555555555555"

@@ -109,7 +109,7 @@ class TroubledWorld(World):
         return finished.stdout
 
     def show_again_after(self, seconds: int) -> None:
-        """Set the retry queue's visibility timeout, 180 s in the template."""
+        """Set the retry queue's visibility timeout, 450 s in the template."""
         self._sqs.set_queue_attributes(QueueUrl=self.url("RetryQueue"), Attributes={"VisibilityTimeout": str(seconds)})
 
     def kill(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from create_conversation.errors import NotStored
-from create_conversation.queue import Queue, backoff
+from create_conversation.queue import Queue, backoff, receives_within
 from create_conversation.submission import Submission
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
@@ -143,30 +143,66 @@ def test_what_sqs_did_not_take_is_not_stored(sqs: FakeSqs, queue: Queue, error: 
     assert "message-of-aws" not in log.text
 
 
-def draws(attempt: int, retry_after: float | None = None, spread: float = 0.0) -> list[float]:
-    draw = random.Random(7)
-    return [backoff(attempt, 900, retry_after, spread, draw) for _ in range(2000)]
+HOUR = 3600.0
 
 
-@pytest.mark.parametrize(("attempt", "most"), [(1, 10), (2, 20), (5, 160), (8, 900), (1000, 900)])
-def test_backoff_doubles_up_to_the_cap_with_full_jitter(attempt: int, most: float) -> None:
-    waits = draws(attempt)
-    assert min(waits) >= 1
-    assert most * 0.98 < max(waits) <= most
-    assert sum(waits) / len(waits) == pytest.approx(most / 2, rel=0.1)
+def waits(age: float, retry_after: float | None = None, cap: float = 900.0) -> list[float]:
+    rng = random.Random(7)
+    return [backoff(age, cap, retry_after, rng) for _ in range(2000)]
+
+
+@pytest.mark.parametrize(
+    ("age", "least", "most"),
+    [
+        (0, 5, 6.5),
+        (100, 5, 6.5),
+        (200, 7, 13),
+        (HOUR, 126, 234),
+        (5 * HOUR, 630, 900),
+        (72 * HOUR, 630, 900),
+        (14 * 24 * HOUR, 630, 900),
+    ],
+)
+def test_a_message_waits_about_a_twentieth_of_its_age_from_5_s_to_15_minutes(
+    age: float, least: float, most: float
+) -> None:
+    found = waits(age)
+    assert least <= min(found) < least + 0.05 * (most - least)
+    assert most - 0.05 * (most - least) < max(found) <= most
+
+
+@pytest.mark.parametrize("cap", [2.0, 5.0, 15.0])
+def test_a_smaller_cap_holds_at_any_age(cap: float) -> None:
+    assert max(waits(0, cap=cap)) <= max(waits(10 * HOUR, cap=cap)) <= cap
+    assert min(waits(0, cap=cap)) >= min(cap, 5.0)
 
 
 @pytest.mark.parametrize(("retry_after", "least"), [(0.0, 0.0), (30.0, 30.0), (3600.0, 3600.0), (9999.0, 3600.0)])
-def test_a_named_wait_comes_first_up_to_an_hour(retry_after: float, least: float) -> None:
-    assert set(draws(3, retry_after)) == {least}
-    spread = draws(3, retry_after, spread=10)
-    assert least <= min(spread) < least + 0.1
-    assert least + 2 < max(spread) <= least + 10, "a part of the next window is used"
+@pytest.mark.parametrize("age", [0.0, 30.0, HOUR, 72 * HOUR])
+def test_retry_after_is_a_lower_bound_up_to_an_hour_and_never_the_whole_wait(
+    age: float, retry_after: float, least: float
+) -> None:
+    found, without = waits(age, retry_after), waits(age)
+    assert min(found) >= max(least, min(without))
+    assert max(found) <= max(least + 0.3 * 900, max(without))
+    assert len(set(found)) > 1000, "they do not come back in one second"
 
 
-def test_what_has_waited_very_often_spreads_wider() -> None:
-    assert max(draws(1000, 10.0, 10.0)) > 5 * (max(draws(1, 10.0, 10.0)) - 10) + 10
+@pytest.mark.parametrize("reason", [None, 0.0, 1.0, 60.0, 400.0])
+def test_within_72_and_120_hours_sqs_never_comes_first(reason: float | None) -> None:
+    rng = random.Random(3)
+    for hours, most in ((72, 500), (120, 750)):
+        for _ in range(20):
+            age, receives = 0.0, 0
+            while age < hours * HOUR:
+                age += backoff(age, 900.0, reason, rng)
+                receives += 1
+            assert receives <= most
+
+
+def test_the_planned_receives_are_those_without_jitter() -> None:
+    assert [receives_within(hours * HOUR, 900.0) for hours in (0, 1, 72)] == [0, 94, 395]
 
 
 def test_no_wait_exceeds_what_sqs_allows() -> None:
-    assert max(draws(1000, 86_400.0, spread=86_400.0)) <= 43_200
+    assert max(waits(1e9, 86_400.0)) <= 43_200

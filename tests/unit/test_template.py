@@ -177,7 +177,11 @@ def test_access_logs_need_no_room_in_the_policy_of_the_account() -> None:
 
 def test_times_fit_each_other() -> None:
     timeout = FUNCTION["Timeout"]
-    assert RESOURCES["RetryQueue"]["Properties"]["VisibilityTimeout"] == 6 * timeout
+    visibility = RESOURCES["RetryQueue"]["Properties"]["VisibilityTimeout"]
+    assert visibility >= 6 * timeout
+    longest_hours = TEMPLATE["Parameters"]["GiveUpAfterHours"]["MaxValue"]
+    receives = RESOURCES["RetryQueue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"]
+    assert receives * visibility >= longest_hours * 3600, "also of a function that cannot start"
     longest = retries.BATCH_SECONDS + retries.ATTEMPT_SECONDS + results.BACKGROUND_SECONDS
     assert longest < timeout < retries.LEASE_SECONDS
 

@@ -73,7 +73,7 @@ def at_every_door(world: World, contact: str) -> None:
     world.post(webhook_event(request(contact=f"{contact}w")))
     world.events.handle(sample("event_conversation_requested") | {"detail": request(contact=f"{contact}e")}, CONTEXT)
     kept = submission(body=json.dumps(request(contact=f"{contact}r")).encode())
-    world.retry(sqs_record(kept.to_message(), receives=14))
+    world.retry(sqs_record(kept.to_message(), receives=90, age=7200))
 
 
 @pytest.fixture
@@ -140,10 +140,10 @@ def test_an_internal_error_and_a_long_retry_are_counted_and_nothing_else_is(line
     patterns = {name: each["FilterPattern"] for name, each in of_type("AWS::Logs::MetricFilter").items()}
     internal = [line for line in lines if matches(patterns["InternalErrors"], line)]
     assert [(line["level"], line["error"]) for line in internal] == [("ERROR", "ZeroDivisionError")]
-    [retried] = [line for line in lines if matches(patterns["RetryAttempts"], line)]
-    assert (retried["outcome"], retried["trigger"], retried["attempts"]) == ("deferred", "retry", 14)
+    [retried] = [line for line in lines if matches(patterns["RetryAge"], line)]
+    assert (retried["outcome"], retried["trigger"], retried["age_seconds"]) == ("deferred", "retry", 7200)
     limited = retried | {"reason": "rate_limited"}
-    assert not matches(patterns["RetryAttempts"], limited)
+    assert not matches(patterns["RetryAge"], limited)
 
 
 # --- What is watched --------------------------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ def test_these_alarms_are_there() -> None:
         ("AWS/ApiGateway", "Count"),
         ("AWS/ApiGateway", "IntegrationLatency"),
         (NAMESPACE, "Submissions"),
-        (NAMESPACE, "RetryAttempts"),
+        (NAMESPACE, "RetryAge"),
         (NAMESPACE, "InternalErrors"),
         (NAMESPACE, "Rotations"),
     }
@@ -330,16 +330,12 @@ def test_an_old_dead_letter_rings_while_there_is_time() -> None:
     assert alarm["Threshold"] == 10 * 86_400 < kept
 
 
-def test_the_fourteenth_try_comes_after_about_an_hour() -> None:
-    draw = random.Random(1)
-
-    def waited() -> float:
-        """Seconds until the last try that does not ring yet has ended."""
-        tries = range(1, ALARMS["PersistentRetryAlarm"]["Threshold"] + 1)
-        return sum(backoff(attempt, 900.0, None, 0.0, draw) for attempt in tries)
-
-    runs = [waited() for _ in range(500)]
-    assert 45 * 60 < sum(runs) / len(runs) < 65 * 60
+def test_an_old_retry_rings_only_while_something_that_old_is_tried() -> None:
+    alarm = ALARMS["PersistentRetryAlarm"]
+    rng = random.Random(1)
+    longest = max(backoff(alarm["Threshold"], 900.0, None, rng) for _ in range(500))
+    assert alarm["Threshold"] == 3600
+    assert longest < alarm["Period"], "it does not go off between two tries"
 
 
 def test_near_the_timeout_is_between_the_plan_and_the_timeout() -> None:
