@@ -130,7 +130,7 @@ def test_a_location_that_gets_500_for_everything_harms_only_itself(
 def test_a_message_that_kills_the_process_delays_its_batch_by_a_lease_and_nobody_else(
     world: TroubledWorld, location: str, contact: str
 ) -> None:
-    """Promised: what shared the batch is opened when its lease has ended, not after the queue's 180 s (each comes back
+    """Promised: what shared the batch is opened when its lease has ended, not after the queue's 450 s (each comes back
     at its own time; who shares a batch with the deadly one again waits once more, and not a third time); what comes
     later is not delayed; the message itself stays, and counts its receives."""
     deadly, before, behind, later = (

@@ -169,7 +169,7 @@ class TroubledWorld(World):
         """End all trouble, and leave neither messages nor processes to the next test."""
         self.proxy.heal()
         self.highlevel.heal()
-        self.show_again_after(180)
+        self.show_again_after(450)
         for queue in ("RetryQueue", "DeadLetterQueue"):
             self._sqs.purge_queue(QueueUrl=self.url(queue))
         self.kill()
