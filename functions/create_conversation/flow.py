@@ -83,10 +83,9 @@ class Flow:
         if self._paused:
             return PAUSED
         if not despite_breaker and (wait := self._breaker.wait(location)):
-            return Outcome("deferred", "breaker_open", retry_after=wait)
-        if wait := self.quota.wait(location, in_background=in_background):
-            return Outcome("deferred", "quota_exhausted", retry_after=wait)
-        return None
+            return _breaker_open(wait)
+        wait = self.quota.wait(location, in_background=in_background)
+        return Outcome("deferred", "quota_exhausted", retry_after=wait) if wait else None
 
     def _open_for_person(self, target: Target, effort: Effort) -> Outcome:
         key = delivery_key(target.delivery, *_details(target, with_names=False).values())
@@ -128,7 +127,7 @@ class Flow:
 
     def _ask(self, target: Target, effort: Effort, call: Call) -> Outcome:
         """Call HighLevel with the location's token; once more with a newer one, if it refuses this one."""
-        if outcome := self._must_wait(target, effort):  # before the token: issuing one is a call too
+        if outcome := self._enter(target, effort):  # before the token: issuing one is a call too
             return outcome
         token = self._tokens.of(target.location, effort.until)
         outcome = self._ask_once(target, effort, call, token)
@@ -140,13 +139,17 @@ class Flow:
             outcome = self._ask_once(target, effort, call, newer)
         return outcome
 
-    def _must_wait(self, target: Target, effort: Effort) -> Outcome | None:
-        return self.must_wait(
-            target.location, in_background=effort.in_background, despite_breaker=effort.despite_breaker
-        )
+    def _enter(self, target: Target, effort: Effort) -> Outcome | None:
+        """None for whoever may call now, as the circuit breaker's probe where that is open."""
+        location, despite_breaker = target.location, effort.despite_breaker
+        if outcome := self.must_wait(location, in_background=effort.in_background, despite_breaker=despite_breaker):
+            return outcome
+        wait = 0.0 if despite_breaker else self._breaker.enter(location)
+        return _breaker_open(wait) if wait else None
 
     def _ask_once(self, target: Target, effort: Effort, call: Call, token: Token) -> Outcome:
-        if outcome := self._must_wait(target, effort):
+        # The breaker has let it in; the window may have been used up since, by others or by the call before.
+        if outcome := self.must_wait(target.location, in_background=effort.in_background, despite_breaker=True):
             return outcome
         started = self._clock.monotonic()
         within = min(effort.attempt_seconds, effort.until - started)
@@ -192,6 +195,10 @@ class Flow:
             return None
         self._records.remember(key, found["id"])
         return _body(target, found["id"])
+
+
+def _breaker_open(wait: float) -> Outcome:
+    return Outcome("deferred", "breaker_open", retry_after=wait)
 
 
 def _details(target: Target, *, with_names: bool) -> dict[str, str]:

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from create_conversation.circuit_breaker import FAILURES
+from create_conversation.circuit_breaker import FAILURES, OPEN_SECONDS, CircuitBreaker
 from create_conversation.mapping import Person, Target
 from create_conversation.outcome import Outcome
 from highlevel.client import HighLevel
 from local.highlevel import Limits
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
-from tests.unit.fakes import no_answer, refusal
+from tests.unit.fakes import Clock, no_answer, refusal
 from tests.unit.world import CONTACT, LOCATION, NEW_TOKEN, TOKEN, World
 
 SEARCH = "/conversations/search"
+PERSON = Person("jane@example.com", "+15555550100", "Jane", "Doe")
+JANE = Target(LOCATION, None, PERSON, "typeform#delivery-1")
 
 
 def paths(world: World) -> list[str]:
@@ -363,6 +365,27 @@ def test_a_highlevel_that_is_down_is_left_alone(world: World, fault: dict[str, A
     assert len(world.highlevel.calls) == FAILURES
 
 
+@pytest.mark.parametrize("target", [Target(LOCATION, CONTACT), JANE], ids=["an id", "a person"])
+def test_of_many_submissions_one_probes_a_highlevel_that_was_down(world: World, target: Target) -> None:
+    clock = Clock()
+    world.flow = world.environment(breaker=CircuitBreaker(clock))
+    world.highlevel.fail(kind="status", status=503)
+    for number in range(FAILURES):
+        world.open(f"contact-{number}")
+    for is_down in (True, True, False):
+        clock.now += OPEN_SECONDS
+        world.highlevel.calls.clear()
+        if not is_down:
+            world.highlevel.heal()
+        with ThreadPoolExecutor(10) as threads:
+            reasons = list(threads.map(lambda _: world.open_for(target).reason, range(10)))
+        if is_down:
+            assert sorted(reasons) == ["breaker_open"] * 9 + ["upstream_error"]
+            assert len(world.highlevel.calls) == 1
+    assert reasons.count("") >= 1
+    assert world.open("afterwards").name == "opened"
+
+
 def test_a_location_that_fails_alone_is_left_alone_alone(world: World) -> None:
     world.highlevel.fail(kind="status", status=503, location="sick")
     for number in range(FAILURES):
@@ -423,8 +446,6 @@ def test_the_last_calls_of_a_window_are_left_to_callers_who_wait(world: World) -
 # Somebody whose contact id is not known
 
 UPSERT = "/contacts/upsert"
-PERSON = Person("jane@example.com", "+15555550100", "Jane", "Doe")
-JANE = Target(LOCATION, None, PERSON, "typeform#delivery-1")
 
 
 def jane(world: World) -> str:

@@ -130,9 +130,9 @@ class World:
         self.settings = replace(self.settings, paused=True)
         self.flow = self.environment(self.token)
 
-    def environment(self, token: Secret | None = None) -> Flow:
+    def environment(self, token: Secret | None = None, breaker: CircuitBreaker | None = None) -> Flow:
         """A flow with nothing in its memory, as a new Lambda environment has it, over the same AWS and HighLevel."""
-        highlevel, breaker = HighLevel(self.highlevel.url), CircuitBreaker()
+        highlevel, breaker = HighLevel(self.highlevel.url), breaker or CircuitBreaker()
         records = Records(self.dynamodb, "Records", 86400.0)
         tokens = LocationTokens(token or Secret(self.secrets, "HighLevelToken", 300.0), highlevel, records, breaker)
         return Flow(highlevel, tokens, records, breaker, self.quota, paused=self.settings.paused)
