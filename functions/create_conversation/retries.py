@@ -29,6 +29,8 @@ ATTEMPT_SECONDS = 10.0
 BATCH_SECONDS = 12.0
 # A process that dies takes its batch along: the messages come back after this, not after the queue's 450 s.
 LEASE_SECONDS = 35.0
+# Messages that shared a batch with the one that killed the process come back at different times, so in other batches.
+LEASE_JITTER_SECONDS = 10.0
 # Of the receives that the schedule makes within the age limit. With fewer, the message waited while nothing was
 # received (a pause), and is not given up yet.
 MIN_RECEIVES_SHARE = 0.5
@@ -155,7 +157,8 @@ class RetryDoor:
                 resting.add(message.number)
                 visible_in[message.receipt_handle] = self._wait(message, outcome)
             else:
-                visible_in[message.receipt_handle] = LEASE_SECONDS + self._wait(message, _NOT_ANSWERED)
+                lease = LEASE_SECONDS + self.draw.uniform(0, LEASE_JITTER_SECONDS)
+                visible_in[message.receipt_handle] = lease + self._wait(message, _NOT_ANSWERED)
         self.queue.postpone_all(visible_in)
         return resting
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from create_conversation.retries import LEASE_SECONDS
+from create_conversation.retries import LEASE_JITTER_SECONDS, LEASE_SECONDS
 from local.application import Answer
 from local.fault_proxy import Request
 from local.stack import ROOT, clean_environment
@@ -27,7 +27,7 @@ SENDER = "token"
 REPEATS = 5
 TRIES = 3  # of a seam: on a busy machine the function may give up on the peer before it kills
 REDRIVE_SEAMS = 2
-FIRST_JITTER_SECONDS = 10.0
+FIRST_JITTER_SECONDS = LEASE_JITTER_SECONDS + 6.5
 # A lease with its jitter, twice if a kill met another message's try, and what a busy machine needs.
 BACK_WITHIN_SECONDS = 2 * (LEASE_SECONDS + FIRST_JITTER_SECONDS) + 60
 VISIBILITY_SECONDS = 45  # of the retry queue, met by a worker that dies before it takes its lease; 450 in life

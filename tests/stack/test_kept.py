@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from create_conversation.retries import FRESH_RECEIVES, LEASE_SECONDS
+from create_conversation.retries import FRESH_RECEIVES, LEASE_JITTER_SECONDS, LEASE_SECONDS
 from tests.stack.trouble import TroubledWorld, troubled_world
 from tests.stack.world import eventually
 
 GIVE_UP_AFTER_SECONDS = 15.0
-FIRST_JITTER_SECONDS = 10.0
+FIRST_JITTER_SECONDS = LEASE_JITTER_SECONDS + 6.5
 # A lease with its jitter, and what a busy machine needs to begin anew.
 BACK_WITHIN_SECONDS = LEASE_SECONDS + FIRST_JITTER_SECONDS + 10
 

@@ -421,6 +421,9 @@ def test_every_message_is_leased_at_once_for_longer_than_a_batch(world: World) -
     assert operation == "ChangeMessageVisibilityBatch"
     assert {entry["ReceiptHandle"] for entry in call["Entries"]} == {f"handle-{number}" for number in range(10)}
     assert all(LEASE_SECONDS <= entry["VisibilityTimeout"] <= LEASE_SECONDS + 900 for entry in call["Entries"])
+    assert len({entry["VisibilityTimeout"] for entry in call["Entries"]}) >= 4, (
+        "at different times, should it come to it"
+    )
 
 
 # Senders
