@@ -37,17 +37,16 @@ serve: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/
 
 .PHONY: deploy
 deploy: .tools/sam/ready .tools/operate/ready ## Build and deploy to AWS, no questions asked   [STACK=… PARAMETERS="LocationId=…" CONFIG_ENV=production]
-	@$(if $(CONFIGURED),:,echo "CONFIG_ENV: samconfig.toml has no environment $(CONFIG_ENV)" >&2; exit 1)
 	@$(OPERATE) operate.check_senders
-	@overrides=(); for word in $(CONFIGURED) $(PARAMETERS); do \
-		[[ $$word == *=* ]] || { echo "PARAMETERS: $$word is no Name=value; quote blanks: PARAMETERS=\"Name='two words'\"" >&2; exit 1; }; \
-		overrides+=("$${word%%=*}=\"$${word#*=}\""); \
-	done; \
-	$(SAM) build --config-env $(CONFIG_ENV) --parameter-overrides "$${overrides[@]}" && \
-	$(SAM) deploy --config-env $(CONFIG_ENV) --stack-name $(STACK) --parameter-overrides "$${overrides[@]}"
+	@options=$$($(OPERATE) operate.check_deploy --stack="$$STACK" --config-env="$$CONFIG_ENV" --parameters="$$PARAMETERS") || exit; \
+	eval "set -- $$options"; \
+	$(SAM) build --config-env "$$CONFIG_ENV" "$$@" && \
+	$(SAM) deploy --config-env "$$CONFIG_ENV" --stack-name "$$STACK" "$$@"
 
-# SAM drops the parameters of samconfig.toml as soon as it is given any: these are both, and the later one counts.
-CONFIGURED = $(shell sed -n "/^\[$(CONFIG_ENV)\.global\./,/^$$/s/^parameter_overrides *= *[\"']\(.*\)[\"']/\1/p" samconfig.toml)
+# By the environment: a value with quotation marks or blanks reaches the check as it was typed.
+deploy: export STACK := $(STACK)
+deploy: export CONFIG_ENV := $(CONFIG_ENV)
+deploy: export PARAMETERS := $(PARAMETERS)
 
 .PHONY: token
 token: .tools/operate/ready ## Store HighLevel's token, typed without echo      [STACK=… LOCATION=…]
@@ -78,8 +77,8 @@ dead-letters: .tools/operate/ready ## What a person must mend, and why          
 	@$(OPERATE) operate.dead_letters $(STACK) $(if $(ID),--id $(ID))
 
 .PHONY: redrive
-redrive: .tools/operate/ready ## Try dead letters again                          [STACK=… REASON=… SENDER=…]
-	@$(OPERATE) operate.redrive $(STACK) $(if $(REASON),--reason $(REASON)) $(if $(SENDER),--sender $(SENDER))
+redrive: .tools/operate/ready ## Try dead letters again                          [STACK=… REASON=… SENDER=… WAIT=120]
+	@$(OPERATE) operate.redrive $(STACK) $(if $(REASON),--reason '$(REASON)') $(if $(SENDER),--sender '$(SENDER)') $(if $(WAIT),--wait '$(WAIT)')
 
 ##### Develop
 

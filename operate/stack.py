@@ -30,7 +30,7 @@ LOCAL = "local"
 # What `make serve` says of itself while it runs.
 SERVE_FILE = Path(__file__).resolve().parent.parent / ".tools" / "serve.json"
 
-_CONFIG = Config(
+CLIENT_CONFIG = Config(
     connect_timeout=5,
     read_timeout=30,
     retries={"total_max_attempts": 4, "mode": "standard"},
@@ -198,7 +198,7 @@ def _connect(
     session: boto3.Session, name: str, endpoint: str | None, instead: Mapping[str, str] | None = None
 ) -> Stack:
     """`endpoint`: of the local AWS, None for the real one. `instead`: outputs that replace the stack's."""
-    config = _CONFIG.merge(Config(proxies={}, retries={"total_max_attempts": 1})) if endpoint else _CONFIG
+    config = CLIENT_CONFIG.merge(Config(proxies={}, retries={"total_max_attempts": 1})) if endpoint else CLIENT_CONFIG
     formation = session.client("cloudformation", config=config, endpoint_url=endpoint)
     region = formation.meta.region_name
     try:

@@ -1,0 +1,187 @@
+"""What `make deploy` checks before it builds: `python -m operate.check_deploy --stack NAME --config-env NAME …`.
+
+Prints the options for `sam build` and `sam deploy`, quoted for a shell: the region, and the parameters, those of
+samconfig.toml first. (SAM itself does not read AWS_REGION, drops the parameters of samconfig.toml when it is given
+any, and ignores those that the template does not have.)
+"""
+
+import argparse
+import difflib
+import os
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import boto3
+import yaml
+from botocore.exceptions import EndpointConnectionError, NoRegionError
+
+from operate.stack import CLIENT_CONFIG, LOCAL, StackError, printable, run
+
+TEMPLATE = Path("template.yaml")
+SAMCONFIG = Path("samconfig.toml")
+# SAM's own stack, which holds the bucket of its artifacts.
+SAM_STACK = "aws-sam-cli-managed-default"
+_STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check everything, and print the options. Returns 0; raises StackError, ClientError or BotoCoreError."""
+    options = _options(arguments)
+    _check_stack_name(options.stack)
+    environment = _environment(options.config_env)
+    known = _parameters_of_the_template()
+    source = f"samconfig.toml, environment {options.config_env}"
+    parameters = {
+        **_checked(_configured(environment), known, source),
+        **_checked(options.parameters, known, "PARAMETERS"),
+    }
+    region = _check_account(options.stack, environment)
+    overrides = [f'{name}="{value.replace('"', r"\"")}"' for name, value in parameters.items()]
+    print(shlex.join(["--region", region, *(["--parameter-overrides", *overrides] if overrides else [])]))
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> Any:
+    options = argparse.ArgumentParser(description="Check what a deployment is given.", allow_abbrev=False)
+    options.add_argument("--stack", required=True, help="the CloudFormation stack to deploy")
+    options.add_argument("--config-env", required=True, help="an environment of samconfig.toml")
+    options.add_argument(
+        "--parameters", default="", help="Name=value, several separated by blanks; quoted as in a shell"
+    )
+    return options.parse_args(arguments)
+
+
+def _check_stack_name(name: str) -> None:
+    if name.lower() == LOCAL:
+        raise StackError(
+            f"STACK={name} means the local stack, which make serve runs; nothing is deployed to it: "
+            "give another name, or run make serve"
+        )
+    if name == SAM_STACK:
+        raise StackError(f"STACK={name} is the stack in which SAM keeps its bucket: give another name")
+    if not _STACK_NAME.fullmatch(name):
+        raise StackError(
+            f"STACK={printable(name)} cannot be the name of a stack: "
+            "use up to 128 letters, digits and -, a letter first"
+        )
+
+
+def _environment(name: str) -> dict[str, Any]:
+    """What samconfig.toml has for `sam deploy` in that environment: the section `deploy` goes before `global`."""
+    try:
+        config = tomllib.loads(SAMCONFIG.read_text())
+    except (OSError, ValueError) as error:
+        raise StackError(f"samconfig.toml cannot be read: {error}") from None
+    names = [each for each, value in config.items() if isinstance(value, dict)]
+    if name not in names:
+        raise StackError(
+            f"CONFIG_ENV: samconfig.toml has no environment {printable(name)}; it has {', '.join(names)}"
+            + _meant(name, names)
+        )
+    sections = [config[name].get(section, {}).get("parameters", {}) for section in ("global", "deploy")]
+    overrides = [word for section in sections for word in _words(section.get("parameter_overrides", ""))]
+    return {**sections[0], **sections[1], "parameter_overrides": overrides}
+
+
+def _configured(environment: Mapping[str, Any]) -> str:
+    return shlex.join(environment["parameter_overrides"])
+
+
+def _words(overrides: object) -> list[str]:
+    """The parameters in any of the forms that SAM takes: a text, a list of texts, or a table."""
+    if isinstance(overrides, dict):
+        return [f"{name}={value}" for name, value in overrides.items()]
+    texts = overrides if isinstance(overrides, list) else [overrides]
+    return [word for text in texts for word in _split(str(text), "samconfig.toml")]
+
+
+def _split(text: str, source: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        raise StackError(f"{source}: a quotation mark is not closed in {printable(text)}") from None
+
+
+def _parameters_of_the_template() -> dict[str, dict[str, Any]]:
+    return dict(yaml.load(TEMPLATE.read_text(), _TemplateLoader)["Parameters"])  # noqa: S506 a SafeLoader
+
+
+class _TemplateLoader(yaml.SafeLoader):
+    """YAML without what CloudFormation's short forms (`!Ref`) stand for: no parameter has one."""
+
+
+_TemplateLoader.add_multi_constructor("!", lambda _loader, _name, _node: None)
+
+
+def _checked(text: str, known: Mapping[str, Mapping[str, Any]], source: str) -> dict[str, str]:
+    """The parameters, each of them one of the template's, with a value that it allows. Raises StackError."""
+    parameters = {}
+    for word in _split(text, source):
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise StackError(
+                f"{source}: {printable(word)} is no Name=value; quote blanks: PARAMETERS=\"Name='two words'\""
+            )
+        if name not in known:
+            raise StackError(
+                f"{source}: the template has no parameter {printable(name)}"
+                + (_meant(name, known) or f"; it has {', '.join(known)}")
+            )
+        if not _is_allowed(value, known[name]):
+            constraint = known[name].get("ConstraintDescription", "is not a value that the template allows")
+            raise StackError(f"{source}: {name}={printable(value)} is refused: {name} {constraint}")
+        parameters[name] = value
+    return parameters
+
+
+def _is_allowed(value: str, parameter: Mapping[str, Any]) -> bool:
+    """Whether CloudFormation would take it; what it does not say of itself has no limit."""
+    if parameter["Type"] == "Number":
+        if not _NUMBER.fullmatch(value):
+            return False
+        smallest, largest = parameter.get("MinValue", "-inf"), parameter.get("MaxValue", "inf")
+        return float(smallest) <= float(value) <= float(largest)
+    shortest, longest = parameter.get("MinLength", 0), parameter.get("MaxLength", sys.maxsize)
+    return (
+        int(shortest) <= len(value) <= int(longest)
+        and value in map(str, parameter.get("AllowedValues", [value]))
+        and re.fullmatch(str(parameter.get("AllowedPattern", "(?s:.*)")), value) is not None
+    )
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """A question, if one of the known ones is like it; whatever the case of its letters."""
+    by_lower = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, 1)
+    return f"; did you mean {by_lower[close[0]]}?" if close else ""
+
+
+def _check_account(stack: str, environment: Mapping[str, Any]) -> str:
+    """Sign in, and say where the stack will be. Returns the region."""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or environment.get("region")
+    session = boto3.Session(region_name=region, profile_name=environment.get("profile"))
+    if not session.region_name:
+        raise NoRegionError
+    try:
+        account = session.client("sts", config=CLIENT_CONFIG).get_caller_identity()["Account"]
+    except EndpointConnectionError:
+        partitions = session.get_available_partitions()
+        regions = [each for name in partitions for each in session.get_available_regions("sts", name)]
+        if session.region_name in regions:
+            raise
+        raise StackError(
+            f"there is no AWS region {printable(session.region_name)}: correct AWS_REGION, or the region of the AWS "
+            f"profile{_meant(session.region_name, regions)}"
+        ) from None
+    print(f"deploying {stack} to {session.region_name}, account {account}", file=sys.stderr)
+    return session.region_name
+
+
+if __name__ == "__main__":
+    run(main)
