@@ -10,7 +10,7 @@ from typing import Any
 from operate.parked import HIDDEN_SECONDS, DeadLetter, Sweep
 from operate.stack import Stack, StackError, parser, printable, run
 
-_COLUMNS: tuple[str, ...] = ("WHEN (UTC)", "SENDER", "LOCATION", "REASON", "ATTEMPTS", "ID")
+_COLUMNS: tuple[str, ...] = ("FIRST (UTC)", "WHEN (UTC)", "SENDER", "LOCATION", "REASON", "ATTEMPTS", "ID")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,6 +84,7 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
     return {
         "id": letter.id,
         "when": letter.sent_at.isoformat(timespec="milliseconds"),
+        "first_time": letter.first_time.isoformat(timespec="milliseconds"),
         "reason": letter.reason,
         "sender": letter.sender,
         "location": letter.location,
@@ -123,10 +124,10 @@ def _table(summaries: list[dict[str, Any]]) -> None:
         length = _unambiguous([summary["id"] for summary in summaries])
         rows = [_COLUMNS]
         for summary in summaries:
-            when = summary["when"][:19].replace("T", " ")
+            times = (summary[name][:19].replace("T", " ") for name in ("first_time", "when"))
             others = (summary[name] for name in ("sender", "location", "reason", "attempts"))
             cells = ("-" if value is None else printable(str(value)) for value in others)
-            rows.append((when, *cells, summary["id"][:length]))
+            rows.append((*times, *cells, summary["id"][:length]))
         widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
         for row in rows:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -21,14 +21,18 @@ if TYPE_CHECKING:
 # A message that a killed command had received is visible again after this.
 HIDDEN_SECONDS = 300
 READERS = 8
+# SQS moves a message from the retry queue after so many receives (template.yaml).
+MAX_RECEIVES = 1000
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_WHOLE = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """One message. `reason` is the log's word, or `receives` (moved by SQS after 1000 receives), `undelivered` (by
     EventBridge), `unhandled` (by Lambda, whose function raised), `unreadable`. `sent_at` is when it was parked; for
-    `receives` when it was first stored, as SQS keeps that. What is not known is None."""
+    `receives` when it was first stored, as SQS keeps that. `first_time` is when the submission was first received, and
+    `attempts` how often it was tried, both of them also before a redrive. What is not known is None."""
 
     id: str
     receipt_handle: str = field(repr=False)
@@ -41,6 +45,7 @@ class DeadLetter:
     location: str | None
     attempts: int | None
     last_error: str | None
+    first_time: datetime
 
     @property
     def submission(self) -> Submission | None:
@@ -68,20 +73,24 @@ class DeadLetter:
             context, answer = _object(record.get("requestContext")), _object(record.get("responsePayload"))
             attempts = str(context.get("approximateInvokeCount", ""))
             last_error = ": ".join(str(part) for part in (context.get("condition"), answer.get("errorType")) if part)
+        elif submission:
+            reason, attempts = "receives", str(_number(attempts) + MAX_RECEIVES)
         else:
-            reason = "receives" if submission else "unreadable"
+            reason = "unreadable"
+        sent_at = datetime.fromtimestamp(int(system["SentTimestamp"]) / 1000, UTC)
         return cls(
             id=message["MessageId"],
             receipt_handle=message["ReceiptHandle"],
             body=body,
             attributes=given,
-            sent_at=datetime.fromtimestamp(int(system["SentTimestamp"]) / 1000, UTC),
+            sent_at=sent_at,
             group=group,
             reason=reason,
             sender=sender or None,
             location=given.get("location") or group or _location(submission),
-            attempts=int(attempts) if attempts and attempts.isdecimal() else None,
+            attempts=_number(attempts) or None,
             last_error=last_error or None,
+            first_time=_first_time(_number(given.get("first_time")), submission, sent_at),
         )
 
 
@@ -166,6 +175,32 @@ def _submission(body: str) -> Submission | None:
         return None
 
 
+def _number(text: str | None) -> int:
+    """An attribute that is a whole number, else 0."""
+    return int(text) if text and _WHOLE.fullmatch(text) else 0
+
+
+def _first_time(attribute: int, submission: Submission | None, sent_at: datetime) -> datetime:
+    """What the attribute says, else the submission, else the event that it is; else when it was sent to the queue."""
+    seconds = attribute or (submission.received_at if submission else 0.0)
+    try:
+        if seconds > 0:
+            return datetime.fromtimestamp(seconds, UTC)
+        return datetime.fromisoformat(_event(submission)["time"]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return sent_at
+
+
+def _event(submission: Submission | None) -> dict[str, Any]:
+    """The event of a submission that is one."""
+    if submission is None or submission.trigger != "event":
+        return {}
+    try:
+        return _object(json.loads(submission.body))
+    except (ValueError, RecursionError):
+        return {}
+
+
 def _failure_record(body: str) -> dict[str, Any] | None:
     """Lambda's record of an asynchronous invocation that failed, if it is one."""
     try:
@@ -181,10 +216,5 @@ def _object(value: object) -> dict[str, Any]:
 
 def _location(submission: Submission | None) -> str | None:
     """The location that an event names; nothing has mapped it yet."""
-    if submission is None or submission.trigger != "event":
-        return None
-    try:
-        location = _object(_object(json.loads(submission.body)).get("detail")).get("locationId")
-    except (ValueError, RecursionError):
-        return None
+    location = _object(_event(submission).get("detail")).get("locationId")
     return location if isinstance(location, str) and _ID.fullmatch(location) else None

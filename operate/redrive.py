@@ -1,9 +1,12 @@
-"""Try dead letters again: `python -m operate.redrive [STACK] [--reason R] [--sender S]`."""
+"""Try dead letters again: `python -m operate.redrive [STACK] [--reason R] [--sender S] [--wait SECONDS]`."""
 
+import argparse
+import difflib
 import re
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,23 +14,28 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from operate.parked import HIDDEN_SECONDS, DeadLetter, Sweep
-from operate.stack import Stack, parser, run
+from operate.results import Results
+from operate.sender import stack_name
+from operate.stack import Stack, parser, printable, run
 
 if TYPE_CHECKING:
-    from types_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+    from types_boto3_sqs.type_defs import MessageAttributeValueTypeDef, SendMessageBatchRequestEntryTypeDef
 
-# Of SQS, for a batch and for each message in it. Attributes count too; we send none.
+# Of SQS, for a batch and for each message in it. Attributes count too: ours have less than ATTRIBUTE_BYTES.
 MAX_BATCH_BYTES = 1024 * 1024
+ATTRIBUTE_BYTES = 128
 MAX_BATCH_MESSAGES = 10
 # What is sent now and fails at once is parked after the run's beginning, whose time we know to the second.
 DELAY_SECONDS = 2
+WAIT_SECONDS = 120
 UNKNOWN_GROUP = "unknown"
 _GROUP = re.compile(r"[!-~]{1,128}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Send the dead letters that match to the retry queue, then delete them. Returns 0 if all are done (also if there
-    were none), 1 if some failed.
+    """Send the dead letters that match to the retry queue, delete them there, and wait for what becomes of them.
+    Returns 0 if all are done (also if the queue was empty), 1 if some failed, came back or are still open, or if none
+    matches.
 
     Killed at any point, nothing is lost: what was sent and not deleted is tried twice, which ends in the same
     conversation.
@@ -40,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     redrive = _Redrive(stack, parked_until=now, reason=options.reason, sender=options.sender)
     progress = _Progress(redrive, about)
     sweep = Sweep(stack.sqs, stack.output("DeadLetterQueueUrl"))
+    results = Results(stack, now.timestamp())  # with DELAY_SECONDS, no line of ours is earlier
     interrupted = True
     try:
         with sweep:
@@ -53,17 +62,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{sweep.unreleased} stay hidden for {HIDDEN_SECONDS // 60} minutes: SQS cannot be reached",
                 file=sys.stderr,
             )
-    return 1 if redrive.failed else 0
+    if not redrive.done:
+        return 1 if redrive.failed or redrive.others else 0
+    if stack.parameters.get("Paused") == "true":
+        print("sending is paused: they stay in the retry queue until make deploy PARAMETERS=Paused=false")
+        return 1
+    if options.wait:
+        try:
+            results.wait(redrive.sent, options.wait)
+        finally:
+            print(results.report(stack_name(stack)))
+    return 0 if results.complete and not redrive.failed else 1
 
 
 def _options(arguments: Sequence[str] | None) -> Any:
     options = parser(
         "Send what lies in the dead-letter queue to the retry queue, to be tried again as if it were new.\n"
-        "Mend the reason first: what fails again is parked again. Interrupting it loses nothing."
+        "Fix the reason first: what fails again comes back. Then wait for the results, and show them. Interrupting\n"
+        "it loses nothing."
     )
-    options.add_argument("--reason", metavar="WORD", help="only what was parked for this reason")
-    options.add_argument("--sender", metavar="NAME", help="only what this sender sent")
+    options.add_argument("--reason", metavar="CODE", help="only those with this reason")
+    options.add_argument("--sender", metavar="NAME", help="only those of this sender")
+    options.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=_seconds,
+        default=WAIT_SECONDS,
+        help="how long to wait for the results at most; 0: do not wait (default: %(default)s)",
+    )
     return options.parse_args(arguments)
+
+
+def _seconds(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return int(text)
 
 
 def _filters(options: Any) -> dict[str, str]:
@@ -90,8 +123,9 @@ class _Redrive:
     sender: str | None
     done: int = 0
     failed: int = 0
-    left: int = 0
     newer: int = 0
+    others: Counter[tuple[str, str]] = field(default_factory=Counter)  # that stay: reason and sender
+    sent: list[str] = field(default_factory=list)  # the request id under which each is logged
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, letters: list[DeadLetter]) -> list[str]:
@@ -112,22 +146,35 @@ class _Redrive:
             return f"interrupted: {self.done} redriven, the others stay"
         if not self.done and not self.failed:
             parts = [f"nothing to redrive{f' with {which}' if which else ''}"]
+            if self.others:
+                return f"{parts[0]}: {self._others()}"
         else:
             parts = [f"{self.done} redriven"]
         if self.failed:
             parts.append(f"{self.failed} failed and stay")
-        if self.left:
-            parts.append(f"{self.left} others stay")
+        if self.others:
+            parts.append(f"{self.others.total()} others stay")
         if self.newer:
-            parts.append(f"{self.newer} parked meanwhile")
+            parts.append(f"{self.newer} came meanwhile")
         return ", ".join(parts)
+
+    def _others(self) -> str:
+        """Which there are, and what was perhaps meant."""
+        reasons = [reason for reason, _sender in self.others]
+        close = difflib.get_close_matches(self.reason or "", reasons, 1) if self.reason not in reasons else []
+        there = ", ".join(
+            printable(f"{count} with reason {reason} of {sender or 'an unknown sender'}")
+            for (reason, sender), count in self.others.most_common()
+        )
+        return f"there are {there}{f'; did you mean {close[0]}?' if close else ''}"
 
     def _matches(self, letter: DeadLetter) -> bool:
         wanted = self.reason in (None, letter.reason) and self.sender in (None, letter.sender)
         newer = letter.sent_at > self.parked_until
         with self._lock:
             self.newer += newer
-            self.left += not wanted and not newer
+            if not wanted and not newer:
+                self.others[letter.reason, letter.sender or ""] += 1
         return wanted and not newer
 
     def _send(self, batch: list[DeadLetter]) -> list[DeadLetter]:
@@ -138,11 +185,14 @@ class _Redrive:
                 "MessageBody": letter.body,
                 "MessageGroupId": _group(letter),
                 "DelaySeconds": DELAY_SECONDS,
+                "MessageAttributes": _attributes(letter),
             }
             for letter in batch
         ]
         answer = self.stack.sqs.send_message_batch(QueueUrl=self.stack.output("RetryQueueUrl"), Entries=entries)
-        sent = {entry["Id"] for entry in answer.get("Successful", [])}
+        sent = {entry["Id"]: entry["MessageId"] for entry in answer.get("Successful", [])}
+        with self._lock:
+            self.sent += [_request_id(letter) or sent[letter.id] for letter in batch if letter.id in sent]
         return [letter for letter in batch if letter.id in sent]
 
     def _delete(self, letters: list[DeadLetter]) -> list[str]:
@@ -151,6 +201,23 @@ class _Redrive:
             Entries=[{"Id": letter.id, "ReceiptHandle": letter.receipt_handle} for letter in letters],
         )
         return [entry["Id"] for entry in answer.get("Successful", [])]
+
+
+def _attributes(letter: DeadLetter) -> dict[str, "MessageAttributeValueTypeDef"]:
+    """What the retry queue's trigger goes on from; none for a message that fills SQS's limit alone."""
+    if _size(letter) > MAX_BATCH_BYTES:
+        return {}
+    numbers = {"attempts": letter.attempts or 0, "first_time": int(letter.first_time.timestamp())}
+    return {name: {"DataType": "String", "StringValue": str(number)} for name, number in numbers.items()}
+
+
+def _request_id(letter: DeadLetter) -> str:
+    """The id under which the retry queue's trigger logs it; "": the message's."""
+    return letter.submission.request_id if letter.submission else ""
+
+
+def _size(letter: DeadLetter) -> int:
+    return len(letter.body.encode()) + ATTRIBUTE_BYTES
 
 
 def _group(letter: DeadLetter) -> str:
@@ -164,7 +231,7 @@ def _batches(letters: list[DeadLetter]) -> Iterator[list[DeadLetter]]:
     batch: list[DeadLetter] = []
     size = 0
     for letter in letters:
-        length = len(letter.body.encode())
+        length = _size(letter)
         if batch and (len(batch) == MAX_BATCH_MESSAGES or size + length > MAX_BATCH_BYTES):
             yield batch
             batch, size = [], 0

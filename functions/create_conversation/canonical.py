@@ -6,7 +6,7 @@ import re
 import sys
 import traceback
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, time
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import MetricUnit
@@ -27,7 +27,8 @@ _cold = True
 
 @dataclass(slots=True)
 class Line:
-    """What is known of a submission while it is under way. Times are monotonic seconds."""
+    """What is known of a submission while it is under way. `started` is in monotonic seconds, `first_time` is when the
+    submission was first received, in Unix seconds."""
 
     trigger: str
     request_id: str
@@ -36,6 +37,7 @@ class Line:
     attempts: int = 1
     age_seconds: int | None = None  # in the retry queue
     started: float = field(default_factory=monotonic)
+    first_time: float = field(default_factory=time)
     outcome: Outcome | None = None  # once it has ended
 
     def location(self, outcome: Outcome) -> str | None:
@@ -53,6 +55,7 @@ class Line:
             "sender": self.sender,
             "location": self.location(outcome),
             "attempts": self.attempts,
+            "first_time": int(self.first_time),
             "last_error": outcome.detail if outcome.reason == "expired" else None,
         }
 

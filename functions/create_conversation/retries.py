@@ -117,12 +117,17 @@ class RetryDoor:
         message_id = _text(told.get("messageId"))
         text = _text(told.get("body")) or json.dumps(record)
         sent_at = _whole(attributes.get("SentTimestamp"), round(1000 * self.clock.time())) / 1000
-        line = Line("retry", message_id, attempts=receives, age_seconds=round(self._seconds_since(sent_at)))
+        # A redrive sends both along: the attempts go on, and the first time stays.
+        attempts = receives + _whole(_attribute(told, "attempts"), 0)
+        first_time = _whole(_attribute(told, "first_time"), 0)
+        age = round(self._seconds_since(sent_at))
+        line = Line("retry", message_id, attempts=attempts, age_seconds=age, first_time=first_time)
         unusable = None
         try:
             submission = Submission.from_message(text)
             line.sender = submission.sender
             line.request_id = submission.request_id or message_id
+            line.first_time = line.first_time or _past(submission.received_at)
             line.target = target_of(submission, self.senders, self.settings.location_id)
         except ValueError:
             unusable = Outcome.of(Invalid("unreadable"))
@@ -131,6 +136,7 @@ class RetryDoor:
         except Exception as error:  # noqa: BLE001 a mistake of ours keeps this message, and no other
             canonical.failure(error)
             unusable = Outcome.of(Deferred("internal_error"))
+        line.first_time = line.first_time or sent_at
         return _Message(
             number,
             message_id,
@@ -220,6 +226,18 @@ class RetryDoor:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _attribute(record: dict[str, Any], name: str) -> object:
+    """The text of an attribute that the message was sent with."""
+    given = record.get("messageAttributes")
+    attribute = given.get(name) if isinstance(given, dict) else None
+    return attribute.get("stringValue") if isinstance(attribute, dict) else None
+
+
+def _past(seconds: float) -> float:
+    """A time that can have been, else 0: a message may come from elsewhere."""
+    return seconds if 0 < seconds <= time.time() else 0.0
 
 
 def _whole(value: object, otherwise: int) -> int:

@@ -256,7 +256,7 @@ class Page:
     def _redrive(self) -> dict[str, str]:
         """What `make redrive` does, and what it prints."""
         finished = subprocess.run(
-            [sys.executable, "-m", "operate.redrive", self._application.stack.name],
+            [sys.executable, "-m", "operate.redrive", self._application.stack.name, "--wait", "30"],
             cwd=ROOT,
             env={**clean_environment(), **self._application.aws.env, "PYTHONPATH": "functions"},
             stdin=subprocess.DEVNULL,

@@ -35,7 +35,7 @@ HIDDEN_SECONDS = 5  # for which a killed redrive's letters stay hidden; 300 in l
 REDRIVE = f"""
 import operate.parked, operate.redrive
 operate.parked.HIDDEN_SECONDS = {HIDDEN_SECONDS}
-operate.redrive.main([])
+operate.redrive.main(["--wait", "0"])
 """
 
 

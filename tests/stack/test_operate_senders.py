@@ -15,9 +15,9 @@ from create_conversation.senders import load
 from local.application import Application
 from local.highlevel import Limits, LocalHighLevel
 from local.stack import REGION, ROOT, LocalAws, clean_environment, deploy
-from operate import doctor, send, sender
+from operate import dead_letters, doctor, redrive, send, sender
 from operate import stack as stack_module
-from tests.stack.world import World
+from tests.stack.world import World, eventually
 
 LOCATION = "ve9EPM428h8vShlRW1KT"
 TOKEN = f"pit-{uuid.uuid4()}"
@@ -177,6 +177,46 @@ def test_a_location_that_is_not_the_stacks(world: World, run: Run) -> None:
     code, printed = run(doctor.main)
     assert code == 1
     assert "✗ dead-letter queue: 1 need you: make dead-letters STACK=local" in printed
+    queues = world.application.aws.client("sqs")
+    queues.purge_queue(QueueUrl=world.application.stack.outputs["DeadLetterQueueUrl"])
+
+
+def letters(run: Run) -> list[dict[str, object]]:
+    return [json.loads(line) for line in run(dead_letters.main, "--json")[1].splitlines()]
+
+
+def test_a_redrive_waits_and_says_what_became_of_each(world: World, run: Run) -> None:
+    world.application.store_sender_secret("token", world.application.api_secret)
+    headers = {"Authorization": f"Bearer {world.application.api_secret}", "Content-Type": "application/json"}
+    world.highlevel.fail("status", status=422, message="no such contact")
+    answers = [
+        world.application.deliver("token", body, headers) for body in (b'{"contactId": "cured"}', b'{"note": "none"}')
+    ]
+    cured, hopeless = (answer.headers["x-request-id"] for answer in answers)
+    eventually(lambda: len(letters(run)) == 2)
+    before = {str(letter["request_id"]): letter for letter in letters(run)}
+    assert [before[name]["attempts"] for name in (cured, hopeless)] == [1, 1]
+
+    world.highlevel.reset()
+    code, printed = run(redrive.main)
+    assert code == 1
+    assert printed.splitlines()[0] == "2 redriven"
+    assert f"  opened      {cured}  token  conversation " in printed
+    assert f"  came back   {hopeless}  token  no_contact: No contact is named" in printed
+    assert printed.endswith("1 opened\n1 came back: fix the cause, then make redrive STACK=local\n")
+    eventually(lambda: len(letters(run)) == 1)
+    (letter,) = letters(run)
+    assert letter["first_time"] == before[hopeless]["first_time"]
+    assert letter["attempts"] == 2
+    code, printed = run(redrive.main, "--reason", "no_contacts")
+    assert code == 1
+    assert printed.endswith(": there are 1 with reason no_contact of token; did you mean no_contact?\n")
+    code, printed = run(redrive.main, "--wait", "1")
+    assert code == 1
+    assert f"  still open  {hopeless}  no try is logged yet" in printed
+    assert printed.endswith("1 still open: tried again automatically, see make logs STACK=local\n")
+    eventually(lambda: len(letters(run)) == 1)
+    assert letters(run)[0]["attempts"] == 3
     queues = world.application.aws.client("sqs")
     queues.purge_queue(QueueUrl=world.application.stack.outputs["DeadLetterQueueUrl"])
 

@@ -96,7 +96,7 @@ class TroubledWorld(World):
     def redrive(self, *arguments: str) -> str:
         """What an operator types when the trouble is over; what the command prints."""
         finished = subprocess.run(
-            [sys.executable, "-m", "operate.redrive", *arguments],
+            [sys.executable, "-m", "operate.redrive", "--wait", "0", *arguments],
             cwd=ROOT,
             env={**clean_environment(), **self.application.aws.env, "PYTHONPATH": "functions"},
             stdin=subprocess.DEVNULL,

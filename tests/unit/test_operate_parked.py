@@ -8,7 +8,7 @@ import pytest
 from create_conversation.submission import Submission
 from operate.dead_letters import _only, _unambiguous
 from operate.parked import DeadLetter
-from operate.redrive import MAX_BATCH_BYTES, UNKNOWN_GROUP, _batches, _group
+from operate.redrive import MAX_BATCH_BYTES, UNKNOWN_GROUP, _attributes, _batches, _group
 from operate.stack import StackError
 
 SUBMISSION = Submission("http", "api", "req-1", 1_700_000_000.0, "application/json", b'{"contactId": "c"}').to_message()
@@ -48,7 +48,40 @@ def test_parked_by_the_flow_before_anything_was_known() -> None:
 
 
 def test_moved_by_sqs() -> None:
-    assert facts(letter(SUBMISSION, group="loc1")) == ("receives", "api", "loc1", None, None)
+    assert facts(letter(SUBMISSION, group="loc1")) == ("receives", "api", "loc1", 1000, None)
+    redriven = letter(SUBMISSION, {"attempts": "1000", "first_time": "1690000000"}, group="loc1")
+    assert facts(redriven) == ("receives", "api", "loc1", 2000, None)
+    assert redriven.first_time.timestamp() == 1_690_000_000
+
+
+@pytest.mark.parametrize(
+    ("body", "attributes", "first"),
+    [
+        pytest.param(SUBMISSION, {"reason": "no_token"}, "2023-11-14T22:13:20+00:00", id="received"),
+        pytest.param(
+            SUBMISSION, {"reason": "no_token", "first_time": "1600000000"}, "2020-09-13T12:26:40+00:00", id="redriven"
+        ),
+        pytest.param(
+            json.dumps(EVENT | {"time": "2023-11-01T00:00:00Z"}),
+            {"ERROR_CODE": "NO_PERMISSIONS"},
+            "2023-11-01T00:00:00+00:00",
+            id="an event",
+        ),
+        pytest.param(json.dumps(EVENT), {}, "2023-11-14T22:13:20.123000+00:00", id="an event without a time"),
+        pytest.param("{", {"first_time": "9" * 15}, "2023-11-14T22:13:20.123000+00:00", id="a time that cannot be"),
+    ],
+)
+def test_the_first_time(body: str, attributes: dict[str, str], first: str) -> None:
+    assert letter(body, attributes).first_time.isoformat() == first
+
+
+def test_what_goes_along_with_a_redriven_message() -> None:
+    sent = _attributes(letter(SUBMISSION, {"reason": "expired", "attempts": "7"}))
+    assert {name: value["StringValue"] for name, value in sent.items()} == {
+        "attempts": "7",
+        "first_time": "1700000000",
+    }
+    assert _attributes(letter("x" * MAX_BATCH_BYTES)) == {}, "it fills a message alone"
 
 
 def test_sent_by_eventbridge() -> None:

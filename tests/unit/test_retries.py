@@ -34,7 +34,9 @@ def message(contact: str = CONTACT, location: str = LOCATION) -> str:
 
 
 def attributes(letter: dict[str, Any]) -> dict[str, str]:
-    return {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()}
+    """Without the first time, which differs."""
+    given = letter["MessageAttributes"].items()
+    return {name: value["StringValue"] for name, value in given if name != "first_time"}
 
 
 # Each outcome
@@ -94,6 +96,32 @@ def test_rejected_is_parked_with_why(world: World, log: Log) -> None:
     expected = {"reason": "ids_refused", "sender": "api", "location": LOCATION, "attempts": "4"}
     assert attributes(letter) == expected
     assert (log.line["outcome"], log.line["reason"]) == ("rejected", "ids_refused")
+
+
+@pytest.mark.parametrize(
+    ("received_at", "given", "first_time", "attempts"),
+    [
+        pytest.param(1_700_000_000.5, {}, 1_700_000_000, "4", id="never redriven"),
+        pytest.param(
+            1_750_000_000.0, {"attempts": "7", "first_time": "1700000000"}, 1_700_000_000, "11", id="redriven once"
+        ),
+        pytest.param(0.0, {}, None, "4", id="an event that EventBridge did not deliver: when it was sent"),
+        pytest.param(1e300, {}, None, "4", id="a time that cannot be"),
+        pytest.param(float("nan"), {"attempts": "-1", "first_time": "x"}, None, "4", id="attributes of another's"),
+    ],
+)
+def test_the_first_time_and_the_attempts_survive_a_redrive(
+    world: World, log: Log, received_at: float, given: dict[str, str], first_time: int | None, attempts: str
+) -> None:
+    world.highlevel.fail(kind="status", status=422, message="no such contact")
+    record = sqs_record(replace(submission(), received_at=received_at).to_message(), receives=4, age=100.0)
+    record["messageAttributes"] = {name: {"dataType": "String", "stringValue": value} for name, value in given.items()}
+    assert world.retry(record) == []
+    (letter,) = world.dead_letters()
+    noted = int(letter["MessageAttributes"]["first_time"]["StringValue"])
+    assert abs(noted - (first_time or time.time() - 100)) < 5
+    assert attributes(letter)["attempts"] == attempts
+    assert log.line["attempts"] == int(attempts)
 
 
 def test_invalid_is_parked_with_why(world: World) -> None:
