@@ -49,8 +49,8 @@ deploy: export CONFIG_ENV := $(CONFIG_ENV)
 deploy: export PARAMETERS := $(PARAMETERS)
 
 .PHONY: token
-token: .tools/operate/ready ## Store HighLevel's token, typed without echo      [STACK=… LOCATION=…]
-	@$(OPERATE) operate.token $(STACK) $(if $(LOCATION),--location '$(LOCATION)')
+token: .tools/operate/ready ## Try HighLevel's token, typed without echo, store it [STACK=… LOCATION=… FORCE=1]
+	@$(OPERATE) operate.token $(STACK) $(if $(LOCATION),--location '$(LOCATION)') $(if $(FORCE),--force)
 
 .PHONY: connect
 connect: .tools/operate/ready ## Connect with HighLevel by OAuth, on the terminal  [STACK=…]

@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -24,7 +24,7 @@ from highlevel.verdict import RateLimit, Verdict, verdict
 from operate.rotation import rotation_of
 from operate.sender import all_senders, entries_of, locations_missing, read_secrets
 from operate.signing import is_usable
-from operate.stack import DENIED, Stack, StackError, explain, parser, printable, run
+from operate.stack import DENIED, LOCAL, Stack, StackError, explain, parser, printable, run
 
 CALL_SECONDS = 10.0
 STUCK_SECONDS = 900.0  # longer than a rotation's four steps take
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     if options.location and not _LOCATION.fullmatch(options.location):
         raise StackError("a location id has up to 64 letters, digits, _ or -")
-    report = _Report(options.stack)
+    report = Report(options.stack)
     try:
         stack = Stack.connect(options.stack)
     except (StackError, ClientError, BotoCoreError) as error:
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @dataclass
-class _Report:
+class Report:
     """Prints the lines, and remembers whether a check has failed. No line ever holds a secret. `stack`: the name by
     which the commands know it, put into each command that a line names: a pasted one must not meet another stack."""
 
@@ -132,6 +132,8 @@ class _Report:
         print(f"✗ {what}: {self._with_stack(how)}", flush=True)
 
     def _with_stack(self, text: str) -> str:
+        if self.stack == LOCAL:
+            text = re.sub(r"make deploy(?! PARAMETERS)", "start make serve again", text)
         return _COMMAND.sub(rf"make \1 STACK={self.stack}", text)
 
 
@@ -153,7 +155,7 @@ def _options(arguments: Sequence[str] | None) -> Any:
 # --- senders ----------------------------------------------------------------------------------------------------------
 
 
-def _check_senders(stack: Stack, report: _Report) -> None:
+def _check_senders(stack: Stack, report: Report) -> None:
     senders = {name: sender for name, sender in all_senders().items() if sender.scheme != "event"}
     text, _ = read_secrets(stack)
     entries = entries_of(text)
@@ -196,15 +198,12 @@ def _wrong(name: str, entry: object, senders: dict[str, Sender]) -> str:
 # --- HighLevel --------------------------------------------------------------------------------------------------------
 
 
-def _check_highlevel(stack: Stack, location: str | None, report: _Report) -> None:
+def _check_highlevel(stack: Stack, location: str | None, report: Report) -> None:
     tokens = _tokens(stack, report)
     if tokens is None:
         return
-    base_url = stack.parameters.get("HighLevelBaseUrl", DEFAULT_BASE_URL)
-    try:
-        highlevel = HighLevel(base_url, stack.parameters.get("HighLevelApiVersion", "2021-04-15"))
-    except ValueError as error:
-        report.bad("HighLevel", f"HighLevelBaseUrl: {error}: {_TODO['base_url_refused']}")
+    highlevel = highlevel_of(stack, report)
+    if highlevel is None:
         return
     named = location or stack.parameters.get("LocationId")
     locations = [named] if named else [each for each in tokens.by_location if each != "*"]
@@ -221,10 +220,20 @@ def _check_highlevel(stack: Stack, location: str | None, report: _Report) -> Non
         except OAuthError as error:
             report.bad(f"token of {each}", _explain_minting(error))
             continue
-        _check_location(highlevel, token, each, report)
+        check_token(highlevel, token, each, report)
 
 
-def _tokens(stack: Stack, report: _Report) -> Tokens | None:
+def highlevel_of(stack: Stack, report: Report) -> HighLevel | None:
+    """HighLevel as the stack calls it; None if its address is not usable."""
+    base_url = stack.parameters.get("HighLevelBaseUrl", DEFAULT_BASE_URL)
+    try:
+        return HighLevel(base_url, stack.parameters.get("HighLevelApiVersion", "2021-04-15"))
+    except ValueError as error:
+        report.bad("HighLevel", f"HighLevelBaseUrl: {error}: {_TODO['base_url_refused']}")
+        return None
+
+
+def _tokens(stack: Stack, report: Report) -> Tokens | None:
     manager = stack.secrets_manager
     make, connect = "make token", "make connect"
     try:
@@ -269,7 +278,7 @@ def _explain_minting(error: OAuthError) -> str:
     return f"it cannot be minted{f' ({error.status})' if error.status else ''}: {what}"
 
 
-def _check_connection(oauth: OAuth, connect: str, report: _Report) -> bool:
+def _check_connection(oauth: OAuth, connect: str, report: Report) -> bool:
     """Whether a call with the connection's access token is worth while."""
     agency = f"the agency {oauth.company_id}" if oauth.company_id else "an agency"
     whose = f"the connection of {agency if oauth.user_type == 'Company' else 'a sub-account'}"
@@ -287,7 +296,7 @@ def _check_connection(oauth: OAuth, connect: str, report: _Report) -> bool:
     return False
 
 
-def _check_rotation(stack: Stack, stored_at: float, report: _Report) -> None:
+def _check_rotation(stack: Stack, stored_at: float, report: Report) -> None:
     """Whether the connection is renewed by itself and, if not, why, and what to do."""
     rotation = rotation_of(stack, stack.output("HighLevelTokenArn"), stored_at)
     ago = "" if rotation.at is None else f" {_span(time.time() - rotation.at)} ago"
@@ -311,24 +320,38 @@ def _span(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{round(seconds / 3600)} h"
 
 
-def _check_location(highlevel: HighLevel, token: str, location: str, report: _Report) -> None:
+def check_token(highlevel: HighLevel, token: str, location: str, report: Report) -> bool:
+    """Try the token with calls that change nothing. Whether it can open conversations there."""
     search = _search(highlevel, token, location)
     if search.reason == "rate_limited":
         _check_quota(location, search.rate_limit, report, refused=True)
-        return
+        return False
     if search.outcome != "found" and search.reason != "scope_missing":
         report.bad("HighLevel" if search.reason.startswith("upstream_") else f"token of {location}", _explain(search))
-        return
+        return False
     report.good(f"token of {location}", "HighLevel accepts it")
     # Both are refused for want of a contact, once token and scope were found good: nothing is written.
     create = highlevel.create_conversation(token, location, "", within=CALL_SECONDS)
     upsert = highlevel.upsert_contact(token, location, {}, within=CALL_SECONDS)
-    _check_scope("conversations.write", create, create.reason == "ids_refused", report)
+    opens = create.reason == "ids_refused"
+    _check_scope("conversations.write", create, opens, report)
     _check_scope("conversations.readonly", search, search.outcome == "found", report)
     _check_scope("contacts.write", upsert, upsert.reason == "contact_refused", report)
     _check_quota(
         location, next((each.rate_limit for each in (upsert, create, search) if each.rate_limit), None), report
     )
+    return opens
+
+
+def check_token_alone(highlevel: HighLevel, token: str, report: Report) -> bool:
+    """Try a token whose location is not known: HighLevel refuses a location that is not its own, once it has accepted
+    the token. Whether it did."""
+    search = _search(highlevel, token, "unknown")
+    if search.outcome != "found" and search.reason not in ("location_refused", "ids_refused", "scope_missing"):
+        report.bad("HighLevel" if search.reason.startswith("upstream_") else "token", _explain(search))
+        return False
+    report.good("token", "HighLevel accepts it; what it may do: make doctor LOCATION=<location id>")
+    return True
 
 
 def _search(highlevel: HighLevel, token: str, location: str) -> Verdict:
@@ -341,7 +364,7 @@ def _search(highlevel: HighLevel, token: str, location: str) -> Verdict:
     return judged
 
 
-def _check_scope(scope: str, judged: Verdict, reached: bool, report: _Report) -> None:
+def _check_scope(scope: str, judged: Verdict, reached: bool, report: Report) -> None:
     what = f"scope {scope}"
     if reached:
         report.good(what, _SCOPES[scope])
@@ -360,7 +383,7 @@ def _explain(judged: Verdict) -> str:
     return f"{title}{status}: {todo or 'run this again in a while'}"
 
 
-def _check_quota(location: str, limit: RateLimit | None, report: _Report, *, refused: bool = False) -> None:
+def _check_quota(location: str, limit: RateLimit | None, report: Report, *, refused: bool = False) -> None:
     """`refused`: HighLevel did not take the call, for want of quota."""
     quota = f"quota of {location}"
     if limit is None:
@@ -390,14 +413,15 @@ def _number(value: int | None) -> str:
 # --- queues -----------------------------------------------------------------------------------------------------------
 
 
-def _check_queues(stack: Stack, report: _Report) -> None:
+def _check_queues(stack: Stack, report: Report) -> None:
     waiting, dead = (_count(stack, f"{queue}Url") for queue in ("RetryQueue", "DeadLetterQueue"))
     if waiting:
         report.good("retry queue", f"{waiting} wait; {_why(stack)}")
     else:
         report.good("retry queue", "nothing waits")
     if dead:
-        report.bad("dead-letter queue", f"{dead} need you: make dead-letters, mend, make redrive")
+        failed = "1 submission failed and needs you" if dead == 1 else f"{dead} submissions failed and need you"
+        report.bad("dead-letter queue", f"{failed}: make dead-letters, fix the cause, make redrive")
     else:
         report.good("dead-letter queue", "empty")
 
@@ -425,7 +449,7 @@ def _count(stack: Stack, output: str) -> int:
 # --- log --------------------------------------------------------------------------------------------------------------
 
 
-def _check_log(stack: Stack, report: _Report) -> None:
+def _check_log(stack: Stack, report: Report) -> None:
     """What no answer and no queue shows: AWS refused the function, or it met a mistake of its own, and it went on."""
     troubles: dict[tuple[str, str, str], list[float]] = {}
     for line in _lines(stack, '{ ($.message = "aws trouble") || ($.message = "internal error") }'):
@@ -451,14 +475,35 @@ def _check_log(stack: Stack, report: _Report) -> None:
             f"{operation}: {code}, in the last hour {often}; {todo}. Meanwhile {_PARTS.get(part, 'it goes on')}",
         )
     refused = _refused(stack)
-    for sender, times in refused.items():
+    senders = all_senders() if refused else {}
+    for name, times in refused.items():
         report.bad(
-            f"sender {sender}",
-            f"refused, in the last hour {_often(times)}, and not let in since: its secret is not the one we know. If "
-            f"it is yours: make sender NAME={sender}, and paste the new one there (GIVEN=1: type in the one it has)",
+            f"sender {name}",
+            f"refused, in the last hour {_often(times)}, and not let in since: {_why_refused(name, senders)}",
         )
     if not troubles and not refused:
         report.good("log", "no trouble with AWS, no internal error, no sender locked out in the last hour")
+
+
+def _why_refused(name: str, senders: Mapping[str, Sender]) -> str:
+    """What does not match, and what to do: not all senders have a secret."""
+    sender = senders.get(name)
+    if sender is None:
+        return "functions/senders.toml has no such sender (any more)"
+    if sender.public_keys and "app_id" in sender.requires:
+        what = f"its app_id is {'another' if sender.app_id else 'missing'}, or the signature does not match"
+        return (
+            f"{what}. If the app is yours: app_id under [{name}] in functions/senders.toml, what precedes the - in the "
+            "app's client id; then make deploy"
+        )
+    if sender.public_keys:
+        return f"the signature does not match the public key under [{name}] in functions/senders.toml or presets.toml"
+    if sender.scheme == "pubkey":
+        return f"its public key is not the one we know. If it is yours: make sender NAME={name}, which asks for the key"
+    return (
+        f"its secret is not the one we know. If it is yours: make sender NAME={name}, and paste the new one there "
+        "(GIVEN=1: type in the one it has)"
+    )
 
 
 def _refused(stack: Stack) -> dict[str, list[float]]:
@@ -505,7 +550,7 @@ def _lines(stack: Stack, pattern: str, since: float | None = None) -> Iterator[d
 # --- pauses -----------------------------------------------------------------------------------------------------------
 
 
-def _check_pauses(stack: Stack, report: _Report) -> None:
+def _check_pauses(stack: Stack, report: Report) -> None:
     """What docs/operations.md tells how to stop: sending, draining, taking; whoever stopped it may have forgotten."""
     found = [*_pauses_of_sending(stack), *_pauses_of_draining(stack), *_pauses_of_taking(stack)]
     for what, how in found:

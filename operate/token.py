@@ -1,4 +1,4 @@
-"""Store HighLevel's token: `python -m operate.token [STACK] [--location ID]`."""
+"""Try HighLevel's token, then store it: `python -m operate.token [STACK] [--location ID] [--force]`."""
 
 import getpass
 import json
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from highlevel.tokens import TokenError, Tokens, read_tokens
+from operate.doctor import Report, check_token, check_token_alone, highlevel_of
 from operate.sender import stack_name
 from operate.stack import LOCAL, Stack, StackError, parser, run
 
@@ -18,7 +19,7 @@ _LOCATION = re.compile(r"[A-Za-z0-9_-]{1,64}|\*")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask for the token and store it. Returns 0; raises StackError with what to do instead."""
+    """Ask for the token, try it on HighLevel and store it. Returns 0; raises StackError with what to do instead."""
     options = _options(arguments)
     if options.location is not None and not _LOCATION.fullmatch(options.location):
         raise StackError("a location id has up to 64 letters, digits, _ or - (or is * for all that have no own token)")
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     token = _ask()
     kind = _check(token)
+    if not _is_accepted(stack, token, options.location) and not options.force:
+        _confirm(kept)
     value = token
     if options.location is not None:
         tokens = _entries(kept)
@@ -48,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> Any:
     options = parser(
-        "Store a HighLevel token: asked for without echo, or read as one line from standard input.\n"
+        "Try a HighLevel token, with calls that change nothing, and store it. It is asked for without echo, or read\n"
+        "as one line from standard input. What HighLevel does not accept is stored only after a yes, or with --force.\n"
         "Never pass it as an argument: arguments are kept in the shell's history and shown to other users."
     )
     options.add_argument(
@@ -56,7 +60,36 @@ def _options(arguments: Sequence[str] | None) -> Any:
         metavar="ID",
         help="set this location's token and keep the others'; * for all locations that have none of their own",
     )
+    options.add_argument(
+        "--force", action="store_true", help="store it without a question, whatever HighLevel says of it"
+    )
     return options.parse_args(arguments)
+
+
+def _is_accepted(stack: Stack, token: str, location: str | None) -> bool:
+    """Try the token where it will be used, and print what it may do."""
+    report = Report(stack_name(stack))
+    highlevel = highlevel_of(stack, report)
+    if highlevel is None:
+        return False
+    known = stack.parameters.get("LocationId") if location in (None, "*") else location
+    if known:
+        return check_token(highlevel, token, known, report)
+    return check_token_alone(highlevel, token, report)
+
+
+def _confirm(kept: str) -> None:
+    """Raises StackError unless a person at the terminal wants it stored all the same."""
+    stays = "; what is stored now stays" if kept else ""
+    if not sys.stdin.isatty():
+        raise StackError(f"nothing was stored{stays}. To store it all the same: FORCE=1")
+    now = ", in place of the one that is stored now" if kept else ""
+    try:
+        answer = input(f"Store it all the same{now}? [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise StackError(f"nothing was stored{stays}")
 
 
 def _read(stack: Stack, arn: str) -> str:
@@ -131,7 +164,7 @@ def _check(token: str) -> str:
     if _JWT.fullmatch(token):
         return "an access token (JWT)"
     print(
-        "hint: it looks like neither a private integration token (pit- and a UUID) nor an access token; stored anyway",
+        "hint: it looks like neither a private integration token (pit- and a UUID) nor an access token",
         file=sys.stderr,
     )
     return "a token of unknown kind"

@@ -21,6 +21,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from create_conversation.submission import Submission
+from local.highlevel import LocalHighLevel
 from local.stack import REGION, LocalAws, clean_environment
 from operate import dead_letters, logs, parked, redrive, token
 from operate import stack as stack_module
@@ -34,6 +35,7 @@ OTHER = "pit-76543210-89ab-cdef-0123-456789abcdef"
 
 # The outputs that the commands read, of resources without anything that works on them.
 TEMPLATE = {
+    "Parameters": {"HighLevelBaseUrl": {"Type": "String"}, "LocationId": {"Type": "String", "Default": ""}},
     "Resources": {
         "Token": {"Type": "AWS::SecretsManager::Secret", "Properties": {}},
         "Senders": {"Type": "AWS::SecretsManager::Secret", "Properties": {"SecretString": '{"api": "hush"}'}},
@@ -65,15 +67,33 @@ def aws() -> Iterator[LocalAws]:
         yield local
 
 
+@pytest.fixture(scope="module")
+def highlevels() -> Iterator[LocalHighLevel]:
+    with LocalHighLevel() as local:
+        yield local
+
+
 @pytest.fixture
-def stack(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+def highlevel(highlevels: LocalHighLevel) -> LocalHighLevel:
+    highlevels.reset()
+    highlevels.tokens.clear()
+    highlevels.tokens |= {PIT: None, OTHER: None}  # good for all locations
+    return highlevels
+
+
+@pytest.fixture
+def stack(aws: LocalAws, highlevel: LocalHighLevel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """A fresh stack that the commands find as they find one in the cloud."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in aws.env.items():
         monkeypatch.setenv(name, value)
     formation = aws.client("cloudformation")
-    formation.create_stack(StackName="mine", TemplateBody=json.dumps(TEMPLATE))
+    formation.create_stack(
+        StackName="mine",
+        TemplateBody=json.dumps(TEMPLATE),
+        Parameters=[{"ParameterKey": "HighLevelBaseUrl", "ParameterValue": highlevel.url}],
+    )
     until = time.monotonic() + 20
     while formation.describe_stacks(StackName="mine")["Stacks"][0]["StackStatus"] != "CREATE_COMPLETE":
         assert time.monotonic() < until
@@ -181,7 +201,7 @@ def move_by_sqs(stack: Stack, body: str, group: str) -> None:
 def test_an_empty_queue(run: Run) -> None:
     assert run(dead_letters.main) == (0, "0 dead letters\n", "")
     assert run(dead_letters.main, "--json") == (0, "", "")
-    assert run(redrive.main) == (0, "nothing to redrive\n", "")
+    assert run(redrive.main, "--wait", "0") == (0, "nothing to redrive\n", "")
 
 
 def test_the_table_shows_every_kind_and_consumes_none(stack: Stack, run: Run) -> None:
@@ -200,8 +220,8 @@ def test_the_table_shows_every_kind_and_consumes_none(stack: Stack, run: Run) ->
         code, printed, said = run(dead_letters.main)
         rows = [line.split() for line in printed.splitlines()]
         assert (code, said) == (0, "")
-        assert [row[2:-1] for row in rows[1:-1]] == [
-            ["api", "loc1", "receives", "-"],
+        assert [row[4:-1] for row in rows[1:-1]] == [
+            ["api", "loc1", "receives", "1000"],
             ["api", "loc", "no_token", "3"],
             ["event", "loc2", "undelivered", "-"],
             ["event", "loc2", "unhandled", "-"],
@@ -210,7 +230,7 @@ def test_the_table_shows_every_kind_and_consumes_none(stack: Stack, run: Run) ->
         assert printed.splitlines()[-1] == "5 dead letters"
         assert visible(stack) == 5
     code, printed, _ = run(dead_letters.main, "--json")
-    assert [json.loads(line)["reason"] for line in printed.splitlines()] == [row[4] for row in rows[1:-1]]
+    assert [json.loads(line)["reason"] for line in printed.splitlines()] == [row[6] for row in rows[1:-1]]
 
 
 def test_more_than_a_thousand(stack: Stack, run: Run) -> None:
@@ -266,31 +286,32 @@ def test_interrupted_everything_is_visible_again(stack: Stack, number: signal.Si
 
 
 def test_what_matches_goes_to_the_retry_queue(stack: Stack, run: Run) -> None:
-    park(stack, body_of("a"), reason="no_token", sender="api", location="loc1")
+    park(stack, body_of("a"), reason="no_token", sender="api", location="loc1", attempts="3")
     park(stack, body_of("b"), reason="no_token", sender="form", location="loc1")
     park(stack, body_of("c"), reason="expired", sender="api", location="loc1")
     park(stack, "not a submission")
-    assert run(redrive.main, "--reason", "nothing_like_it") == (
-        0,
-        "nothing to redrive with reason nothing_like_it, 4 others stay\n",
-        "",
+    code, printed, _ = run(redrive.main, "--wait", "0", "--reason", "no_tokens")
+    assert code == 1
+    assert printed.startswith(
+        "nothing to redrive with reason no_tokens: there are 1 with reason no_token of api, 1 with "
     )
+    assert printed.endswith("; did you mean no_token?\n")
     assert visible(stack) == 4
-    code, printed, _ = run(redrive.main, "--reason", "no_token", "--sender", "api")
+    code, printed, _ = run(redrive.main, "--wait", "0", "--reason", "no_token", "--sender", "api")
     assert (code, printed) == (0, "1 redriven, 3 others stay\n")
     (message,) = received(stack, 1)
     assert json.loads(message["Body"])["submission"]["request_id"] == "req-a"
     assert message["Attributes"]["MessageGroupId"] == "loc1"
-    assert "MessageAttributes" not in message
+    assert message["MessageAttributes"]["attempts"]["StringValue"] == "3"
     assert (visible(stack), stored(stack)) == (3, 3)
-    assert run(redrive.main)[:2] == (0, "3 redriven\n")
+    assert run(redrive.main, "--wait", "0")[:2] == (0, "3 redriven\n")
     assert stored(stack) == 0
 
 
 def test_the_body_stays_as_it_is_and_the_group_is_kept(stack: Stack, run: Run) -> None:
     body = body_of("moved")
     move_by_sqs(stack, body, "loc7")
-    assert run(redrive.main, "--reason", "receives")[:2] == (0, "1 redriven\n")
+    assert run(redrive.main, "--wait", "0", "--reason", "receives")[:2] == (0, "1 redriven\n")
     (message,) = received(stack, 1)
     assert (message["Body"], message["Attributes"]["MessageGroupId"]) == (body, "loc7")
 
@@ -299,7 +320,7 @@ def test_large_bodies(stack: Stack, run: Run) -> None:
     body = Submission("http", "api", "r", 1.0, "application/json", b"x" * 256 * 1024).to_message()
     for _ in range(7):
         park(stack, body, reason="no_token")
-    assert run(redrive.main)[:2] == (0, "7 redriven\n")
+    assert run(redrive.main, "--wait", "0")[:2] == (0, "7 redriven\n")
     assert stored(stack, "RetryQueueUrl") == 7
 
 
@@ -307,7 +328,7 @@ def test_thousands(stack: Stack, run: Run) -> None:
     contacts = {f"c{number}" for number in range(3000)}
     park(stack, *map(body_of, sorted(contacts)), reason="no_token", location="loc")
     started = time.monotonic()
-    assert run(redrive.main)[:2] == (0, "3000 redriven\n")
+    assert run(redrive.main, "--wait", "0")[:2] == (0, "3000 redriven\n")
     assert time.monotonic() - started < 30
     assert stored(stack) == 0
     assert len(received(stack, 3000)) == 3000
@@ -340,14 +361,14 @@ def test_what_is_parked_again_is_not_redriven_in_circles(
     thread = threading.Thread(target=park_again)
     thread.start()
     try:
-        code, printed, _ = run(redrive.main)
+        code, printed, _ = run(redrive.main, "--wait", "0")
         time.sleep(DELAY_SECONDS + 1)
     finally:
         stop.set()
         thread.join()
     done, _, meanwhile = printed.partition(", ")
     assert (code, done) == (0, "400 redriven")
-    assert meanwhile.endswith("parked meanwhile\n")
+    assert meanwhile.endswith("came meanwhile\n")
     assert parked_again == 400
     assert visible(stack) == 400
 
@@ -368,7 +389,7 @@ def everywhere(aws: LocalAws, stack: Stack) -> dict[str, int]:
 def test_a_redrive_that_is_cut_off_loses_nothing(aws: LocalAws, stack: Stack, number: signal.Signals) -> None:
     names = {f"req-c{number}" for number in range(2000)}
     park(stack, *(body_of(name.removeprefix("req-")) for name in names), reason="no_token", location="loc")
-    process = start("redrive")
+    process = start("redrive", "--wait", "0")
     while stored(stack, "RetryQueueUrl") < 100:
         assert process.poll() is None
     process.send_signal(number)
@@ -393,10 +414,10 @@ def test_the_network_is_lost_between_send_and_delete(
     with monkeypatch.context() as patch:
         patch.setattr(redrive._Redrive, "_delete", lost)
         with pytest.raises(EndpointConnectionError):
-            run(redrive.main)
+            run(redrive.main, "--wait", "0")
     assert visible(stack) == 2
     assert everywhere(aws, stack) == {"req-a": 2, "req-b": 2}
-    assert run(redrive.main)[:2] == (0, "2 redriven\n")
+    assert run(redrive.main, "--wait", "0")[:2] == (0, "2 redriven\n")
     assert everywhere(aws, stack) == {"req-a": 2, "req-b": 2}
 
 
@@ -404,7 +425,7 @@ def test_some_cannot_be_sent(stack: Stack, run: Run, monkeypatch: pytest.MonkeyP
     send = redrive._Redrive._send
     park(stack, body_of("a"), body_of("b"), body_of("c"), reason="no_token", location="loc")
     monkeypatch.setattr(redrive._Redrive, "_send", lambda self, batch: send(self, batch)[1:])
-    code, printed, _ = run(redrive.main)
+    code, printed, _ = run(redrive.main, "--wait", "0")
     assert (code, printed) == (1, "2 redriven, 1 failed and stay\n")
     assert visible(stack) == 1
 
@@ -433,7 +454,9 @@ def store(stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 def test_the_first_token_and_its_successor(stack: Stack, store: Callable[..., str]) -> None:
     printed = store(PIT)
     assert secret(stack) == PIT
-    assert printed.startswith("stored a private integration token (40 characters) in arn:aws:secretsmanager:")
+    tried, stored_in = printed.splitlines()[:2]
+    assert tried == "✓ token: HighLevel accepts it; what it may do: make doctor STACK=mine LOCATION=<location id>"
+    assert stored_in.startswith("stored a private integration token (40 characters) in arn:aws:secretsmanager:")
     assert stack.output("ConversationsUrl") in printed
     assert "--secret-id " + stack.output("SenderSecretsArn") in printed
     assert "hush" not in printed
@@ -510,6 +533,102 @@ def test_a_refused_token_changes_nothing(stack: Stack, store: Callable[..., str]
     with pytest.raises(StackError, match="nothing was stored"):
         store(f"Bearer {OTHER}")
     assert secret(stack) == PIT
+
+
+UNKNOWN = "pit-00000000-89ab-cdef-0123-456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "trouble", "told"),
+    [
+        pytest.param((), "", "✗ token: HighLevel does not accept the token (401)", id="refused"),
+        pytest.param(("--location", "loc1"), "", "✗ token of loc1: HighLevel does not accept", id="refused there"),
+        pytest.param(("--location", "loc1"), "foreign", "✗ token of loc1: HighLevel's token has no", id="another's"),
+        pytest.param(("--location", "loc1"), "scope", "✗ scope conversations.write: the token lacks it", id="scope"),
+        pytest.param((), "agency", "✗ token: The HighLevel token is of the wrong kind", id="an agency's"),
+        pytest.param((), "down", "✗ HighLevel: HighLevel answered with an error (503)", id="down"),
+        pytest.param((), "reset", "✗ HighLevel: The connection to HighLevel was lost", id="cut off"),
+        pytest.param(("--location", "loc1"), "limited", "✗ quota of loc1: used up (429)", id="out of quota"),
+    ],
+)
+def test_what_highlevel_does_not_accept_is_not_stored_unasked(
+    stack: Stack,
+    highlevel: LocalHighLevel,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    trouble: str,
+    told: str,
+) -> None:
+    stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString=PIT)
+    match trouble:
+        case "foreign":
+            highlevel.tokens[UNKNOWN] = "loc2"
+        case "scope":
+            highlevel.tokens[UNKNOWN] = None
+            highlevel.scopes[UNKNOWN] = {"conversations.readonly", "contacts.write"}
+        case "agency":
+            highlevel.agency_tokens.add(UNKNOWN)
+        case "down":
+            highlevel.fail("status", status=503)
+        case "reset":
+            highlevel.fail("reset")
+        case "limited":
+            highlevel.fail("status", status=429)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{UNKNOWN}\n"))
+    with pytest.raises(StackError) as raised:
+        token.main(["mine", *arguments])
+    assert str(raised.value) == "nothing was stored; what is stored now stays. To store it all the same: FORCE=1"
+    printed = capsys.readouterr().out
+    assert told in printed
+    assert UNKNOWN not in printed
+    assert secret(stack) == PIT
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{UNKNOWN}\n"))
+    assert token.main(["mine", "--force", *arguments]) == 0
+    assert UNKNOWN in secret(stack)
+    assert not highlevel.conversations
+    assert not highlevel.contacts
+
+
+def test_what_a_token_may_do_is_said_before_it_is_stored(
+    stack: Stack, highlevel: LocalHighLevel, store: Callable[..., str]
+) -> None:
+    highlevel.scopes[PIT] = {"conversations.write", "conversations.readonly"}
+    lines = store(PIT, "--location", "loc1").splitlines()
+    assert [line.partition(":")[0] for line in lines[:4]] == [
+        "✓ token of loc1",
+        "✓ scope conversations.write",
+        "✓ scope conversations.readonly",
+        "✗ scope contacts.write",
+    ]
+    assert json.loads(secret(stack)) == {"tokens": {"loc1": PIT}}
+    assert [call.status for call in highlevel.calls][-3:] == [200, 422, 401]
+    assert not highlevel.conversations
+
+
+@pytest.mark.parametrize(("answer", "is_stored"), [("y", True), ("", False), ("no", False)])
+def test_on_a_terminal_it_is_asked(stack: Stack, highlevel: LocalHighLevel, answer: str, is_stored: bool) -> None:
+    stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString=PIT)
+    ours, theirs = pty.openpty()
+    process = start("token", stdin=theirs, stderr=theirs)
+    shown = b""
+    while not shown.endswith(b"(is not shown): "):
+        shown += os.read(ours, 1024)
+    os.write(ours, f"{UNKNOWN}\n".encode())
+    assert process.stdout is not None
+    printed = ""
+    while not printed.endswith("[y/N] "):
+        one = process.stdout.read(1)
+        assert one, printed
+        printed += one
+    assert "✗ token: HighLevel does not accept the token (401)" in printed
+    assert "Store it all the same, in place of the one that is stored now?" in printed
+    os.write(ours, f"{answer}\n".encode())
+    process.communicate(timeout=20)
+    os.close(theirs)
+    os.close(ours)
+    assert process.returncode == (0 if is_stored else 1)
+    assert secret(stack) == (UNKNOWN if is_stored else PIT)
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------

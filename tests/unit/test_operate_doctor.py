@@ -93,7 +93,7 @@ def test_what_helps_names_only_known_reasons() -> None:
 def test_quota(
     limit: RateLimit | None, refused: bool, mark: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = doctor._Report("local")
+    report = doctor.Report("local")
     doctor._check_quota("ve9", limit, report, refused=refused)
     printed = capsys.readouterr().out
     assert printed.startswith(f"{mark} quota of ve9: ")
@@ -102,7 +102,7 @@ def test_quota(
 
 
 def test_each_command_names_the_stack(capsys: pytest.CaptureFixture[str]) -> None:
-    report = doctor._Report("shop-production")
+    report = doctor.Report("shop-production")
     report.bad("dead-letter queue", "2 need you: make dead-letters, mend, make redrive; or make token LOCATION=ve9")
     assert capsys.readouterr().out == (
         "✗ dead-letter queue: 2 need you: make dead-letters STACK=shop-production, mend, make redrive "
@@ -163,7 +163,7 @@ def trouble(code: str, part: str = "records", operation: str | None = "GetItem")
     ],
 )
 def test_the_log(lines: tuple[object, ...], said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    report = doctor._Report("local")
+    report = doctor.Report("local")
     doctor._check_log(stack_that_logged(*lines), report)
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(said)
@@ -189,10 +189,32 @@ def submission(outcome: str, sender: str | None = "typeform", trigger: str = "we
     ],
 )
 def test_a_sender_that_is_locked_out(lines: tuple[object, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    doctor._check_log(stack_that_logged(*lines), doctor._Report("local"))
+    doctor._check_log(stack_that_logged(*lines), doctor.Report("local"))
     printed = capsys.readouterr().out
     assert printed.startswith(said)
     assert "make sender STACK=local NAME=typeform" in printed or said.startswith("✓")
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "not_told"),
+    [
+        pytest.param(
+            "highlevel-app", "app_id under [highlevel-app] in functions/senders.toml", "make sender", id="app"
+        ),
+        pytest.param("standard-webhooks-v1a", "make sender NAME=standard-webhooks-v1a", "GIVEN", id="a public key"),
+        pytest.param("typeform", "make sender NAME=typeform, and paste the new one", "app_id", id="a secret"),
+        pytest.param("gone", "functions/senders.toml has no such sender", "make sender", id="no entry any more"),
+    ],
+)
+def test_what_to_do_about_a_refused_sender(name: str, told: str, not_told: str) -> None:
+    advice = doctor._why_refused(name, SENDERS)
+    assert told in advice
+    assert not_told not in advice
+
+
+def test_the_local_stack_is_not_deployed_to(capsys: pytest.CaptureFixture[str]) -> None:
+    doctor.Report("local").bad("sender", "app_id under [x]; then make deploy")
+    assert capsys.readouterr().out == "✗ sender: app_id under [x]; then start make serve again\n"
 
 
 def test_why_submissions_wait() -> None:

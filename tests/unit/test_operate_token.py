@@ -28,7 +28,7 @@ def test_known_kinds(given: str, kind: str, capsys: pytest.CaptureFixture[str]) 
 def test_another_kind_is_taken_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert token._check("some-other-token") == "a token of unknown kind"
     hint = capsys.readouterr().err
-    assert "stored anyway" in hint
+    assert "looks like neither" in hint
     assert "some-other-token" not in hint
 
 
