@@ -50,7 +50,7 @@ def test_a_sender_that_nothing_gives_a_location(
     secrets = dict.fromkeys(("api", "typeform", "tally", "highlevel-workflow", "our-shop"), "a-secret-of-theirs")
     monkeypatch.setattr(doctor, "all_senders", lambda: known)
     monkeypatch.setattr(doctor, "read_secrets", lambda _stack: (json.dumps(secrets), "v"))
-    report = doctor._Report("mine")
+    report = doctor.Report("mine")
     doctor._check_senders(SimpleNamespace(parameters={"LocationId": location}), report)  # type: ignore[arg-type]
     opened, *lines = capsys.readouterr().out.splitlines()
     assert opened.startswith("✓ senders: api, ")
