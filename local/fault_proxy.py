@@ -5,7 +5,8 @@
         ...
         proxy.fail("sqs", "throttle", operation="SendMessage", times=2)
 
-It passes requests on unchanged, signature and Host included, so it works under enforced IAM too.
+It passes requests on unchanged, signature and Host included, so it works under enforced IAM too. The local AWS takes
+the proxy's name as a Host because it is the `endpoint_for_functions`.
 """
 
 import http.client
@@ -24,6 +25,8 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
+
+from local.guard import is_allowed, own_hosts, refusal
 
 type Mode = Literal["hang", "throttle", "gone", "error"]
 type Hook = Callable[["Request"], object]
@@ -158,6 +161,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         if len(body) < length:  # killed while it sent: AWS would never see the call either
             self.close_connection = True
+            return
+        hosts = own_hosts(self.server.server_port)
+        if not is_allowed(self.path, self.headers.items(), hosts):
+            self.answer(HTTPStatus.FORBIDDEN, {"content-type": "application/json"}, refusal(hosts))
             return
         scope = SCOPE.search(self.headers.get("authorization", ""))
         operation = self.headers.get("x-amz-target", "").rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""A HighLevel that runs on this machine and refuses what the real one refuses.
+"""A HighLevel that runs on this machine and refuses what the real one refuses, and every web page (`local.guard`).
 
 In a test: `with LocalHighLevel(tokens={"pit-…": "*"}) as highlevel: … highlevel.url …`.
 Alone: `HIGHLEVEL_TOKEN=… python -m local.highlevel --port 8000`; `GET /_local` then shows what happened in it.
@@ -24,6 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from local.guard import guarded, own_hosts
 from local.highlevel_faults import BLOCKED, HTML, Fault, caller_left, drip, end, head, phrase
 from local.highlevel_oauth import FORM
 from local.highlevel_rules import Call, Limits, Rules
@@ -58,9 +59,10 @@ class LocalHighLevel(Rules):
 
     def __enter__(self) -> Self:
         listener = socket.create_server(("127.0.0.1", self.port))
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        port = listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
         config = uvicorn.Config(
-            self._app,
+            guarded(self._app, own_hosts(port)),
             http=_protocol(self),
             interface="asgi3",
             loop="asyncio",

@@ -1,8 +1,7 @@
 """The page of `make serve`: pick a sender, send its sample, watch its way. Served to this machine alone.
 
-Its backend signs with the senders' secrets and posts, so it answers no page but its own: every request must name it as
-its host (else a foreign name that is rebound to 127.0.0.1 could read it), every POST must come from its own origin. No
-answer ever holds a secret.
+Its backend signs with the senders' secrets and posts, so it answers no page but its own (`local.guard`), and every POST
+must name its origin. No answer ever holds a secret.
 """
 
 import base64
@@ -15,7 +14,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +35,7 @@ from create_conversation.mapping import Target
 from create_conversation.senders import load
 from create_conversation.submission import Submission
 from local.application import Application
+from local.guard import guarded, own_hosts, refusal, refuse
 from local.highlevel import Fault, LocalHighLevel
 from local.page.samples import Sample, SampleError, Samples
 from local.page.way import UPSERT, way
@@ -95,7 +95,7 @@ class Page:
         port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/"
         config = uvicorn.Config(
-            _only_for_itself(self._app(), {f"127.0.0.1:{port}", f"localhost:{port}"}),
+            _only_for_itself(self._app(), own_hosts(port)),
             lifespan="off",
             ws="none",
             log_config=None,
@@ -448,17 +448,15 @@ def _headers(picture: str) -> dict[str, str]:
     }
 
 
-def _only_for_itself(app: ASGIApp, hosts: set[str]) -> ASGIApp:
-    """Refuse what another web page makes this machine's browser send, by a foreign name or from a foreign origin."""
+def _only_for_itself(app: ASGIApp, hosts: Collection[str]) -> ASGIApp:
+    """What changes something must come from the page itself, as JSON: a form of another page cannot send that."""
 
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+    async def own(scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        is_ours = host in hosts and headers.get("origin", f"http://{host}") == f"http://{host}"
         reads = scope["method"] in ("GET", "HEAD")
-        if is_ours and (reads or ("origin" in headers and headers.get("content-type") == "application/json")):
+        if reads or ("origin" in headers and headers.get("content-type") == "application/json"):
             await app(scope, receive, send)
         else:
-            await JSONResponse({"error": "Only the page itself may ask this."}, 403)(scope, receive, send)
+            await refuse(scope, send, refusal(hosts))
 
-    return guarded
+    return guarded(own, hosts)

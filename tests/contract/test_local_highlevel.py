@@ -86,9 +86,9 @@ def create(local: LocalHighLevel, location: str = "mine", contact: str = "c1", *
 def raw_call(local: LocalHighLevel) -> socket.socket:
     """The socket on which a create has just been sent."""
     body = json.dumps({"locationId": "mine", "contactId": "c1"}).encode()
-    lines = ["POST /conversations/ HTTP/1.1", "Host: x", f"Content-Length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in HEADERS.items()]
     parts = urlsplit(local.url)
+    lines = ["POST /conversations/ HTTP/1.1", f"Host: {parts.netloc}", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in HEADERS.items()]
     assert parts.hostname
     assert parts.port
     sock = socket.create_connection((parts.hostname, parts.port), timeout=5)

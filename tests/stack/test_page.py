@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import threading
 import time
 from collections import deque
@@ -18,26 +17,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from local.application import Application
 from local.highlevel import LocalHighLevel
 from local.page.server import Page as Served
 from local.run import LOCATION
 from local.stack import LocalAws, deploy
+from tests.stack.chromium import chromium
 from tests.stack.world import TOKEN, World, eventually
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--no-sandbox",  # CI is root
-    "--disable-gpu",
-    "--disable-lcd-text",  # grey edges: the screenshots are smaller
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 STEPS = ("verified", "mapped", "contact", "token", "highlevel", "outcome")
 ALL_PASSED = ("passed",) * 6
 # The retry queue's least delay is 5 s; an emulator on a busy machine takes its time.
@@ -67,13 +56,8 @@ def served(world: World) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not found:
-        pytest.skip(f"no Chromium on PATH ({', '.join(BROWSERS)}): the page is not tested")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -382,7 +366,8 @@ def test_another_web_page_is_refused(
 ) -> None:
     body = {"sender": "api", "text": "{}", "delivery": "", "proof": "right", "trouble": "503"}
     status, _, text = ask(served, method, path, body if method == "POST" else None, **headers)
-    assert (status, text) == (403, '{"error":"Only the page itself may ask this."}')
+    assert status == 403
+    assert text.startswith('{"error": "This server answers programs on this machine')
     assert not world.highlevel.faults
 
 
