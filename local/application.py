@@ -108,8 +108,8 @@ class Application:
     def messages(self, queue: str) -> list[dict[str, Any]]:
         """The messages of that queue as the emulator tells of them: none is received, so none is hidden from others."""
         query = urllib.parse.urlencode({"QueueUrl": self.stack.outputs[f"{queue}Url"]})
-        with urllib.request.urlopen(f"{self.aws.endpoint}/_ministack/sqs/messages?{query}", timeout=10) as response:
-            accounts = json.load(response)["messages"]
+        _status, body = self.aws.get(f"/_ministack/sqs/messages?{query}")
+        accounts = json.loads(body)["messages"]
         return [
             message
             for regions in accounts.values()

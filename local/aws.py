@@ -1,15 +1,19 @@
 """Run MiniStack, the local AWS, with the corrections this application needs. `local.stack` starts it.
 
 It runs in the emulator's own environment and takes everything from environment variables: MiniStack's own
-(GATEWAY_PORT, BIND_HOST, AUTH, TMPDIR, ...), LOCAL_FUNCTION_PYTHON (the interpreter that runs the functions) and
-LOCAL_FUNCTION_ENDPOINT (where the functions find AWS; by default this emulator). It ends when its standard input does,
-so it cannot outlive the process that started it, and then removes TMPDIR and kills its process group: both must be its
-own.
+(GATEWAY_PORT, BIND_HOST, AUTH, TMPDIR, ...), AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (the root user's; new ones for
+each run), LOCAL_FUNCTION_PYTHON (the interpreter that runs the functions) and LOCAL_FUNCTION_ENDPOINT (where the
+functions find AWS; by default this emulator). It ends when its standard input does, so it cannot outlive the process
+that started it, and then removes TMPDIR and kills its process group: both must be its own.
+
+It answers no web page (`local.guard`) and, but for the routes of an HTTP API, nothing without a valid signature.
 
 The corrections replace private functions of one version of MiniStack, hence the check of the version.
 """
 
 import contextvars
+import hashlib
+import hmac
 import importlib.metadata
 import json
 import os
@@ -23,6 +27,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 MINISTACK = "1.5.33"
 if (found := importlib.metadata.version("ministack")) != MINISTACK:
@@ -30,8 +35,17 @@ if (found := importlib.metadata.version("ministack")) != MINISTACK:
 if not Path(os.environ.get("TMPDIR", "")).name.startswith("local-aws-") or os.getpgrp() != os.getpid():
     sys.exit("local/aws.py removes its TMPDIR and kills its process group: let local/stack.py start it")
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # `python -I` knows nothing of this repository
+
 from ministack import app  # type: ignore[import-not-found]  # noqa: E402
-from ministack.core import iam_actions, lambda_runtime  # type: ignore[import-not-found]  # noqa: E402
+from ministack.core import (  # type: ignore[import-not-found]  # noqa: E402
+    iam_actions,
+    iam_evaluator,
+    lambda_runtime,
+    responses,
+    router,
+    sigv4,
+)
 from ministack.core.arn import parse_arn  # type: ignore[import-not-found]  # noqa: E402
 from ministack.services import (  # type: ignore[import-not-found]  # noqa: E402
     apigateway,
@@ -41,6 +55,7 @@ from ministack.services import (  # type: ignore[import-not-found]  # noqa: E402
     lambda_svc,
     secretsmanager,
     sqs,
+    sts,
 )
 from ministack.services.cloudformation import (  # type: ignore[import-not-found]  # noqa: E402
     changesets,
@@ -48,6 +63,8 @@ from ministack.services.cloudformation import (  # type: ignore[import-not-found
     handlers,
     provisioners,
 )
+
+from local.guard import Message, Receive, Send, headers_of, is_scope_allowed, own_hosts, refusal, refuse  # noqa: E402
 
 type Json = dict[str, Any]
 type Created = tuple[str, Json]  # what CloudFormation gets from a resource: its physical id and its attributes
@@ -81,6 +98,159 @@ def end_with_parent() -> None:
                 worker._proc.kill()
     shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
     os.killpg(0, signal.SIGKILL)
+
+
+# --- Who may ask ------------------------------------------------------------------------------------------------------
+
+HOSTS = own_hosts(int(os.environ["GATEWAY_PORT"]))
+# A fault proxy leaves the Host header as the functions have signed it: its own address.
+HOSTS |= {urlsplit(os.environ.get("LOCAL_FUNCTION_ENDPOINT", "")).netloc} - {""}
+# The routes of an HTTP API: anybody may call them, by any name, as a tunnel for a real sender does.
+ROUTE = re.compile(r"/_aws/execute-api/\w+/\$default/[^@].*", re.DOTALL)
+
+
+def signature_of(headers: Json, query: Json, *, presigned: bool) -> Any:
+    """The signature that a request brings, if it covers the Host and is of now; else why it does not count."""
+    if presigned and "X-Amz-Signature" not in query:
+        return iam_evaluator.AuthError("MissingAuthenticationToken", "Request is missing Authentication Token")
+    signature = sigv4.parse_query_signature(query) if presigned else sigv4.parse_header_signature(headers)
+    if isinstance(signature, tuple):
+        return iam_evaluator.AuthError(*signature)
+    if "host" not in signature.signed_headers.split(";"):
+        return iam_evaluator.AuthError("SignatureDoesNotMatch", "The signature must cover the header Host.")
+    if not presigned:
+        failure = sigv4.request_time_failure(signature)
+        return iam_evaluator.AuthError(*failure) if failure else signature
+    try:
+        expired = sigv4.presigned_request_is_expired(signature.amz_date, query["X-Amz-Expires"][0])
+    except (KeyError, ValueError):
+        expired = True
+    return iam_evaluator.AuthError("AccessDenied", "Request has expired") if expired else signature
+
+
+def credential_failure(scope: Json, headers: Json, query: Json, body: bytes) -> Any:
+    """Why this request is refused, None if a key of this run has signed it. MiniStack trusts the root user's key, and
+    asks for none on its own routes."""
+    presigned = not headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 ")
+    signature = signature_of(headers, query, presigned=presigned)
+    if isinstance(signature, iam_evaluator.AuthError):
+        return signature
+    token = query.get("X-Amz-Security-Token", [""])[0] if presigned else headers.get("x-amz-security-token", "")
+    key = signature.access_key_id
+    account = responses._account_from_sts_session(key) or iam_evaluator.find_iam_access_key_account(key)
+    credential = iam_evaluator.resolve_credential(key, account, token)
+    if isinstance(credential, iam_evaluator.CredentialResolutionError):
+        return iam_evaluator.AuthError(credential.code, credential.message)
+    failure = sigv4.header_signature_failure(
+        signature,
+        credential.secret_access_key,
+        scope["method"],
+        scope["raw_path"].decode("latin-1"),
+        query,
+        headers,
+        body,
+        presigned=presigned,
+    )
+    return iam_evaluator.AuthError(*failure) if failure else None
+
+
+async def body_of(receive: Receive) -> bytes | None:
+    """The request's whole body; None if the client has gone."""
+    chunks = []
+    while (message := await receive())["type"] == "http.request":
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(chunks)
+    return None
+
+
+def with_body(body: bytes, receive: Receive) -> Receive:
+    """What receives this body, which has been read already, and then goes on."""
+    left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return left.pop() if left else await receive()
+
+    return again
+
+
+def without_cors(send: Send) -> Send:
+    """MiniStack lets every origin read its answers: no header of an answer says so any more."""
+
+    async def only(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [each for each in message["headers"] if not each[0].lower().startswith(b"access-control-")]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return only
+
+
+def named_as_itself(scope: Json) -> Json:
+    """MiniStack chooses services by the Host: one that a tunnel brings must choose none."""
+    host = f"127.0.0.1:{os.environ['GATEWAY_PORT']}".encode()
+    headers = [(name, host if name.lower() == b"host" else value) for name, value in scope["headers"]]
+    return {**scope, "headers": headers}
+
+
+async def emulator(scope: Json, receive: Receive, send: Send, run: Callable[..., Any] = app.app) -> None:
+    """Let in what the local programs ask, and everybody to the routes of the HTTP API; no web page."""
+    if scope["type"] == "lifespan":
+        await run(scope, receive, send)
+        return
+    is_route = bool(ROUTE.fullmatch(scope["path"]))
+    if not is_scope_allowed(scope, HOSTS, any_host=is_route):
+        await refuse(scope, send, refusal(HOSTS))
+        return
+    if is_route:
+        await run(named_as_itself(scope), receive, without_cors(send))
+        return
+    if (body := await body_of(receive)) is None:
+        return
+    headers: Json = {}
+    for name, value in headers_of(scope):
+        headers[name.lower()] = f"{headers[name.lower()]},{value}" if name.lower() in headers else value
+    query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    if failure := credential_failure(scope, headers, query, body):
+        service = router.detect_service(scope["method"], scope["path"], headers, query)
+        await app._send_response(send, *app._credential_failure(service, "", lambda_svc.new_uuid(), failure, headers))
+        return
+    await run(scope, with_body(body, receive), without_cors(send))
+
+
+app.app = emulator
+
+
+def private(*parts: str) -> str:
+    """A text that only this run makes of these parts."""
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
+    return hmac.new(secret, "\n".join(parts).encode(), hashlib.sha256).hexdigest()
+
+
+def execution_credentials(
+    config: Json, issue: Callable[[Json], Json] = lambda_runtime.execution_credentials
+) -> dict[str, str]:
+    """What a function signs with: a session of its role. MiniStack's can be computed from the function's name."""
+    if not app.AUTH:
+        return issue(config)
+    function, role = config["FunctionArn"], config["Role"].rpartition("/")[2]
+    given = {
+        "AWS_ACCESS_KEY_ID": f"ASIA{private('key', function, role)[:16].upper()}",
+        "AWS_SECRET_ACCESS_KEY": private("secret", function, role),
+        "AWS_SESSION_TOKEN": private("token", function, role),
+    }
+    name = config["FunctionName"][:64]
+    session = {
+        "Arn": f"arn:aws:sts::{parse_arn(function).account_id}:assumed-role/{role}/{name}",
+        "UserId": f"{role}:{name}",
+        "SecretAccessKey": given["AWS_SECRET_ACCESS_KEY"],
+        "SessionToken": given["AWS_SESSION_TOKEN"],
+    }
+    sts.register_session(given["AWS_ACCESS_KEY_ID"], session)
+    return given
+
+
+lambda_runtime.execution_credentials = lambda_svc.execution_credentials = execution_credentials
 
 
 # --- The functions' interpreter and environment -----------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """`make serve`: the application on this machine, until Ctrl-C, with a page to try it and a curl line to paste.
 
 HIGHLEVEL_BASE_URL points it at another HighLevel, the real one for instance; its token is then read from
-HIGHLEVEL_TOKEN, else asked for without echo. While it runs, `.tools/serve.json` tells the commands of `operate/`
-where it is (STACK=local), and `.tools/serve.curl` tells curl (`curl --config`), the secret included.
+HIGHLEVEL_TOKEN, else asked for without echo. While it runs, three files that only their owner may read hold its address
+and its credentials, which are new for each run: `.tools/serve.json` for the commands of `operate/` (STACK=local),
+`.tools/serve.curl` for `curl --config`, `.tools/serve.credentials` for the AWS CLI (AWS_SHARED_CREDENTIALS_FILE).
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import shlex
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 from create_conversation.senders import SendersError, load
 from highlevel.tokens import TokenError, read_tokens
@@ -26,6 +28,7 @@ from local.stack import REGION, TOOLS, LocalAws, LocalAwsError, build, deploy, e
 CONTACT = "ocQHyuzHvysMo5N5VsXc"
 WHERE = TOOLS / "serve.json"
 CURL = TOOLS / "serve.curl"
+CREDENTIALS = TOOLS / "serve.credentials"
 
 
 def main() -> int:
@@ -76,34 +79,53 @@ def _serve(show: Screen) -> int:
 
 
 def _token_of_another_highlevel() -> str:
-    if token := os.environ.get("HIGHLEVEL_TOKEN", "").strip():
+    # Taken out of the environment: no process that we start needs it.
+    if token := os.environ.pop("HIGHLEVEL_TOKEN", "").strip():
         return token
     with contextlib.suppress(EOFError):
         return getpass.getpass("HighLevel token (not shown): ").strip()
     return ""
 
 
-@contextlib.contextmanager
-def _announced(application: Application) -> Iterator[None]:
-    where = {
+def announcement(application: Application) -> dict[str, str]:
+    """What the commands of `operate/` need to work on this stack."""
+    return {
         "endpoint": application.aws.endpoint,
         "region": REGION,
+        "access_key_id": application.aws.env["AWS_ACCESS_KEY_ID"],
+        "secret_access_key": application.aws.env["AWS_SECRET_ACCESS_KEY"],
         "stack": application.stack.name,
         "conversations_url": application.stack.url("/conversations"),
     }
-    curl = [
-        f'url = "{where["conversations_url"]}"',
-        f'header = "Authorization: Bearer {application.api_secret}"',
-        'header = "Content-Type: application/json"',
-    ]
+
+
+@contextlib.contextmanager
+def _announced(application: Application) -> Iterator[None]:
+    where = announcement(application)
+    curl = (
+        f'url = "{where["conversations_url"]}"\n'
+        f'header = "Authorization: Bearer {application.api_secret}"\n'
+        'header = "Content-Type: application/json"\n'
+    )
+    credentials = (
+        f"[default]\naws_access_key_id = {where['access_key_id']}\n"
+        f"aws_secret_access_key = {where['secret_access_key']}\n"
+    )
     try:
-        WHERE.write_text(json.dumps(where))
-        CURL.touch(mode=0o600)
-        CURL.write_text("\n".join(curl) + "\n")
+        _write_private(WHERE, json.dumps(where))
+        _write_private(CURL, curl)
+        _write_private(CREDENTIALS, credentials)
         yield
     finally:
-        WHERE.unlink(missing_ok=True)
-        CURL.unlink(missing_ok=True)
+        for file in (WHERE, CURL, CREDENTIALS):
+            file.unlink(missing_ok=True)
+
+
+def _write_private(file: Path, text: str) -> None:
+    """Write a file that nobody else can read, whatever one of that name was before."""
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(text)
 
 
 def _apps(local: LocalHighLevel) -> list[tuple[str, str, str]]:
@@ -143,6 +165,7 @@ def _greet(
             show.line(f"  {what:<12}  client id {client_id}  client secret {client_secret}")
         show.line("")
     show.line("In another terminal: make token, make logs, make dead-letters, make redrive, each with STACK=local.")
+    show.line("The aws commands that they print need: export AWS_SHARED_CREDENTIALS_FILE=.tools/serve.credentials")
     show.line("Ctrl-C stops everything. What happens:\n")
 
 

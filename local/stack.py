@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import random
+import secrets
 import shutil
 import signal
 import socket
@@ -27,7 +28,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import botocore.auth
+import botocore.awsrequest
 import botocore.config
+import botocore.credentials
 import botocore.session
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,7 +66,7 @@ def clean_environment() -> dict[str, str]:
 
 
 class LocalAws:
-    """A fresh, empty AWS on 127.0.0.1; a context manager.
+    """A fresh, empty AWS on 127.0.0.1; a context manager. It knows the credentials in `env` and what they create.
 
     `enforce_iam`: check every call of a function against its role. `endpoint_for_functions`: the URL where functions
     find AWS, if not here (a FaultProxy's). `port`: 0 picks one. `endpoint` is the URL, known before the start; `env` is
@@ -74,8 +78,8 @@ class LocalAws:
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.env = {
             "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_ACCESS_KEY_ID": f"AKIA{secrets.token_hex(8).upper()}",
+            "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30),
             "AWS_DEFAULT_REGION": REGION,
             "AWS_REGION": REGION,
             "AWS_CONFIG_FILE": os.devnull,
@@ -106,8 +110,8 @@ class LocalAws:
             "SFTP_ENABLED": "0",
             "LOG_LEVEL": "WARNING",
             "AUTH": str(self._enforce_iam).lower(),
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_ACCESS_KEY_ID": self.env["AWS_ACCESS_KEY_ID"],
+            "AWS_SECRET_ACCESS_KEY": self.env["AWS_SECRET_ACCESS_KEY"],
             "LOCAL_FUNCTION_PYTHON": str(_tool("runtime", "python")),
             "LOCAL_FUNCTION_ENDPOINT": self._endpoint_for_functions,
         }
@@ -157,11 +161,24 @@ class LocalAws:
                 service,
                 region_name=REGION,
                 endpoint_url=self.endpoint,
-                aws_access_key_id="test",
-                aws_secret_access_key="test",
+                aws_access_key_id=self.env["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"],
                 config=botocore.config.Config(connect_timeout=2, read_timeout=30, proxies={}, max_pool_connections=50),
             )
         return self._clients[service]
+
+    def get(self, path: str, timeout: float = 10) -> tuple[int, bytes]:
+        """Ask for a path that no AWS has, such as `/_ministack/sqs/messages`: status and body. Raises OSError."""
+        request = botocore.awsrequest.AWSRequest("GET", self.endpoint + path)
+        key = botocore.credentials.Credentials(self.env["AWS_ACCESS_KEY_ID"], self.env["AWS_SECRET_ACCESS_KEY"])
+        botocore.auth.SigV4Auth(key, "ministack", REGION).add_auth(request)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request("GET", path, headers=dict(request.headers.items()))
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
 
     def kill_workers(self, most: int | None = None) -> int:
         """Kill (SIGKILL) every process that runs a function now or is kept warm for one, or only `most` of them, drawn
@@ -197,15 +214,11 @@ class LocalAws:
             if not started.exists():
                 time.sleep(0.05)
                 continue
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
             try:
-                connection.request("GET", "/_ministack/health")
-                if connection.getresponse().status == 200:
+                if self.get("/_ministack/health", timeout=1)[0] == 200:
                     return
             except OSError:
                 time.sleep(0.05)
-            finally:
-                connection.close()
         raise LocalAwsError(f"the local AWS was not ready within {START_SECONDS:.0f} s:\n{self.log()}")
 
 

@@ -177,13 +177,14 @@ def _connect_local() -> Stack:
     try:
         serve = json.loads(SERVE_FILE.read_text())
         endpoint, name, region, url = (serve[key] for key in ("endpoint", "stack", "region", "conversations_url"))
+        key_id, key = serve["access_key_id"], serve["secret_access_key"]
     except (OSError, ValueError, LookupError, TypeError):
         raise not_running from None
     # Nothing of the user's AWS settings: a profile that does not exist must not stand in the way.
     nothing = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
     session = boto3.Session(
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 the local AWS's, no secret
+        aws_access_key_id=key_id,
+        aws_secret_access_key=key,
         region_name=region,
         botocore_session=botocore.session.Session(session_vars=nothing),
     )

@@ -20,7 +20,7 @@ import pytest
 from highlevel.oauth import OAuth, read_oauth
 from local.fault_proxy import FaultProxy
 from local.highlevel import LocalHighLevel
-from local.stack import LocalAws, clean_environment
+from local.stack import LocalAws, clean_environment, free_port
 from tests.stack.connecting import App, Terminal, asked
 
 ROOT = Path(__file__).parents[2]
@@ -45,8 +45,19 @@ TEMPLATE = {
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[LocalAws]:
-    with LocalAws() as local:
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def proxy(port: int) -> Iterator[FaultProxy]:
+    with FaultProxy(f"http://127.0.0.1:{port}") as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def aws(port: int, proxy: FaultProxy) -> Iterator[LocalAws]:
+    with LocalAws(port=port, endpoint_for_functions=proxy.url) as local:
         yield local
 
 
@@ -174,19 +185,19 @@ def test_connecting_again_knows_the_app_and_clears_a_stuck_rotation(stack: Stack
 
 
 def test_a_rotation_that_is_under_way_cannot_end_over_the_new_connection(
-    stack: Stack, highlevel: LocalHighLevel
+    stack: Stack, highlevel: LocalHighLevel, proxy: FaultProxy
 ) -> None:
     """At no moment, from the storing on, is the label AWSPENDING on another version than the new one."""
     stack.store(PIT)
     pending = stack.store("{}", "AWSPENDING")
     seen: list[dict[str, list[str]]] = []
     app = App(highlevel, location=LOCATION)
-    with FaultProxy(stack.aws.endpoint) as proxy:
-        proxy.on("secretsmanager", "PutSecretValue", after=lambda _: seen.append(stack.labels()))
-        through = SimpleNamespace(env={**stack.aws.env, "AWS_ENDPOINT_URL": proxy.url})
-        terminal = asked(through, stack.name, app, first="y")  # type: ignore[arg-type]
-        terminal.paste(app.approve(terminal.shown))
-        assert terminal.end() == 0, terminal.shown
+    proxy.on("secretsmanager", "PutSecretValue", after=lambda _: seen.append(stack.labels()))
+    through = SimpleNamespace(env={**stack.aws.env, "AWS_ENDPOINT_URL": proxy.url})
+    terminal = asked(through, stack.name, app, first="y")  # type: ignore[arg-type]
+    terminal.paste(app.approve(terminal.shown))
+    assert terminal.end() == 0, terminal.shown
+    proxy.heal()
     assert ["AWSCURRENT", "AWSPENDING"] in map(sorted, seen[0].values())
     assert not seen[0].get(pending)
     assert sorted(filter(None, stack.labels().values())) == [["AWSCURRENT"], ["AWSPREVIOUS"]]

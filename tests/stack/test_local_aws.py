@@ -4,6 +4,8 @@ One small stack of its own, its functions behind the fault proxy and under enfor
 """
 
 import contextlib
+import hashlib
+import http.client
 import json
 import os
 import signal
@@ -17,6 +19,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.config
+import botocore.exceptions
+import botocore.session
 import pytest
 
 import local.stack
@@ -24,6 +29,7 @@ from local.fault_proxy import FaultProxy
 from local.stack import ROOT, LocalAws, LocalAwsError, Stack, build, deploy, free_port
 from tests import children
 
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 TEMPLATE = Path(__file__).parent / "data" / "template.yaml"
 
 
@@ -414,3 +420,144 @@ def alive(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat")
         return not (state.exists() and ") Z " in state.read_text())
     return False
+
+
+# --- Who may ask ------------------------------------------------------------------------------------------------------
+
+
+def ask(probe: Probe, path: str = "/", body: bytes | None = None, **headers: str) -> tuple[int, str, list[str]]:
+    """A request as it is given, with no signature of ours: status, text and the names of the answer's headers."""
+    connection = http.client.HTTPConnection("127.0.0.1", probe.aws.port, timeout=30)
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    try:
+        connection.request("GET" if body is None else "POST", path, body, sent)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(), [name.lower() for name in answer.headers]
+    finally:
+        connection.close()
+
+
+def other_client(probe: Probe, service: str, key: str | None = None, secret: str | None = None) -> Any:
+    keys = probe.aws.env
+    return botocore.session.Session().create_client(
+        service,
+        region_name=local.stack.REGION,
+        endpoint_url=probe.aws.endpoint,
+        aws_access_key_id=key or keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=secret or keys["AWS_SECRET_ACCESS_KEY"],
+        config=botocore.config.Config(proxies={}, retries={"total_max_attempts": 1}, signature_version="v4"),
+    )
+
+
+def test_credentials_are_new_for_each_run(probe: Probe) -> None:
+    other = LocalAws().env
+    assert not {probe.aws.env[name] for name in KEYS} & {other[name] for name in KEYS}
+
+
+@pytest.mark.parametrize(
+    ("key", "secret"),
+    [("test", "test"), ("000000000000", "test"), ("test", None), ("AKIAIOSFODNN7EXAMPLE", None), (None, "test")],
+    ids=["MiniStack's own", "an account id", "its key, no secret", "an unknown key", "our key, another secret"],
+)
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [
+        ("secretsmanager", "list_secrets"),
+        ("sqs", "list_queues"),
+        ("cloudformation", "list_stacks"),
+        ("lambda", "list_functions"),
+        ("s3", "list_buckets"),
+        ("sts", "get_caller_identity"),
+    ],
+)
+def test_no_other_credentials(probe: Probe, service: str, operation: str, key: str | None, secret: str | None) -> None:
+    client = other_client(probe, service, key, secret or ("another" if key else None))
+    with pytest.raises(botocore.exceptions.ClientError) as refused:
+        getattr(client, operation)()
+    client.close()
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 401, 403)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        ("/", b"{}", {"x_amz_target": "secretsmanager.ListSecrets", "content_type": "application/x-amz-json-1.1"}),
+        ("/", b"Action=ListQueues", {"content_type": "application/x-www-form-urlencoded"}),
+        ("/?Action=ListQueues", None, {}),
+        ("/2015-03-31/functions", None, {}),
+        ("/local-deployments", None, {}),
+        ("/_ministack/health", None, {}),
+        ("/_ministack/reset", b"", {}),
+        ("/_ministack/config", b"{}", {}),
+        ("/_aws/execute-api/", b"{}", {"x_amz_target": "secretsmanager.ListSecrets"}),
+        ("/_aws/lambda-url/a/", b"{}", {}),
+    ],
+)
+def test_nothing_without_a_signature(probe: Probe, path: str, body: bytes | None, headers: dict[str, str]) -> None:
+    status, text, _ = ask(probe, path, body, **headers)
+    assert status in (400, 401, 403)
+    assert "probe" not in text
+    assert probe.post({})[0] == 200  # it is still there
+
+
+def test_a_url_that_was_signed_before(probe: Probe) -> None:
+    s3 = probe.aws.client("s3")
+    s3.put_object(Bucket=local.stack.BUCKET, Key="signed", Body=b"content")
+    arguments: dict[str, Any] = {"Params": {"Bucket": local.stack.BUCKET, "Key": "signed"}}
+
+    def path(client: Any, seconds: int = 60) -> str:
+        url: str = client.generate_presigned_url("get_object", **arguments, ExpiresIn=seconds)
+        return url.removeprefix(probe.aws.endpoint)
+
+    ours, others = other_client(probe, "s3"), other_client(probe, "s3", secret="another")
+    assert ask(probe, path(ours))[:2] == (200, "content")
+    for refused in (path(others), path(ours, -1), path(ours).replace("signed?", "others?"), path(ours)[:-1]):
+        assert ask(probe, refused)[0] in (400, 403), refused
+    ours.close()
+    others.close()
+
+
+def test_a_functions_credentials_cannot_be_guessed(probe: Probe) -> None:
+    """MiniStack makes them of the function's ARN and role alone."""
+    _status, environment = probe.post({"do": "environment"})
+    function = probe.aws.client("lambda").get_function_configuration(FunctionName=probe.stack.resource("Function"))
+    digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()
+    assert environment["AWS_SECRET_ACCESS_KEY"] != hashlib.sha256(f"secret:{digest}".encode()).hexdigest()
+    assert environment["AWS_SECRET_ACCESS_KEY"] != probe.aws.env["AWS_SECRET_ACCESS_KEY"]
+
+
+@pytest.mark.parametrize("host", ["abc.tunnel.example", "local-deployments.s3.amazonaws.com", "evil.example:80"])
+def test_a_route_takes_any_host_and_chooses_nothing_by_it(probe: Probe, host: str) -> None:
+    route = probe.stack.url("/things/9").removeprefix(probe.aws.endpoint)
+    status, text, names = ask(probe, route, b'{"do": "event"}', Host=host, content_type="application/json")
+    assert status == 200
+    assert json.loads(text)["routeKey"] == "POST /things/{id}"
+    assert not [name for name in names if name.startswith("access-control")]
+    assert ask(probe, "/_ministack/health", Host=host)[0] == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec_Fetch_Site": "cross-site"}],
+    ids=["origin", "null origin", "cross-site"],
+)
+def test_a_route_answers_no_web_page(probe: Probe, headers: dict[str, str]) -> None:
+    since = time.time()
+    route = probe.stack.url("/things/9").removeprefix(probe.aws.endpoint)
+    for host in (f"127.0.0.1:{probe.aws.port}", "abc.tunnel.example"):
+        status, text, names = ask(probe, route, b"{}", Host=host, **headers)
+        assert (status, "no other web page" in text) == (403, True)
+        assert not [name for name in names if name.startswith("access-control")]
+    assert not probe.stack.logs(since)
+
+
+def test_no_cors_in_any_answer(probe: Probe) -> None:
+    """Not even in those that are allowed, nor where the emulated service was told to."""
+    s3 = probe.aws.client("s3")
+    rule = {"AllowedMethods": ["GET"], "AllowedOrigins": ["*"], "AllowedHeaders": ["*"]}
+    s3.put_bucket_cors(Bucket=local.stack.BUCKET, CORSConfiguration={"CORSRules": [rule]})
+    answers = [s3.list_buckets(), probe.aws.client("sqs").list_queues()]
+    answers.append(probe.aws.client("secretsmanager").list_secrets())
+    for answer in answers:
+        names = answer["ResponseMetadata"]["HTTPHeaders"]
+        assert not [name for name in names if name.startswith("access-control")]

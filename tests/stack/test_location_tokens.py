@@ -14,7 +14,8 @@ import pytest
 from highlevel.oauth import OAuth, read_oauth
 from local.application import Answer, Application
 from local.highlevel import Call, LocalHighLevel
-from local.stack import REGION, LocalAws, deploy
+from local.serve import announcement
+from local.stack import LocalAws, deploy
 from operate import doctor
 from operate import stack as stack_module
 from tests.stack.connecting import App, asked
@@ -31,9 +32,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Pa
     with LocalHighLevel() as highlevel, LocalAws(enforce_iam=True) as aws:
         application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url}))
         where = tmp_path_factory.mktemp("serve") / "serve.json"
-        url = application.stack.url("/conversations")
-        told = {"endpoint": aws.endpoint, "region": REGION, "stack": application.stack.name, "conversations_url": url}
-        where.write_text(json.dumps(told))
+        where.write_text(json.dumps(announcement(application)))
         yield World(highlevel, application), where
 
 

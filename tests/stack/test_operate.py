@@ -378,8 +378,7 @@ def everywhere(aws: LocalAws, stack: Stack) -> dict[str, int]:
     found: dict[str, int] = {}
     for queue in ("DeadLetterQueueUrl", "RetryQueueUrl"):
         query = urllib.parse.urlencode({"QueueUrl": stack.output(queue)})
-        with urllib.request.urlopen(f"{aws.endpoint}/_ministack/sqs/messages?{query}", timeout=10) as answer:
-            text = answer.read().decode()
+        text = aws.get(f"/_ministack/sqs/messages?{query}")[1].decode()
         for name in re.findall(r"request_id\W+(req-\w+)", text):
             found[name] = found.get(name, 0) + 1
     return found
@@ -723,6 +722,7 @@ def test_the_stack_that_serve_runs(
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     served = {"endpoint": aws.endpoint, "stack": "mine", "region": REGION, "conversations_url": "http://here"}
+    served |= {"access_key_id": aws.env["AWS_ACCESS_KEY_ID"], "secret_access_key": aws.env["AWS_SECRET_ACCESS_KEY"]}
     (tmp_path / "serve.json").write_text(json.dumps(served))
     monkeypatch.setattr(stack_module, "SERVE_FILE", tmp_path / "serve.json")
     local = Stack.connect("local")

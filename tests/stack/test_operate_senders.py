@@ -14,7 +14,8 @@ from create_conversation.errors import REASONS
 from create_conversation.senders import load
 from local.application import Application
 from local.highlevel import Limits, LocalHighLevel
-from local.stack import REGION, ROOT, LocalAws, clean_environment, deploy
+from local.serve import announcement
+from local.stack import ROOT, LocalAws, clean_environment, deploy
 from operate import dead_letters, doctor, redrive, send, sender
 from operate import stack as stack_module
 from tests.stack.world import World, eventually
@@ -34,16 +35,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Pa
         application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, "LocationId": LOCATION}))
         application.store_token(TOKEN)
         where = tmp_path_factory.mktemp("serve") / "serve.json"
-        where.write_text(
-            json.dumps(
-                {
-                    "endpoint": aws.endpoint,
-                    "region": REGION,
-                    "stack": application.stack.name,
-                    "conversations_url": application.stack.url("/conversations"),
-                }
-            )
-        )
+        where.write_text(json.dumps(announcement(application)))
         yield World(highlevel, application), where
 
 
