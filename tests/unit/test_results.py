@@ -104,7 +104,7 @@ def test_an_event_and_a_retry_make_theirs(world: World) -> None:
 
 def test_what_is_given_up_is_rejected_as_expired(world: World) -> None:
     world.highlevel.fail(kind="status", status=503)
-    world.retry(sqs_record(message(), receives=2, age=4 * 86_400))
+    world.retry(sqs_record(message(), receives=300, age=4 * 86_400))
     [(kind, detail)] = world.events_published()
     assert (kind, detail["reason"], detail["contactId"]) == ("ConversationRejected", "expired", CONTACT)
 
