@@ -1,5 +1,6 @@
 """`make sender`, `make send` and `make doctor` against the served stack."""
 
+import io
 import json
 import os
 import subprocess
@@ -16,8 +17,9 @@ from local.application import Application
 from local.highlevel import Limits, LocalHighLevel
 from local.serve import announcement
 from local.stack import ROOT, LocalAws, clean_environment, deploy
-from operate import dead_letters, doctor, redrive, send, sender
+from operate import dead_letters, doctor, redrive, send, sender, token
 from operate import stack as stack_module
+from operate.stack import StackError
 from tests.stack.world import World, eventually
 
 LOCATION = "ve9EPM428h8vShlRW1KT"
@@ -44,6 +46,8 @@ def world(served: tuple[World, Path]) -> Iterator[World]:
     world, _ = served
     world.highlevel.reset()
     _forget_the_log(world)  # the doctor reads an hour of it
+    queues = world.application.aws.client("sqs")
+    queues.purge_queue(QueueUrl=world.application.stack.outputs["DeadLetterQueueUrl"])
     yield world
     world.highlevel.reset()
     world.highlevel.envelope = "nest"
@@ -168,9 +172,7 @@ def test_a_location_that_is_not_the_stacks(world: World, run: Run) -> None:
     assert "make dead-letters STACK=local" in printed
     code, printed = run(doctor.main)
     assert code == 1
-    assert "✗ dead-letter queue: 1 need you: make dead-letters STACK=local" in printed
-    queues = world.application.aws.client("sqs")
-    queues.purge_queue(QueueUrl=world.application.stack.outputs["DeadLetterQueueUrl"])
+    assert "✗ dead-letter queue: 1 submission failed and needs you: make dead-letters STACK=local" in printed
 
 
 def letters(run: Run) -> list[dict[str, object]]:
@@ -209,8 +211,6 @@ def test_a_redrive_waits_and_says_what_became_of_each(world: World, run: Run) ->
     assert printed.endswith("1 still open: tried again automatically, see make logs STACK=local\n")
     eventually(lambda: len(letters(run)) == 1)
     assert letters(run)[0]["attempts"] == 3
-    queues = world.application.aws.client("sqs")
-    queues.purge_queue(QueueUrl=world.application.stack.outputs["DeadLetterQueueUrl"])
 
 
 def test_a_healthy_stack(world: World, served: tuple[World, Path]) -> None:
@@ -244,6 +244,24 @@ def test_a_healthy_stack(world: World, served: tuple[World, Path]) -> None:
     ]
     assert not world.highlevel.conversations
     assert not world.highlevel.contacts
+
+
+def test_a_token_is_tried_on_the_highlevel_of_the_local_stack(
+    world: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = f"pit-{uuid.uuid4()}"
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{wrong}\n"))
+    with pytest.raises(StackError, match="nothing was stored; what is stored now stays"):
+        run(token.main)
+    assert world.application.secret("HighLevelTokenArn") == TOKEN
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{TOKEN}\n"))
+    code, printed = run(token.main)
+    assert code == 0
+    assert printed.startswith(f"✓ token of {LOCATION}: HighLevel accepts it\n✓ scope conversations.write: ")
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{TOKEN}\n"))
+    with pytest.raises(StackError, match="nothing was stored"):
+        run(token.main, "--location", "elsewhere")
+    assert not world.highlevel.conversations
 
 
 def failing(printed: str) -> list[str]:

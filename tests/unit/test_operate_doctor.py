@@ -212,6 +212,23 @@ def test_what_to_do_about_a_refused_sender(name: str, told: str, not_told: str) 
     assert not_told not in advice
 
 
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (0, "✓ dead-letter queue: empty"),
+        (1, "✗ dead-letter queue: 1 submission failed and needs you: make dead-letters STACK=mine, fix the cause, "),
+        (2, "✗ dead-letter queue: 2 submissions failed and need you: make dead-letters STACK=mine, fix the cause, "),
+    ],
+)
+def test_the_dead_letters(
+    count: int, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"RetryQueueUrl": 0, "DeadLetterQueueUrl": count}
+    monkeypatch.setattr(doctor, "_count", lambda _stack, output: counts[output])
+    doctor._check_queues(stack_that_logged(), doctor.Report("mine"))
+    assert capsys.readouterr().out.splitlines()[1].startswith(told)
+
+
 def test_the_local_stack_is_not_deployed_to(capsys: pytest.CaptureFixture[str]) -> None:
     doctor.Report("local").bad("sender", "app_id under [x]; then make deploy")
     assert capsys.readouterr().out == "✗ sender: app_id under [x]; then start make serve again\n"
