@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections.abc import Iterable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from create_conversation import canonical
@@ -113,18 +113,21 @@ class Queue:
             raise NotStored("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS) from None
 
 
-def backoff(age: float, cap: float, retry_after: float | None, rng: random.Random) -> float:
+def backoff(
+    age: float, cap: float, retry_after: float | None, rng: random.Random, *, may_be_early: bool = False
+) -> float:
     """Seconds until a message of that age is visible again, whatever it waits for: about 5 % of its age, from 5 s up to
-    `cap`, so that SQS's 1,000 receives never come before the age limit. `retry_after`: not sooner, up to an hour."""
+    `cap`, so that SQS's 1,000 receives never come before the age limit. `retry_after`: not sooner, up to an hour.
+    `may_be_early`: at any time until then, for one of many that must not all come in the same minutes."""
     base = _planned(age, cap)
-    wait = rng.uniform(max(_planned(0.0, cap), (1 - JITTER) * base), min((1 + JITTER) * base, cap))
-    if retry_after is None:
-        return wait
-    return max(wait, min(retry_after, MAX_WAIT_SECONDS) + rng.uniform(0, JITTER * base))
+    least = MIN_WAIT_SECONDS if may_be_early else (1 - JITTER) * base
+    bound = min(retry_after or 0.0, MAX_WAIT_SECONDS)
+    wait = rng.uniform(max(_planned(0.0, cap), least), min((1 + JITTER) * base, cap))
+    return max(wait, bound + rng.uniform(0, JITTER * base)) if bound else wait
 
 
-@cache
-def receives_within(seconds: float, cap: float) -> int:
+@lru_cache(maxsize=1024)
+def receives_within(seconds: int, cap: float) -> int:
     """How often `backoff` lets a message be received in that time."""
     age, receives = 0.0, 0
     while age < seconds:

@@ -13,8 +13,9 @@ DEFAULT_PACE_SECONDS = 0.1
 # No header tells when the day ends: an empty day is asked again this often.
 DAY_EMPTY_SECONDS = 900.0
 MAX_LOCATIONS = 1000
-# Five environments (RetryConcurrency) that each know only their own last answer overshoot by four calls at most.
-RESERVE = 0.04
+# Calls of a window that retries leave to callers. Five instances (RetryConcurrency) that each know only their own last
+# response overshoot by four at most, so that callers always find four.
+RESERVE = 8
 
 
 @dataclass(slots=True)
@@ -36,14 +37,14 @@ class Quota:
     def wait(self, location: str, *, in_background: bool = False) -> float:
         """Seconds until the location may be called; 0 for now.
 
-        In the background the last RESERVE of a window is left to callers who wait, and neighbours racing for the last
-        calls meet no 429.
+        In the background the last RESERVE calls of a window are left to callers who wait, and neighbours racing for the
+        last calls meet no 429.
         """
         window = self._windows.get(location)
         if window is None:
             return 0.0
         now = self._clock.monotonic()
-        reserve = max(1, round(window.max * RESERVE)) if in_background and window.max > 1 else 0
+        reserve = min(RESERVE, window.max // 2) if in_background else 0
         spent = window.remaining is not None and window.remaining <= reserve
         return max(0.0, window.blocked_until - now, window.ends_at - now if spent else 0.0)
 

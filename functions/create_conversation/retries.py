@@ -197,7 +197,7 @@ class RetryDoor:
 
     def _is_too_old(self, message: _Message) -> bool:
         limit = self.settings.give_up_after
-        planned = receives_within(limit, self.settings.backoff_cap)
+        planned = receives_within(round(limit), self.settings.backoff_cap)
         return self._seconds_since(message.sent_at) > limit and message.receives >= MIN_RECEIVES_SHARE * planned
 
     def _seconds_since(self, sent_at: float) -> float:
@@ -220,8 +220,11 @@ class RetryDoor:
         return outcome.name not in ("deferred", "not_stored")
 
     def _wait(self, message: _Message, outcome: Outcome) -> float:
-        age = self._seconds_since(message.sent_at)
-        return backoff(age, self.settings.backoff_cap, outcome.retry_after, self.draw)
+        age, cap = self._seconds_since(message.sent_at), self.settings.backoff_cap
+        # A backlog that all came at the same moment, as after a pause, spreads, and uses each window: it has received
+        # less than was planned, so it may.
+        planned = receives_within(100 * round(age / 100), cap) if outcome.reason == "quota_exhausted" else 0
+        return backoff(age, cap, outcome.retry_after, self.draw, may_be_early=message.receives < planned)
 
 
 def _text(value: object) -> str:

@@ -62,6 +62,7 @@ class HighLevelModel:
     conversations: Counter[tuple[str, str]] = field(default_factory=Counter)
     opened_at: dict[str, float] = field(default_factory=dict)
     tried: dict[str, float] = field(default_factory=dict)
+    least_left: int | None = None  # calls of a window that nobody used, in the fullest one
     statuses: Counter[int] = field(default_factory=Counter)  # 0: none
     _windows: dict[str, _Window] = field(default_factory=dict)
 
@@ -87,6 +88,8 @@ class HighLevelModel:
         is_free = window.used < self.limits.max and window.used_today < self.limits.daily
         window.used += is_free
         window.used_today += is_free
+        left = self.limits.max - window.used
+        self.least_left = left if self.least_left is None else min(left, self.least_left)
         return is_free, {
             "X-RateLimit-Max": str(self.limits.max),
             "X-RateLimit-Remaining": str(self.limits.max - window.used),

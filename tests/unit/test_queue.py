@@ -171,6 +171,13 @@ def test_a_message_waits_about_a_twentieth_of_its_age_from_5_s_to_15_minutes(
     assert most - 0.05 * (most - least) < max(found) <= most
 
 
+def test_one_of_many_may_come_at_any_time_until_then() -> None:
+    rng = random.Random(7)
+    found = [backoff(72 * HOUR, 900.0, 9.0, rng, may_be_early=True) for _ in range(2000)]
+    assert 9 <= min(found) < 60
+    assert 890 < max(found) <= 900
+
+
 @pytest.mark.parametrize("cap", [2.0, 5.0, 15.0])
 def test_a_smaller_cap_holds_at_any_age(cap: float) -> None:
     assert max(waits(0, cap=cap)) <= max(waits(10 * HOUR, cap=cap)) <= cap

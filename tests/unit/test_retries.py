@@ -560,6 +560,20 @@ def test_an_empty_window_is_waited_for_without_a_call(world: World, log: Log) ->
     assert len(log.lines) == calls
 
 
+def test_a_backlog_that_came_at_once_spreads_as_long_as_it_has_receives_to_spare(world: World) -> None:
+    announce(world, 0)
+    waits: dict[int, list[int]] = {}
+    for receives in (2, 900):
+        for _ in range(10):
+            world.retry(*(sqs_record(message(f"c-{n}"), n, receives=receives, age=2 * DAY) for n in range(10)))
+            entries = world.sqs.named("ChangeMessageVisibilityBatch")[-1]["Entries"]
+            waits.setdefault(receives, []).extend(entry["VisibilityTimeout"] for entry in entries)
+    assert 8 <= min(waits[2]) < 100
+    assert 800 < max(waits[2]) <= 900
+    assert min(waits[900]) >= 630
+    assert max(waits[900]) <= 900
+
+
 def test_a_location_that_must_wait_rests_without_a_call_or_a_line(world: World, log: Log) -> None:
     world.highlevel.fail(kind="status", status=429, headers={"Retry-After": "600"}, location="noisy", times=1)
     world.retry(sqs_record(message("contact-0", "noisy"), 0))
