@@ -88,6 +88,68 @@ _PASTE = {
     "paperform": (
         "In Paperform: the form, After Submission, Webhooks, Add Webhook: paste the URL with the secret in it."
     ),
+    "contact-form-7": (
+        "In WordPress, with the plugin CF7 to Webhook: Contact, the form, Webhook: the URL, method POST, the header\n"
+        "Authorization: Bearer <secret>, or the URL with the secret in it."
+    ),
+    "woocommerce": (
+        "In WooCommerce: Settings, Advanced, Webhooks, Add webhook: topic Order created or Customer created, the URL.\n"
+        "WooCommerce makes the secret itself: make sender NAME=woocommerce GIVEN=1 asks for that one."
+    ),
+    "ninja-forms": (
+        "In WordPress: Ninja Forms, the form, Emails & Actions, Webhooks: the URL with the secret in it, method POST,\n"
+        "the args email, phone and name."
+    ),
+    "fluent-forms": (
+        "In WordPress: Fluent Forms, the form, Settings & Integrations, WebHook, Add New: the URL, POST, JSON, the\n"
+        "request header Authorization with the value Bearer <secret>, all fields."
+    ),
+    "formidable-forms": (
+        "In WordPress: Formidable, the form, Settings, Actions & Notifications, Send API Data: the URL, and the whole\n"
+        "secret (user:password) as Basic Auth; map the keys email, phone, first_name, last_name."
+    ),
+    "unbounce": (
+        "In Unbounce: the page, Integrations, Webhooks, Add Webhook: the URL, the header X-Webhook-Token with the\n"
+        "secret, or the URL with the secret in it."
+    ),
+    "hubspot-workflow": (
+        "In HubSpot: the workflow, Send a webhook: POST, the URL, authentication API key: the secret as the request\n"
+        "header X-Webhook-Token."
+    ),
+    "wufoo": (
+        "In Wufoo: the form, Integrations, WebHook: the URL, and the secret as its Handshake Key; include field and\n"
+        "form structures."
+    ),
+    "callrail": (
+        "In CallRail: Settings, Integrations, Webhooks: the URL. CallRail makes the secret itself (the company's\n"
+        "signing key): make sender NAME=callrail GIVEN=1 asks for that one."
+    ),
+    "whatconverts": "In WhatConverts: the profile, Webhooks: the URL with the secret in it, for new leads.",
+    "cognito-forms": (
+        "In Cognito Forms: the form, Form Settings, Post JSON Data to a Website: the URL with the secret in it as\n"
+        "Submit Entry Endpoint."
+    ),
+    "clickfunnels": (
+        "In ClickFunnels 2.0: Workspace Settings, Webhooks, Add Endpoint: the URL. ClickFunnels makes the secret\n"
+        "itself: make sender NAME=clickfunnels GIVEN=1 asks for that one."
+    ),
+    "clickfunnels-classic": (
+        "In ClickFunnels Classic: the funnel, Settings, Webhooks: the URL with the secret in it. It may refuse the\n"
+        "URL: docs/senders.md says why, and what to do."
+    ),
+    "framer": "In Framer: the form, Send To, Webhook: paste the URL, and the secret as Secret.",
+    "fillout": (
+        "In Fillout: the form, Integrate, Webhook: the URL with the secret in it; or Advanced, with the header\n"
+        "Authorization: Bearer <secret>."
+    ),
+    "heyflow": (
+        "In Heyflow: the flow, Connect, Webhook: the URL, the header Authorization with the value Bearer <secret>; or\n"
+        "the URL with the secret in it."
+    ),
+    "activecampaign": (
+        "In ActiveCampaign: Settings, Developer, Manage webhooks, Add: the URL with the secret in it, initiated by\n"
+        "Public."
+    ),
     "standard-webhooks-v1a": "Paste the URL as the endpoint in the sender's webhook settings.",
 }
 

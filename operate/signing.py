@@ -18,6 +18,7 @@ from create_conversation.senders import Sender
 from operate.stack import StackError
 
 FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
 SAMPLE_LOCATION = b"ve9EPM428h8vShlRW1KT"
 
 _SPKI_ED25519 = bytes.fromhex("302a300506032b6570032100")
@@ -110,7 +111,10 @@ def _with_token(sender: Sender, secret: str, body: bytes, content_type: str, pla
             case "query":
                 return {}, urlencode({name: secret}), body
         if content_type.lower().startswith(FORM):
-            return {}, "", b"&".join(filter(None, (body, urlencode({name: secret}).encode())))
+            others = [field for field in body.split(b"&") if field and not field.startswith(f"{name}=".encode())]
+            return {}, "", b"&".join([*others, urlencode({name: secret}).encode()])
+        if content_type.lower().startswith(MULTIPART):
+            return {}, "", _with_part(body, name, secret)
         if (filled := _with_member(body, name, secret)) is not None:
             return {}, "", filled
     raise StackError(f"{sender.name}: no place of {', '.join(sender.where)} fits this body")
@@ -131,7 +135,7 @@ def _with_mac(sender: Sender, secret: str, body: bytes, now: float, delivery: st
         headers[sender.id.removeprefix("header:")] = delivery
     parts = {"{body}": body, "{ts}": ts.encode(), "{id}": delivery.encode()}
     message = b"".join(parts.get(part, part.encode()) for part in re.split(r"(\{(?:body|ts|id)\})", sender.signed))
-    digest = hmac.digest(_key(sender, secret), message, "sha256")
+    digest = hmac.digest(_key(sender, secret), message, sender.hash)
     signature = digest.hex() if sender.encoding == "hex" else base64.b64encode(digest).decode()
     match sender.sig_format:
         case "kv":
@@ -142,6 +146,13 @@ def _with_mac(sender: Sender, secret: str, body: bytes, now: float, delivery: st
         case _:
             headers[sender.sig_header] = f"{sender.prefix}{signature}"
     return headers, "", body
+
+
+def _with_part(body: bytes, name: str, value: str) -> bytes:
+    """The multipart body with that field before all others."""
+    boundary = body.partition(b"\r\n")[0]
+    head = f'Content-Disposition: form-data; name="{name}"'.encode()
+    return b"\r\n".join((boundary, head, b"", value.encode(), body))
 
 
 def _with_member(body: bytes, name: str, value: str) -> bytes | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jmespath
 
+from create_conversation.mapping import without_secrets
 from create_conversation.senders import TRUSTED, Sender, load
 from operate.signing import sign_event
 
@@ -42,6 +43,38 @@ PEOPLE = {
     "elementor": {"email": "ama@example.com", "name": "Ama Owusu"},
     "gravity-forms": {"email": "ivo@example.com", "firstName": "Ivo", "lastName": "Novak"},
     "paperform": {"email": "sofia@example.com", "phone": "+15555550120", "name": "Sofia Rossi"},
+    "contact-form-7": {"email": "dana@example.com", "phone": "(555) 555-0131", "name": "Dana Reyes"},
+    "woocommerce": {"email": "kai@example.com", "phone": "+1 555-555-0132", "firstName": "Kai", "lastName": "Dunn"},
+    "ninja-forms": {"email": "owen@example.com", "phone": "(555) 555-0133", "name": "Owen Price"},
+    "fluent-forms": {"email": "ruth@example.com", "phone": "+15555550134", "firstName": "Ruth", "lastName": "Adler"},
+    "formidable-forms": {
+        "email": "tess@example.com",
+        "phone": "(555) 555-0135",
+        "firstName": "Tess",
+        "lastName": "Lang",
+    },
+    "unbounce": {"email": "iris@example.com", "phone": "(555) 555-0136", "firstName": "Iris", "lastName": "Boyd"},
+    "hubspot-workflow": {"email": "vera@example.com", "phone": "+15555550137", "firstName": "Vera", "lastName": "Hahn"},
+    "wufoo": {"email": "cora@example.com", "firstName": "Cora", "lastName": "Finch"},
+    "callrail": {"email": "wade@example.com", "phone": "(555) 555-0139", "name": "Wade Tran"},
+    "whatconverts": {"email": "jude@example.com", "phone": "+15555550140", "name": "Jude Park"},
+    "cognito-forms": {"email": "opal@example.com", "phone": "(555) 555-0141", "firstName": "Opal", "lastName": "Reid"},
+    "clickfunnels": {"email": "zoe@example.com", "phone": "+15555550142", "firstName": "Zoe", "lastName": "Quinn"},
+    "clickfunnels-classic": {
+        "email": "bram@example.com",
+        "phone": "5555550143",
+        "firstName": "Bram",
+        "lastName": "Lowe",
+    },
+    "framer": {"email": "cleo@example.com", "phone": "+1 555 555 0144", "name": "Cleo Nash"},
+    "fillout": {"email": "pia@example.com", "phone": "+15555550145", "name": "Pia Berg"},
+    "heyflow": {"email": "kurt@example.com", "phone": "+1 555 555 0146", "firstName": "Kurt", "lastName": "Voss"},
+    "activecampaign": {
+        "email": "greta@example.com",
+        "phone": "+1 555 555 0147",
+        "firstName": "Greta",
+        "lastName": "Hill",
+    },
 }
 
 
@@ -66,12 +99,12 @@ class Sent:
     body: bytes
 
     @classmethod
-    def of(cls, name: str, body: bytes | None = None) -> "Sent":
-        """The sample of that sender, or another body of its kind, signed now."""
+    def of(cls, name: str, body: bytes | None = None, secret: str = "") -> "Sent":
+        """The sample of that sender, or another body of its kind, signed now; by default with its own secret."""
         event = sample_of(name)
         if body is not None:
             event |= {"body": body.decode(), "isBase64Encoded": False}
-        return cls(SENDERS[name], *sign_event(SENDERS[name], secret_of(name), event, time.time()))
+        return cls(SENDERS[name], *sign_event(SENDERS[name], secret or secret_of(name), event, time.time()))
 
     def spoilt(self) -> "Sent":
         """One byte is another: of what is signed, or of the secret itself."""
@@ -79,14 +112,7 @@ class Sent:
             at = len(self.body) // 2
             return replace(self, body=self.body[:at] + bytes([self.body[at] ^ 1]) + self.body[at + 1 :])
         secret = secret_of(self.sender.name)
-        near = secret[:-1] + chr(ord(secret[-1]) ^ 1)
-        headers = {name: value.replace(secret, near) for name, value in self.headers.items()}
-        return replace(
-            self,
-            headers=headers,
-            query=self.query.replace(secret, near),
-            body=self.body.replace(secret.encode(), near.encode()),
-        )
+        return Sent.of(self.sender.name, secret=secret[:-1] + chr(ord(secret[-1]) ^ 1))
 
     def unproved(self) -> "Sent":
         """Without the header, the query or the member of the body that proves it."""
@@ -94,12 +120,9 @@ class Sent:
             return replace(
                 self, headers={name: text for name, text in self.headers.items() if name != self.sender.sig_header}
             )
-        headers = {name: value for name, value in self.headers.items() if secret_of(self.sender.name) not in value}
-        body = self.body
-        for place in self.sender.where:
-            if place.startswith("body:"):
-                member = place.removeprefix("body:")
-                body = json.dumps({k: v for k, v in json.loads(body).items() if k != member}).encode()
+        bearing = {"authorization", *(place.removeprefix("header:") for place in self.sender.where)}
+        headers = {name: value for name, value in self.headers.items() if name not in bearing}
+        body = without_secrets(self.sender, self.body, self.headers["content-type"])
         return replace(self, headers=headers, query="", body=body)
 
     def nobody(self) -> "Sent":

@@ -41,6 +41,7 @@ REASONS = {
     "no_contact": Reason(422, "No contact is named"),
     # ignored
     "other_event": Reason(200, "Not an event that opens a conversation"),
+    "ping": Reason(200, "The sender checks its URL"),
     # unauthorized
     "unauthorized": Reason(401, "The sender is not known"),
     # rejected

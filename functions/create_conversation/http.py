@@ -14,7 +14,7 @@ from create_conversation.flow import Effort, Flow
 from create_conversation.gateway import STORE_SECONDS, problem, reply, whole_seconds
 from create_conversation.mapping import Target, in_utf8, payload_of, target_of, without_secrets
 from create_conversation.outcome import Outcome
-from create_conversation.proof import Request, delivery_id, is_proved, secrets_of
+from create_conversation.proof import Request, delivery_id, is_ping, is_proved, secrets_of
 from create_conversation.queue import MIN_DELAY_SECONDS, Queue
 from create_conversation.redaction import redacted_request
 from create_conversation.results import Results
@@ -96,6 +96,9 @@ class HttpDoor:
         [line] = lines
         name = gateway.path_parameter(event, "sender")
         line.sender = name if name in self.senders else None  # whoever it is: the log tells whose secret is wrong
+        if name in self.senders and is_ping(self.senders[name], gateway.request(event)):
+            line.write(Outcome("ignored", "ping"), self.settings.metrics_namespace)
+            return reply(200, line.request_id, {"outcome": "ignored", "requestId": line.request_id})
         request, sender = self._proved(event, name, answer_by)
         outcomes: list[str] = []
         submissions = _submissions(_submission("webhook", sender, request, line.request_id))

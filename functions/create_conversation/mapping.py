@@ -110,7 +110,13 @@ def without_secrets(sender: Sender, body: bytes, content_type: str) -> bytes:
         if media_type == MULTIPART:
             boundary = _boundary(content_type)
             parts = parts_of(body, boundary, MAX_FORM_FIELDS)
-            others = [part for part in parts if part.name.decode(_in_form(charset)) not in names]
+            # By both readings of a name: that of the charset, and UTF-8, in which the proof reads it in any case.
+            codecs_of_names = (_in_form(charset), "utf-8")
+            others = [
+                part
+                for part in parts
+                if names.isdisjoint(part.name.decode(codec, "replace") for codec in codecs_of_names)
+            ]
             return body if len(others) == len(parts) else joined(others, boundary)
         if media_type == FORM:
             # Field by field, so that all others stay as they were; also as the proof reads them: in UTF-8 in any case.

@@ -6,7 +6,6 @@ passes.
 """
 
 import base64
-import hashlib
 import hmac
 import json
 import re
@@ -16,8 +15,11 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
 from create_conversation.keys import ed25519_key, from_base64
+from create_conversation.multipart import boundary_of, parts_of
 from create_conversation.senders import Sender
 from create_conversation.submission import MAX_BODY_BYTES
+
+MAX_FIELDS = 1000
 
 type Matches = Callable[[Sender, str, bytes, str], bool]
 
@@ -58,6 +60,15 @@ def is_proved(sender: Sender, request: Request, secrets: tuple[str, ...], now: f
     return False  # an event's entry: it has no door here
 
 
+def is_ping(sender: Sender, request: Request) -> bool:
+    """Whether this is the check of its URL that the sender makes unsigned: a form of one field, which holds a number.
+    It gets an answer, and nothing else is done for it."""
+    if not sender.ping or sender.sig_header in request.headers:
+        return False
+    form = request.headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded")
+    return form and re.fullmatch(re.escape(sender.ping.encode()) + rb"=[0-9]{1,20}", request.body) is not None
+
+
 def delivery_id(sender: Sender, request: Request) -> str | None:
     """The id that a header gives the delivery, the same in each repeat; None where the sender has none there."""
     return request.headers.get(sender.id.removeprefix("header:")) if sender.id.startswith("header:") else None
@@ -93,9 +104,12 @@ def _tokens_at(place: str, request: Request) -> list[str]:
 def _body_tokens(request: Request, name: str) -> list[str]:
     if len(request.body) > MAX_BODY_BYTES:  # not proved yet: parse nothing that would be refused anyway
         return []
-    content_type = request.headers.get("content-type", "").lower()
-    if content_type.startswith("application/x-www-form-urlencoded"):
+    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    media_type = media_type.strip().lower()
+    if media_type == "application/x-www-form-urlencoded":
         return _named(request.body.decode("utf-8", "replace"), name)
+    if media_type == "multipart/form-data":
+        return _part_tokens(request.body, parameters, name)
     try:
         payload = json.loads(request.body)
     except (ValueError, RecursionError):
@@ -104,10 +118,21 @@ def _body_tokens(request: Request, name: str) -> list[str]:
     return [token] if isinstance(token, str) else []
 
 
+def _part_tokens(body: bytes, parameters: str, name: str) -> list[str]:
+    """The values of the multipart fields of that name, ten at most; files are passed over."""
+    boundary = boundary_of(parameters)
+    try:
+        parts = parts_of(body, boundary, MAX_FIELDS) if boundary else []
+    except ValueError:
+        return []
+    values = [part.value for part in parts if part.name == name.encode() and not part.is_file]
+    return [value.decode("utf-8", "replace") for value in values[:10]]
+
+
 def _named(pairs: str, name: str) -> list[str]:
     """The values under that name; ten at most: a request is no list of guesses."""
     try:
-        values = [value for key, value in parse_qsl(pairs, max_num_fields=1000) if key == name]
+        values = [value for key, value in parse_qsl(pairs, max_num_fields=MAX_FIELDS) if key == name]
     except ValueError:
         return []
     return values[:10]
@@ -205,7 +230,7 @@ def _mac_matches(sender: Sender, secret: str, message: bytes, signature: str) ->
     )
     if not key:
         return False
-    digest = hmac.digest(key, message, hashlib.sha256)
+    digest = hmac.digest(key, message, sender.hash)
     expected = digest.hex() if sender.encoding == "hex" else base64.b64encode(digest).decode("ascii")
     return _equal(signature, expected)
 

@@ -26,7 +26,7 @@ _BODY = {"id", "parse", "strip"}
 # What an entry of each scheme may hold; the values of the keys that take one of a few.
 _KEYS = {
     "token": _COMMON | _BODY | {"where"},
-    "mac": _COMMON | _SIGNED | _BODY | {"encoding"},
+    "mac": _COMMON | _SIGNED | _BODY | {"encoding", "hash", "ping"},
     "pubkey": _COMMON | _SIGNED | _BODY | {"public_keys", "requires", "app_id"},
     "event": _COMMON | {"source", "detail_type"},
 }
@@ -40,6 +40,7 @@ _ONE_OF = {
     "scheme": ("token", "mac", "pubkey", "event"),
     "sig_format": ("plain", "kv", "space-list"),
     "encoding": ("hex", "base64"),
+    "hash": ("sha256", "sha1"),
     "ts_unit": ("s", "ms", "iso8601"),
 }
 _KEY_FORMATS = {"mac": ("utf8", "whsec_base64"), "pubkey": ("spki_base64", "whpk_base64")}
@@ -64,6 +65,7 @@ class Sender:
     sig_label: str = ""
     prefix: str = ""
     encoding: str = "base64"
+    hash: str = "sha256"
     signed: str = "{body}"
     key_format: str = "utf8"
     ts: str = ""
@@ -72,6 +74,7 @@ class Sender:
     id: str = ""
     parse: tuple[str, ...] = ()
     strip: tuple[str, ...] = ()
+    ping: str = ""
     public_keys: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     app_id: str = ""
@@ -186,6 +189,8 @@ def _check_value(key: str, value: Any, scheme: str, wrong: Any) -> None:
         raise wrong(key, "must be a header's name in lower case")
     if key == "signed" and ("{body}" not in value or re.search(r"[{}]", re.sub(r"\{(body|ts|id)\}", "", value))):
         raise wrong(key, "must hold {body}, and may hold {ts}, {id} and plain characters")
+    if key == "ping" and not re.fullmatch(r"\w+", value):
+        raise wrong(key, "must be the name of the one form field, of letters, digits and _")
     if key == "ts" and not re.fullmatch(r"header:[a-z0-9-]+|kv:\w+|json:\w+", value):
         raise wrong(key, "must be header:<name>, kv:<label> or json:<member>")
     if key == "id" and not re.fullmatch(r"header:[a-z0-9-]+|json:.+", value):

@@ -185,11 +185,15 @@ class Samples:
         """The text with other values in place of these, wherever they stand."""
         content_type = self._content_type(name)
         if content_type.startswith(FORM):
-            return urlencode([(key, instead.get(value, value)) for key, value in parse_qsl(text, True)])
+            parsed = self._senders[name].parse  # members that are JSON in themselves
+            return urlencode(
+                [
+                    (key, _with_all(value, instead) if key in parsed else instead.get(value, value))
+                    for key, value in parse_qsl(text, True)
+                ]
+            )
         if content_type.startswith("multipart/"):
-            for old, new in instead.items():
-                text = text.replace(old, new)
-            return text
+            return _with_all(text, instead)
         return json.dumps(_replaced(json.loads(text), instead), indent=2, ensure_ascii=False)
 
 
@@ -250,6 +254,12 @@ def _another(field: str, value: str) -> str:
     if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", value):
         return str(uuid.uuid4())
     return "".join(random.choices(string.ascii_uppercase + string.digits, k=26))
+
+
+def _with_all(text: str, instead: Mapping[str, str]) -> str:
+    for old, new in instead.items():
+        text = text.replace(old, new)
+    return text
 
 
 def _replaced(value: Any, instead: Mapping[str, str]) -> Any:

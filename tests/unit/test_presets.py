@@ -11,10 +11,12 @@ from urllib.parse import urlencode
 import pytest
 
 from create_conversation.errors import Ignored
-from create_conversation.mapping import FORM, Person, Target, target_of
+from create_conversation.mapping import FORM, Person, Target, target_of, without_secrets
+from create_conversation.proof import Request, is_proved
 from create_conversation.senders import lacks_locations, load
 from create_conversation.submission import Submission
 from operate.signing import sign
+from tests.payloads import delivery
 from tests.samples import LOCATION, PEOPLE, SENDERS, Sent, mistaken, sample_of, secret_of
 from tests.unit.conftest import Log
 from tests.unit.test_webhooks import attributes, check_problem, check_told
@@ -22,8 +24,8 @@ from tests.unit.world import World, sqs_record
 
 PRESETS = sorted(PEOPLE)
 JSON = "application/json"
-# Their samples name no location.
-PLACELESS = ("jotform", "webflow", "calendly", "shopify", "google-ads", "gravity-forms")
+# Their samples name a location.
+PLACED = ("typeform", "tally", "wpforms", "formstack", "stripe", "elementor", "paperform", "standard-webhooks")
 
 
 @pytest.fixture(autouse=True)
@@ -249,6 +251,111 @@ def test_a_repeated_delivery_is_known_by_its_id(name: str, payload: dict[str, An
     assert target(name, payload).delivery == f"{name}#{LOCATION}#{told}"
 
 
+# --- what is particular to one of them --------------------------------------------------------------------------------
+
+
+def woocommerce(body: bytes, **headers: str) -> dict[str, Any]:
+    """What API Gateway hands over of an unsigned delivery."""
+    sent = Sent(SENDERS["woocommerce"], {"content-type": FORM, **headers}, "", body)
+    return event_of(sent) | {"isBase64Encoded": False, "body": body.decode()}
+
+
+@pytest.mark.parametrize("secrets", ["its own", "none"])
+def test_woocommerces_ping_is_answered_200_and_nothing_is_done(secrets: str, world: World, log: Log) -> None:
+    if secrets == "none":
+        world.secrets.texts["SenderSecrets"] = "{}"
+    check_told(world.post(woocommerce(b"webhook_id=7")), "ignored")
+    assert not world.highlevel.calls
+    assert not world.sqs.calls
+    (line,) = log.lines
+    assert (line["sender"], line["outcome"], line["reason"]) == ("woocommerce", "ignored", "ping")
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"webhook_id=7&email=a@example.com", {}),
+        (b"webhook_id=seven", {}),
+        (b"webhook_id=7", {"content-type": JSON}),
+        (b"webhook_id=7", {"x-wc-webhook-signature": "wrong"}),
+        (b'{"webhook_id": 7}', {"content-type": JSON}),
+    ],
+    ids=["a field more", "no number", "no form", "a wrong signature", "JSON"],
+)
+def test_what_is_not_quite_that_ping_is_refused(body: bytes, headers: dict[str, str], world: World) -> None:
+    check_problem(
+        world.post(woocommerce(body, **{name.replace("_", "-"): v for name, v in headers.items()})), 401, "unauthorized"
+    )
+    assert not world.highlevel.calls
+
+
+def test_two_orders_of_one_second_are_two_deliveries(world: World) -> None:
+    """They share X-WC-Webhook-Delivery-ID."""
+    first = Sent.of("woocommerce")
+    order = json.loads(first.body)
+    order |= {
+        "order_key": "wc_order_another",
+        "billing": order["billing"] | {"email": "other@example.com", "phone": ""},
+    }
+    second = Sent.of("woocommerce", json.dumps(order).encode())
+    assert first.headers["x-wc-webhook-delivery-id"] == second.headers["x-wc-webhook-delivery-id"]
+    for sent in (first, second):
+        check_told(world.post(event_of(sent)), "opened")
+
+
+@pytest.mark.parametrize(
+    "name", ["formidable-forms--default-array", "formidable-forms--array-with-phone-under-random-key"]
+)
+def test_formidables_array_is_one_submission(name: str, world: World) -> None:
+    entry = {
+        "id": "88",
+        "item_key": "k7q2m",
+        "name": "Tess",
+        "qh4icy": "Tess",
+        "ocfup1": "Lang",
+        "29yf4d": "tess@example.com",
+    }
+    payload = delivery(name)["json"] if name.endswith("key") else [entry]
+    check_told(world.post(event_of(Sent.of("formidable-forms", json.dumps(payload).encode()))), "opened")
+    assert told(world)["email"] in ("tess@example.com", "jude@example.com")
+
+
+@pytest.mark.parametrize(
+    "name", ["heyflow--test-button", "clickfunnels--anonymous-contact", "stripe--expired", "google-ads--test-lead"]
+)
+def test_what_carries_nobody_is_answered_200_and_ignored(name: str, world: World) -> None:
+    spec = delivery(name)
+    check_told(world.post(event_of(Sent.of(spec["sender"], json.dumps(spec["json"]).encode()))), "ignored")
+    assert not world.highlevel.calls
+    assert not world.sqs.calls
+
+
+@pytest.mark.parametrize("kind", ["form", "multipart"])
+def test_the_key_in_the_body_is_not_kept(kind: str, world: World) -> None:
+    """Neither in a form nor in multipart, whatever charset that claims to be in."""
+    sender, secret = SENDERS["wufoo"], secret_of("wufoo")
+    body, content_type = b"Field1=Cora", FORM
+    if kind == "multipart":
+        body = b'--b\r\nContent-Disposition: form-data; name="Field1"\r\n\r\nCora\r\n--b--\r\n'
+        content_type = "multipart/form-data; boundary=b; charset=utf-8"
+    headers, query, body = sign(sender, secret, body, content_type, time.time())
+    assert secret.encode() in body
+    sent = Sent(sender, headers | {"content-type": content_type}, query, body)
+    check_told(world.post(event_of(sent)), "invalid")
+    (letter,) = world.dead_letters()
+    kept = Submission.from_message(letter["MessageBody"]).body
+    assert b"Cora" in kept
+    assert secret.encode() not in kept
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "cp037", "utf-16", "latin-1"])
+def test_a_multipart_secret_is_taken_out_whatever_the_charset(charset: str) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="HandshakeKey"\r\n\r\nhush\r\n--b--\r\n'
+    content_type = f"multipart/form-data; boundary=b; charset={charset}"
+    assert is_proved(SENDERS["wufoo"], Request({"content-type": content_type}, "", body), ("hush",), 0)
+    assert without_secrets(SENDERS["wufoo"], body, content_type) == b"--b--\r\n"
+
+
 @pytest.mark.parametrize("content_type", [JSON, FORM])
 def test_formstacks_key_in_the_body_is_not_kept(content_type: str, world: World) -> None:
     fields = {"FormID": "1", "HandshakeKey": "hush-hush", "Name": "nobody"}
@@ -341,7 +448,7 @@ def test_with_locations_it_is_open(name: str, locations: tuple[str, ...], world:
     world.senders = load()
     world.senders[name] = replace(world.senders[name], locations=locations)
     answer = world.post(event_of(Sent.of(name)))
-    names_none = locations == ("*",) and name in PLACELESS
+    names_none = locations == ("*",) and name not in PLACED
     check_told(answer, "invalid" if names_none else "opened")
     assert world.reasons() == (["no_location"] if names_none else [])
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from standardwebhooks import Webhook
 
-from create_conversation.proof import Request, delivery_id, is_proved, secrets_of
+from create_conversation.proof import Request, delivery_id, is_ping, is_proved, secrets_of
 from create_conversation.senders import FUNCTIONS, Sender, load
 
 DATA: dict[str, Any] = json.loads((Path(__file__).parent.parent / "data" / "signatures.json").read_text("utf-8"))
@@ -110,6 +110,10 @@ SIGNERS = (
     "webflow",
     "formstack",
     "shopify",
+    "woocommerce",
+    "callrail",
+    "framer",
+    "clickfunnels",
     "highlevel-app",
 )
 TIMED = {
@@ -119,12 +123,13 @@ TIMED = {
     "calendly": 180,
     "wpforms": 300,
     "webflow": 300,
+    "clickfunnels": 600,
     "highlevel-app": 5400,
 }
 
 
-def tag(key: bytes, message: bytes) -> bytes:
-    mac = HMAC(key, SHA256())
+def tag(key: bytes, message: bytes, algorithm: HashAlgorithm | None = None) -> bytes:
+    mac = HMAC(key, algorithm or SHA256())
     mac.update(message)
     return mac.finalize()
 
@@ -154,6 +159,20 @@ def sign(sender: Sender, body: bytes = BODY, at: float = NOW) -> Signed:
         case "shopify":
             secret = TEXT_SECRET
             headers = {"x-shopify-hmac-sha256": b64(tag(secret.encode(), body)), "x-shopify-webhook-id": "w-1"}
+        case "woocommerce":
+            secret = TEXT_SECRET
+            headers = {"x-wc-webhook-signature": b64(tag(secret.encode(), body))}
+        case "callrail":
+            secret = TEXT_SECRET
+            headers = {"signature": b64(tag(secret.encode(), body, SHA1()))}
+        case "framer":
+            secret = TEXT_SECRET
+            signature = tag(secret.encode(), body + b"s-1").hex()
+            headers = {"framer-webhook-submission-id": "s-1", "framer-signature": f"sha256={signature}"}
+        case "clickfunnels":
+            secret, name = TEXT_SECRET, "x-webhook-clickfunnels"
+            signature = tag(secret.encode(), seconds.encode() + b"." + body).hex()
+            headers = {f"{name}-timestamp": seconds, f"{name}-signature": signature}
         case "stripe" | "calendly" | "wpforms":
             secret, label = TEXT_SECRET, "v" if sender.name == "wpforms" else "v1"
             signature = tag(secret.encode(), seconds.encode() + b"." + body).hex()
@@ -459,6 +478,48 @@ def test_a_public_key_may_be_pem_and_stand_beside_the_old_one(tmp_path: Path) ->
     assert sign(loaded(tmp_path, entry)["highlevel-app"], app_body()).accepted()
 
 
+# --- a check of the URL -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [b"webhook_id=7", b"webhook_id=" + b"9" * 20])
+def test_a_ping_is_known_by_its_one_field(body: bytes, senders: dict[str, Sender]) -> None:
+    for content_type in ("application/x-www-form-urlencoded", "application/x-www-form-urlencoded; charset=UTF-8"):
+        request = Request({"content-type": content_type}, "", body)
+        assert is_ping(senders["woocommerce"], request)
+        assert not is_proved(senders["woocommerce"], request, (TEXT_SECRET,), NOW)
+        assert not is_ping(senders["shopify"], request)
+        assert not is_ping(senders["token"], request)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"webhook_id", b"webhook_id=", b"webhook_id=x", b"webhook_id=7\n", b"webhook_id=7&", b"&webhook_id=7"),
+        *(b"webhook_id=7&email=a@example.com", b"webhook_id=-7", b"webhook_id=7.0", b"webhook_id=" + b"9" * 21),
+        *(b"Webhook_id=7", b"webhook_id=%37", "webhook_id=\u0667".encode(), b'{"webhook_id": 7}', b"webhook.id=7"),
+    ],
+    ids=ascii,
+)
+def test_whatever_has_more_than_that_is_no_ping(body: bytes, senders: dict[str, Sender]) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    assert not is_ping(senders["woocommerce"], Request(headers, "", body))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": "application/json"},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded", "x-wc-webhook-signature": ""},
+        {"content-type": "application/x-www-form-urlencoded", "x-wc-webhook-signature": "wrong"},
+    ],
+    ids=str,
+)
+def test_a_ping_is_an_unsigned_form(headers: dict[str, str], senders: dict[str, Sender]) -> None:
+    assert not is_ping(senders["woocommerce"], Request(headers, "", b"webhook_id=7"))
+
+
 # --- the signature's header -------------------------------------------------------------------------------------------
 
 
@@ -483,7 +544,9 @@ def test_a_header_of_any_kind_is_refused(name: str, value: str | None, senders: 
 
 def raw_signature(signed: Signed) -> tuple[str, str]:
     """The header before its signature, and the signature."""
-    match = re.fullmatch(r"(.*?)([0-9a-f]{64}|[A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{86}==)", header(signed))
+    match = re.fullmatch(
+        r"(.*?)([0-9a-f]{64}|[A-Za-z0-9+/]{27}=|[A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{86}==)", header(signed)
+    )
     assert match
     return match[1], match[2]
 
@@ -691,6 +754,50 @@ def test_a_body_is_read_as_its_content_type_says(senders: dict[str, Sender]) -> 
     assert not bears(senders["token"], body=as_json, content_type=FORM)
     assert not bears(senders["token"], body=as_form, content_type="application/json")
     assert not bears(senders["token"], body=as_form, content_type="text/plain")
+
+
+MULTIPART = "multipart/form-data; boundary=B-b"
+
+
+def parts(*fields: tuple[str, str], end: str = "--B-b--\r\n") -> bytes:
+    heads = (f'--B-b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields)
+    return "".join([*heads, end]).encode()
+
+
+def test_a_token_in_a_multipart_body(senders: dict[str, Sender]) -> None:
+    token = senders["token"]
+    body = parts(("email", "a@example.com"), ("token", TOKEN), ("token", "wrong"))
+    assert bears(token, body=body, content_type=MULTIPART)
+    assert bears(token, body=body, content_type='Multipart/Form-Data ;charset=utf-8; boundary="B-b"')
+    assert bears(senders["wufoo"], body=parts(("HandshakeKey", TOKEN)), content_type=MULTIPART)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (parts(("token", TOKEN[:-1])), MULTIPART),
+        (parts(("Token", TOKEN)), MULTIPART),
+        (parts(("token", "")), MULTIPART),
+        (parts(('token"; filename="t', TOKEN)), MULTIPART),
+        (parts(("token", TOKEN), end=""), MULTIPART),
+        (parts(("token", TOKEN)), "multipart/form-data"),
+        (parts(("token", TOKEN)), MULTIPART.lower()),
+        (parts(("token", TOKEN)), MULTIPART.replace("form-data", "mixed")),
+        (parts(("token", TOKEN)), FORM),
+        (parts(*[("token", "guess")] * 10, ("token", TOKEN)), MULTIPART),
+        (parts(*[("a", "b")] * 1000, ("token", TOKEN)), MULTIPART),
+        (parts(("a", "b" * 262_144), ("token", TOKEN)), MULTIPART),
+        (b"", MULTIPART),
+    ],
+    ids=[
+        *("wrong", "another name", "empty", "a file", "cut off", "no boundary", "another boundary", "another type"),
+        *("said to be a form", "the eleventh guess", "too many parts", "too large", "nothing"),
+    ],
+)
+def test_a_multipart_body_without_the_token_is_refused(
+    body: bytes, content_type: str, senders: dict[str, Sender]
+) -> None:
+    assert not bears(senders["token"], body=body, content_type=content_type)
 
 
 def test_without_a_token_on_record_nobody_gets_in(senders: dict[str, Sender]) -> None:

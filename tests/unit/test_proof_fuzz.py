@@ -22,9 +22,10 @@ COUNT = int(os.environ.get("FUZZ", "20000"))
 DATA: dict[str, Any] = json.loads((Path(__file__).parent.parent / "data" / "signatures.json").read_text("utf-8"))
 PRESETS = {name: sender for name, sender in load().items() if sender.scheme != "event"}
 SIGNING = tuple(name for name, sender in PRESETS.items() if sender.scheme != "token")
-TOKENS = tuple(name for name, sender in PRESETS.items() if sender.scheme == "token")
+# One for each set of places: to the check of a token, all others are the same.
+TOKENS = tuple({sender.where: name for name, sender in PRESETS.items() if sender.scheme == "token"}.values())
 # The members in which a token may ride.
-MEMBERS = ("token", "google_key")
+MEMBERS = ("token", "google_key", "HandshakeKey")
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -57,7 +58,9 @@ def senders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sender]:
 def valid(senders: dict[str, Sender], name: str) -> Valid:
     """The first documented request of a sender that signs; for a token, one that bears it in each place."""
     if name in TOKENS:
-        places = {"authorization": f"Bearer {TOKEN}", "x-webhook-token": TOKEN}
+        basic = senders[name].where == ("basic",)
+        credentials = f"Basic {base64.b64encode(TOKEN.encode()).decode()}" if basic else f"Bearer {TOKEN}"
+        places = {"authorization": credentials, "x-webhook-token": TOKEN}
         return Valid(
             senders[name],
             Request(places, f"token={TOKEN}", json.dumps(dict.fromkeys(MEMBERS, TOKEN)).encode()),
