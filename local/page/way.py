@@ -23,6 +23,7 @@ ENDS_AT = {
     "no_location": "mapped",
     "no_contact": "mapped",
     "other_event": "mapped",
+    "ping": "verified",
     "unauthorized": "verified",
     "ids_refused": "highlevel",
     "contact_refused": "contact",
