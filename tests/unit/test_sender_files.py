@@ -68,6 +68,11 @@ def test_the_place_of_the_clone_does_not_matter(tmp_path: Path) -> None:
         (MAC + 'where = ["bearer"]', "where", "is not a key of scheme mac"),
         (MAC + 'public_keys = ["x"]', "public_keys", "is not a key of scheme mac"),
         (PUBKEY + 'encoding = "hex"', "encoding", "is not a key of scheme pubkey"),
+        (PUBKEY + 'hash = "sha1"', "hash", "is not a key of scheme pubkey"),
+        (MAC + 'hash = "md5"', "hash", "must be one of sha256, sha1"),
+        (MAC + 'ping = "webhook id"', "ping", "must be the name of the one form field"),
+        (MAC + 'ping = ""', "ping", "must be a text"),
+        (TOKEN + 'ping = "webhook_id"', "ping", "is not a key of scheme token"),
         (EVENT + 'id = "json:id"', "id", "is not a key of scheme event"),
         (EVENT + 'detail-type = "x"', "detail-type", "did you mean detail_type?"),
         # what is missing
