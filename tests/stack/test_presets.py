@@ -10,6 +10,7 @@ import pytest
 from local.application import Answer, Application
 from local.highlevel import LocalHighLevel
 from local.stack import LocalAws, deploy
+from tests.payloads import delivery, on_the_wire
 from tests.samples import LOCATION, PEOPLE, Sent, secret_of
 from tests.stack.test_outcomes import dead_letters
 from tests.stack.world import TOKEN, World
@@ -56,6 +57,25 @@ def test_somebody_without_address_and_number_is_kept(world: World) -> None:
         answer = deliver(world, Sent.of(name).nobody())
         assert (answer.status, answer.body["outcome"]) == (200, "invalid")
     assert sorted(letter["sender"] for letter in dead_letters(world, reason="no_contact")) == sorted(PEOPLE)
+
+
+def test_woocommerces_unsigned_ping_is_answered_200_and_opens_nothing(world: World) -> None:
+    calls = len(world.highlevel.calls)
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    answer = world.application.deliver("woocommerce", b"webhook_id=7", form)
+    assert (answer.status, answer.body["outcome"]) == (200, "ignored")
+    assert world.application.deliver("woocommerce", b"webhook_id=7&x=1", form).status == 401
+    assert world.application.deliver("shopify", b"webhook_id=7", form).status == 401
+    assert len(world.highlevel.calls) == calls
+
+
+def test_a_secret_may_be_a_field_of_a_multipart_body(world: World) -> None:
+    body, content_type = on_the_wire(delivery("wufoo--multipart-handshake-key"))
+    for secret, status in (("wrong", 401), (secret_of("wufoo"), 200)):
+        sent = body.replace(b"<secret>", secret.encode())
+        answer = world.application.deliver("wufoo", sent, {"content-type": content_type})
+        assert answer.status == status
+    assert [person["firstName"] for person in told(world, "ike@example.com")] == ["Ike"]
 
 
 def test_nothing_personal_or_secret_is_logged(world: World) -> None:

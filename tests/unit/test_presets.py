@@ -323,7 +323,7 @@ def test_formidables_array_is_one_submission(name: str, world: World) -> None:
 @pytest.mark.parametrize(
     "name", ["heyflow--test-button", "clickfunnels--anonymous-contact", "stripe--expired", "google-ads--test-lead"]
 )
-def test_what_carries_nobody_is_answered_200_and_ignored(name: str, world: World) -> None:
+def test_what_carries_no_contact_is_answered_200_and_ignored(name: str, world: World) -> None:
     spec = delivery(name)
     check_told(world.post(event_of(Sent.of(spec["sender"], json.dumps(spec["json"]).encode()))), "ignored")
     assert not world.highlevel.calls
@@ -331,7 +331,7 @@ def test_what_carries_nobody_is_answered_200_and_ignored(name: str, world: World
 
 
 @pytest.mark.parametrize("kind", ["form", "multipart"])
-def test_the_key_in_the_body_is_not_kept(kind: str, world: World) -> None:
+def test_the_key_in_the_body_is_not_stored(kind: str, world: World) -> None:
     """Neither in a form nor in multipart, whatever charset that claims to be in."""
     sender, secret = SENDERS["wufoo"], secret_of("wufoo")
     body, content_type = b"Field1=Cora", FORM
@@ -343,9 +343,9 @@ def test_the_key_in_the_body_is_not_kept(kind: str, world: World) -> None:
     sent = Sent(sender, headers | {"content-type": content_type}, query, body)
     check_told(world.post(event_of(sent)), "invalid")
     (letter,) = world.dead_letters()
-    kept = Submission.from_message(letter["MessageBody"]).body
-    assert b"Cora" in kept
-    assert secret.encode() not in kept
+    stored = Submission.from_message(letter["MessageBody"]).body
+    assert b"Cora" in stored
+    assert secret.encode() not in stored
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "cp037", "utf-16", "latin-1"])
