@@ -10,7 +10,7 @@ import pytest
 
 from create_conversation import canonical
 from local.highlevel import Limits, LocalHighLevel
-from tests.unit.world import NEW_TOKEN, TOKEN, World
+from tests.unit.world import NEW_TOKEN, SENDERS, TOKEN, World
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def highlevel(running: LocalHighLevel) -> LocalHighLevel:
 
 @pytest.fixture
 def world(highlevel: LocalHighLevel) -> Iterator[World]:
-    world = World(highlevel)
+    world = World(highlevel, senders=dict(SENDERS))
     yield world
     for client in (world.secrets, world.dynamodb, world.sqs, world.eventbridge):
         client.release()

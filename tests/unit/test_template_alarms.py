@@ -85,7 +85,7 @@ def lines(world: World, log: Log) -> list[dict[str, Any]]:
     at_every_door(world, "deferred")
     world.highlevel.heal()
     world.secrets.texts["HighLevelToken"] = None
-    fresh = World(world.highlevel, secrets=world.secrets, dynamodb=world.dynamodb, sqs=world.sqs)
+    fresh = World(world.highlevel, senders=world.senders, secrets=world.secrets, dynamodb=world.dynamodb, sqs=world.sqs)
     at_every_door(fresh, "rejected")
     world.secrets.texts["HighLevelToken"] = TOKEN
     world.post(gateway_event("{"))

@@ -37,7 +37,7 @@ LOCATION = "ve9EPM428h8vShlRW1KT"
 CONTACT = "ocQHyuzHvysMo5N5VsXc"
 RETRY_URL = "https://sqs.invalid/retry"
 DEAD_LETTER_URL = "https://sqs.invalid/dead-letters"
-# Most worlds are a stack without LocationId, where a webhook sender needs this.
+# Most tests have a stack without LocationId, where a webhook sender needs `locations`.
 SENDERS = {name: each if name in TRUSTED else replace(each, locations=("*",)) for name, each in load().items()}
 CONTEXT = SimpleNamespace(aws_request_id="8d39a5ea-5a7b-4bd4-a0de-0a5d6f6d1c11")
 
@@ -107,7 +107,7 @@ class World:
 
     highlevel: LocalHighLevel
     settings: Settings = SETTINGS
-    senders: dict[str, Sender] = field(default_factory=lambda: dict(SENDERS))
+    senders: dict[str, Sender] = field(default_factory=load)
     secrets: FakeSecretsManager = field(
         default_factory=lambda: FakeSecretsManager(
             HighLevelToken=TOKEN, SenderSecrets=json.dumps({"api": [API_SECRET], "token": TOKEN_SECRET})
