@@ -25,7 +25,7 @@ from create_conversation.contact_details import (
 )
 from create_conversation.mapping import _by_name
 
-PAYLOADS = Path(__file__).parent.parent / "data" / "payloads"
+REPORTS = Path(__file__).parent.parent / "data" / "reports"
 EXAMPLES = settings(derandomize=True, database=None, deadline=None, max_examples=200)
 ANA = "ana@example.com"
 
@@ -694,7 +694,7 @@ def payload_of(spec: dict[str, Any]) -> Any:
     return _by_name([(name, value) for name, value in spec.get("form") or spec["multipart"]])
 
 
-FILES = sorted(path for path in PAYLOADS.glob("*.json") if path.stem.startswith(("report--", "senders--")))
+FILES = sorted(REPORTS.glob("*.json"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
