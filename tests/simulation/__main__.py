@@ -1,6 +1,7 @@
 """Days in seconds: what becomes of what waits. Exits 1 if a promise is broken.
 
-Environment: SCENARIO (names, or beginnings of them; default: all), WAITING (default: 100), SEED (default: 1),
+Environment: SCENARIO (names, or beginnings of them; random-17 is the seventeenth schedule of chance; default: all named
+and ten of chance), WAITING (default: 100), SEED (default: 1),
 HOURS (default: as long as each needs).
 """
 
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tests.simulation.scenarios import SCENARIOS, Result, Scenario, run
+from tests.simulation.scenarios import SCENARIOS, Result, Scenario, random_scenario, run
 
 HEAD = (
     f"{'scenario':20} {'waiting':>7} {'hours':>6} {'opened':>7} {'expired':>7} {'unasked':>7} {'by SQS':>7} "
@@ -31,11 +32,10 @@ def row(result: Result) -> str:
 def chosen(names: Iterable[str]) -> list[Scenario]:
     wanted = tuple(names)
     hours = os.environ.get("HOURS")
-    return [
-        replace(scenario, hours=float(hours)) if hours else scenario
-        for scenario in SCENARIOS
-        if not wanted or scenario.name.startswith(wanted)
-    ]
+    numbers = [int(name.removeprefix("random-")) for name in wanted if name.startswith("random-")]
+    found = [scenario for scenario in SCENARIOS if not wanted or scenario.name.startswith(wanted)]
+    found += map(random_scenario, numbers if wanted else range(1, 11))
+    return [replace(scenario, hours=float(hours)) if hours else scenario for scenario in found]
 
 
 def main() -> int:

@@ -115,6 +115,42 @@ SCENARIOS = [
 ]
 
 
+def random_scenario(seed: int) -> Scenario:
+    """Some faults, whatever they are: nothing may be lost, expire unasked or be moved by SQS."""
+    rng = random.Random(f"{seed}/scenario")
+
+    def fault() -> Fault:
+        begin = rng.uniform(0.0, 80.0) * HOUR
+        end = begin + rng.choice([0.1, 1.0, 6.0, 24.0, 90.0]) * HOUR
+        some = frozenset(f"location-{number}" for number in rng.sample(range(20), rng.randint(1, 20)))
+        return Fault(
+            rng.choice(["status", "status", "hang", "reset", "refuse"]),
+            begin,
+            end,
+            rng.choice([408, 429, 500, 502, 503, 504]),
+            rng.choice([*RETRY_AFTER.values(), "30", "600"]),
+            rng.choice([None, some]),
+            rng.choice([None, None, 60.0, 3600.0]),
+        )
+
+    def throttles() -> tuple[Throttle, ...]:
+        begin = rng.uniform(0.0, 40.0) * HOUR
+        return rng.choice([(), (Throttle(begin, begin + rng.uniform(0.0, 3.0) * HOUR, rng.uniform(0.1, 1.0)),)])
+
+    pause = rng.uniform(0.0, 20.0) * HOUR
+    return Scenario(
+        f"random-{seed}",
+        13 * 24,
+        tuple(fault() for _ in range(rng.randint(1, 5))),
+        healthy_from=None,
+        locations=rng.choice([1, 3, 20]),
+        pauses=rng.choice([(), (), ((pause, pause + rng.uniform(0.1, 72.0) * HOUR),)]),
+        killed=rng.choice([0.0, 0.0, 0.1]),
+        dynamodb=throttles(),
+        sqs=throttles(),
+    )
+
+
 @dataclass(slots=True)
 class Result:
     scenario: Scenario
@@ -183,8 +219,10 @@ def run(scenario: Scenario, waiting: int, seed: int) -> Result:
         scenario.pauses,
     )
     arrivals = rng("arrivals")
+    have_all_come = False
 
     def arrive() -> None:
+        nonlocal have_all_come
         queue = account.queue()
         for number in range(waiting):
             loop.sleep(arrivals.expovariate(waiting / ARRIVAL_SECONDS))
@@ -193,9 +231,10 @@ def run(scenario: Scenario, waiting: int, seed: int) -> Result:
             submission = Submission("http", "api", f"r{number}", loop.time(), "application/json", body)
             while not _is_stored(queue, submission, location):
                 loop.sleep(5.0)  # its sender sends it again
+        have_all_come = True
 
     def watch() -> None:
-        while loop.now <= ARRIVAL_SECONDS or sqs.messages:
+        while not have_all_come or sqs.messages:
             loop.sleep(60.0)
         loop.stop()
 
@@ -251,12 +290,13 @@ def _result(scenario: Scenario, waiting: int, account: Account, limits: Limits, 
 
 def _drain(scenario: Scenario, waiting: int, highlevel: HighLevelModel, limits: Limits) -> float | None:
     """The time that the promise gives for it, as a share of what it took."""
-    if scenario.healthy_from is None or not scenario.healthy_from or limits.daily < waiting:
+    if not scenario.healthy_from or scenario.killed or limits.daily < waiting:
         return None
     healthy_from = max(scenario.healthy_from * HOUR, ARRIVAL_SECONDS)
     took = max((at - healthy_from for at in highlevel.opened_at.values()), default=float("inf"))
     rate = limits.max / limits.seconds * scenario.locations
-    promised = DRAIN_SECONDS + waiting / (DRAIN_SHARE * rate)
+    asked_for = HOUR if any(fault.retry_after == "3600" for fault in scenario.faults) else 0.0
+    promised = asked_for + DRAIN_SECONDS + waiting / (DRAIN_SHARE * rate)
     return promised / took if took > 0 else None
 
 

@@ -1,0 +1,31 @@
+"""The short form of `make simulate`: each scenario with few submissions, and some schedules of chance.
+
+A seed of chance that has failed is added to SEEDS.
+"""
+
+import pytest
+
+from tests.simulation.scenarios import SCENARIOS, Scenario, random_scenario, run
+
+WAITING = 6
+SEEDS = range(1, 9)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_each_promise_holds(scenario: Scenario) -> None:
+    result = run(scenario, WAITING, seed=1)
+    assert result.broken() == []
+    assert result.opened + result.expired_tried == WAITING
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_each_promise_holds_whatever_happens(seed: int) -> None:
+    result = run(random_scenario(seed), WAITING, seed)
+    assert result.broken() == []
+
+
+@pytest.mark.parametrize("name", ["drain-after-pause", "healthy"])
+def test_a_large_backlog_drains_in_time_and_leaves_calls_to_callers(name: str) -> None:
+    (scenario,) = [scenario for scenario in SCENARIOS if scenario.name == name]
+    result = run(scenario, 1500, seed=1)
+    assert (result.broken(), result.opened) == ([], 1500)
