@@ -24,13 +24,13 @@ from tests.simulation.aws import (
 )
 from tests.simulation.highlevel import Fault, HighLevelModel, Limits
 from tests.simulation.instances import TIMEOUT_SECONDS, Account
-from tests.simulation.loop import Loop
+from tests.simulation.loop import START, Loop
 
 HOUR, DAY = 3600.0, 86_400.0
 GIVE_UP_HOURS = 72.0
 VISIBILITY_SECONDS = 450.0  # as template.yaml has it
 CONSUMERS = 5  # RetryConcurrency
-ARRIVAL_SECONDS = 600.0  # all that wait have come within
+ARRIVAL_SECONDS = 600.0  # within which the submissions come, if a scenario says nothing else
 TOKEN = "pit-11111111-2222-3333-4444-555555555555"
 MAX_RECEIVES_EACH = 700
 MIN_LEFT = 4
@@ -61,6 +61,7 @@ class Scenario:
     hours: float
     faults: tuple[Fault, ...] = ()
     healthy_from: float | None = 0.0
+    arrival: float = ARRIVAL_SECONDS
     locations: int = 20
     waiting: int | None = None  # other than what was asked for
     limits: Limits = field(default_factory=Limits)
@@ -96,9 +97,9 @@ SCENARIOS = [
     outage("outage-71h", 71, kind="status", status=503),
     *(outage(f"503-{name}", 71, kind="status", status=503, retry_after=value) for name, value in RETRY_AFTER.items()),
     *(outage(f"429-{name}", 71, kind="status", status=429, retry_after=value) for name, value in RETRY_AFTER.items()),
-    outage("flapping", 71, kind="status", status=503, period=300.0),
+    replace(outage("flapping", 71, kind="status", status=503, period=300.0), arrival=70 * HOUR),
     Scenario("pause-hour", 12, pauses=((0.0, HOUR),), healthy_from=1.0),
-    Scenario("pause-ten-days", 12 * 24, pauses=((0.0, 10 * DAY),), healthy_from=240.0),
+    Scenario("pause-ten-days", 12 * 24, pauses=((0.0, 10 * DAY),), healthy_from=240.0, arrival=9 * DAY),
     outage("token-revoked", 24, kind="status", status=401, message="Invalid JWT"),
     Scenario(
         "one-of-twenty",
@@ -106,7 +107,7 @@ SCENARIOS = [
         (Fault("status", 0.0, PAST_AGE * HOUR, 500, locations=frozenset({"location-0"})),),
         healthy_from=None,
     ),
-    Scenario("dynamodb-throttled", 12, dynamodb=(Throttle(0.0, 2 * HOUR, 1.0),), healthy_from=2.0),
+    Scenario("dynamodb-throttled", 12, dynamodb=(Throttle(0.0, 2 * HOUR, 1.0),), healthy_from=2.0, arrival=HOUR),
     replace(outage("sqs-throttled", 6, kind="status", status=503), sqs=(Throttle(0.0, 6 * HOUR, 0.5),)),
     replace(outage("killed", 6, kind="status", status=503), killed=0.2),
     replace(outage("drain", 6, kind="status", status=503), locations=1),
@@ -120,7 +121,7 @@ def random_scenario(seed: int) -> Scenario:
     rng = random.Random(f"{seed}/scenario")
 
     def fault() -> Fault:
-        begin = rng.uniform(0.0, 80.0) * HOUR
+        begin = rng.choice([0.0, rng.uniform(0.0, 80.0) * HOUR])
         end = begin + rng.choice([0.1, 1.0, 6.0, 24.0, 90.0]) * HOUR
         some = frozenset(f"location-{number}" for number in rng.sample(range(20), rng.randint(1, 20)))
         return Fault(
@@ -143,6 +144,7 @@ def random_scenario(seed: int) -> Scenario:
         13 * 24,
         tuple(fault() for _ in range(rng.randint(1, 5))),
         healthy_from=None,
+        arrival=rng.choice([ARRIVAL_SECONDS, 6 * HOUR, 80 * HOUR]),
         locations=rng.choice([1, 3, 20]),
         pauses=rng.choice([(), (), ((pause, pause + rng.uniform(0.1, 72.0) * HOUR),)]),
         killed=rng.choice([0.0, 0.0, 0.1]),
@@ -159,6 +161,7 @@ class Result:
     opened: int
     expired_tried: int
     expired_unasked: int
+    expired_too_early: int
     moved: int
     receives_max: int
     receives_mean: float
@@ -176,6 +179,7 @@ class Result:
         checks = {
             "moved by SQS": self.moved,
             "expired unasked": self.expired_unasked,
+            "expired too early": self.expired_too_early,
             "lost": self.lost,
             "opened twice": self.twice,
             "still waiting": self.still_waiting,
@@ -224,8 +228,9 @@ def run(scenario: Scenario, waiting: int, seed: int) -> Result:
     def arrive() -> None:
         nonlocal have_all_come
         queue = account.queue()
-        for number in range(waiting):
-            loop.sleep(arrivals.expovariate(waiting / ARRIVAL_SECONDS))
+        times = sorted(arrivals.uniform(0.0, scenario.arrival) for _ in range(waiting))
+        for number, at in enumerate(times):
+            loop.sleep(at - loop.now)
             location = f"location-{number % scenario.locations}"
             body = json.dumps({"locationId": location, "contactId": f"contact-{number}"}).encode()
             submission = Submission("http", "api", f"r{number}", loop.time(), "application/json", body)
@@ -257,10 +262,12 @@ def _is_stored(queue: Queue, submission: Submission, location: str) -> bool:
 
 def _result(scenario: Scenario, waiting: int, account: Account, limits: Limits, wall: float) -> Result:
     sqs, highlevel = account.sqs, account.highlevel
-    tried = unasked = 0
+    tried = unasked = too_early = 0
     for at, body, attributes in sqs.dead_letters:
-        contact = json.loads(Submission.from_message(body).body)["contactId"]
+        submission = Submission.from_message(body)
+        contact = json.loads(submission.body)["contactId"]
         if attributes["reason"] == "expired":
+            too_early += START + at - submission.received_at < GIVE_UP_HOURS * HOUR
             is_tried = at - highlevel.tried.get(contact, float("-inf")) <= TIMEOUT_SECONDS
             tried, unasked = tried + is_tried, unasked + (not is_tried)
     opened = sum(1 for count in highlevel.conversations.values() if count)
@@ -274,6 +281,7 @@ def _result(scenario: Scenario, waiting: int, account: Account, limits: Limits, 
         opened,
         tried,
         unasked,
+        too_early,
         len(sqs.moved),
         max(receives, default=0),
         sum(receives) / max(1, len(receives)),
@@ -292,7 +300,7 @@ def _drain(scenario: Scenario, waiting: int, highlevel: HighLevelModel, limits: 
     """The time that the promise gives for it, as a share of what it took."""
     if not scenario.healthy_from or scenario.killed or limits.daily < waiting:
         return None
-    healthy_from = max(scenario.healthy_from * HOUR, ARRIVAL_SECONDS)
+    healthy_from = max(scenario.healthy_from * HOUR, scenario.arrival)
     took = max((at - healthy_from for at in highlevel.opened_at.values()), default=float("inf"))
     rate = limits.max / limits.seconds * scenario.locations
     asked_for = HOUR if any(fault.retry_after == "3600" for fault in scenario.faults) else 0.0
