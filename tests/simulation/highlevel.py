@@ -66,11 +66,13 @@ class HighLevelModel:
     statuses: Counter[int] = field(default_factory=Counter)  # 0: none
     _windows: dict[str, _Window] = field(default_factory=dict)
 
-    def answer(self, location: str, contact: str) -> Answer:
-        """Judge a create that has arrived."""
+    def answer(self, path: str, location: str, contact: str) -> Answer:
+        """Judge a call that has arrived: the look-up of a contact, or the create of its conversation."""
         is_free, headers = self._charge(location)
         if not is_free:
             return _answer(429, "Too Many Requests", headers)
+        if path == "/contacts/upsert":
+            return Answer(200, headers, json.dumps({"contact": {"id": contact, "locationId": location}}).encode())
         if self.conversations[location, contact]:
             return _answer(400, f"Conversation with the contact id:{contact} already exists!", headers)
         self.conversations[location, contact] += 1
@@ -116,7 +118,8 @@ class SimulatedHighLevel(HighLevel):
         media: str = "application/json",
     ) -> Answer | Exception:
         members = json.loads(body or b"{}")
-        location, contact = members["locationId"], members["contactId"]
+        location = members["locationId"]
+        contact = members.get("contactId") or members["email"].partition("@")[0]
         result = self._exchange(path, location, contact, within)
         status = 0 if isinstance(result, Exception) else result.status
         self._model.statuses[status] += 1
@@ -136,11 +139,11 @@ class SimulatedHighLevel(HighLevel):
         if (fault and fault.kind == "hang") or seconds > within:
             loop.sleep(within)
             if fault is None:
-                model.answer(location, contact)  # carried out, only the answer comes too late
+                model.answer(path, location, contact)  # carried out, only the answer comes too late
             return timeout
         loop.sleep(seconds)
         if fault is None:
-            return model.answer(location, contact)
+            return model.answer(path, location, contact)
         if fault.kind == "reset":
             return ProtocolError("Connection aborted.", ConnectionResetError())
         headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}

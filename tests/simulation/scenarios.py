@@ -63,6 +63,7 @@ class Scenario:
     healthy_from: float | None = 0.0
     arrival: float = ARRIVAL_SECONDS
     locations: int = 20
+    are_people: bool = False  # by their e-mail address: a contact's look-up is a call too
     waiting: int | None = None  # other than what was asked for
     limits: Limits = field(default_factory=Limits)
     pauses: tuple[tuple[float, float], ...] = ()
@@ -112,6 +113,8 @@ SCENARIOS = [
     replace(outage("killed", 6, kind="status", status=503), killed=0.2),
     replace(outage("drain", 6, kind="status", status=503), locations=1),
     Scenario("drain-after-pause", 24, pauses=((0.0, 6 * HOUR),), healthy_from=6.0, locations=1),
+    replace(outage("drain-people", 6, kind="status", status=503), locations=1, are_people=True),
+    Scenario("drain-people-after-pause", 24, pauses=((0.0, 6 * HOUR),), healthy_from=6.0, locations=1, are_people=True),
     Scenario("over-a-days-quota", 60, locations=1, limits=Limits(daily=0), healthy_from=24.0),
 ]
 
@@ -162,6 +165,7 @@ class Result:
     expired_tried: int
     expired_unasked: int
     expired_too_early: int
+    rejected: int
     moved: int
     receives_max: int
     receives_mean: float
@@ -180,6 +184,7 @@ class Result:
             "moved by SQS": self.moved,
             "expired unasked": self.expired_unasked,
             "expired too early": self.expired_too_early,
+            "rejected": self.rejected,
             "lost": self.lost,
             "opened twice": self.twice,
             "still waiting": self.still_waiting,
@@ -232,8 +237,14 @@ def run(scenario: Scenario, waiting: int, seed: int) -> Result:
         for number, at in enumerate(times):
             loop.sleep(at - loop.now)
             location = f"location-{number % scenario.locations}"
-            body = json.dumps({"locationId": location, "contactId": f"contact-{number}"}).encode()
-            submission = Submission("http", "api", f"r{number}", loop.time(), "application/json", body)
+            who = (
+                {"email": f"contact-{number}@example.com"}
+                if scenario.are_people
+                else {"contactId": f"contact-{number}"}
+            )
+            body = json.dumps({"locationId": location} | who).encode()
+            trigger, sender = ("webhook", "token") if scenario.are_people else ("http", "api")
+            submission = Submission(trigger, sender, f"r{number}", loop.time(), "application/json", body)
             while not _is_stored(queue, submission, location):
                 loop.sleep(5.0)  # its sender sends it again
         have_all_come = True
@@ -265,7 +276,8 @@ def _result(scenario: Scenario, waiting: int, account: Account, limits: Limits, 
     tried = unasked = too_early = 0
     for at, body, attributes in sqs.dead_letters:
         submission = Submission.from_message(body)
-        contact = json.loads(submission.body)["contactId"]
+        members = json.loads(submission.body)
+        contact = members.get("contactId") or members["email"].partition("@")[0]
         if attributes["reason"] == "expired":
             too_early += START + at - submission.received_at < GIVE_UP_HOURS * HOUR
             is_tried = at - highlevel.tried.get(contact, float("-inf")) <= TIMEOUT_SECONDS
@@ -282,6 +294,7 @@ def _result(scenario: Scenario, waiting: int, account: Account, limits: Limits, 
         tried,
         unasked,
         too_early,
+        len(sqs.dead_letters) - tried - unasked,
         len(sqs.moved),
         max(receives, default=0),
         sum(receives) / max(1, len(receives)),
@@ -304,7 +317,8 @@ def _drain(scenario: Scenario, waiting: int, highlevel: HighLevelModel, limits: 
     took = max((at - healthy_from for at in highlevel.opened_at.values()), default=float("inf"))
     rate = limits.max / limits.seconds * scenario.locations
     asked_for = HOUR if any(fault.retry_after == "3600" for fault in scenario.faults) else 0.0
-    promised = asked_for + DRAIN_SECONDS + waiting / (DRAIN_SHARE * rate)
+    calls = 2 * waiting if scenario.are_people else waiting
+    promised = asked_for + DRAIN_SECONDS + calls / (DRAIN_SHARE * rate)
     return promised / took if took > 0 else None
 
 

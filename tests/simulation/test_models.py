@@ -193,12 +193,12 @@ def test_each_fault_is_what_the_real_client_takes_it_for(fault: Fault | None, ou
 def test_a_location_has_a_hundred_calls_in_ten_seconds() -> None:
     loop = Loop()
     model = HighLevelModel(loop, random.Random(1), [])
-    statuses = [model.answer("loc", f"contact-{number}").status for number in range(101)]
+    statuses = [model.answer("/conversations/", "loc", f"contact-{number}").status for number in range(101)]
     assert statuses == [201] * 100 + [429]
-    assert model.answer("another", "contact").status == 201
+    assert model.answer("/conversations/", "another", "contact").status == 201
     loop.sleep(10.0)
-    assert model.answer("loc", "contact-0").status == 400
-    assert model.answer("loc", "contact-100").status == 201
+    assert model.answer("/conversations/", "loc", "contact-0").status == 400
+    assert model.answer("/conversations/", "loc", "contact-100").status == 201
 
 
 # The whole

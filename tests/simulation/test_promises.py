@@ -24,7 +24,7 @@ def test_each_promise_holds_whatever_happens(seed: int) -> None:
     assert result.broken() == []
 
 
-@pytest.mark.parametrize("name", ["drain-after-pause", "healthy"])
+@pytest.mark.parametrize("name", ["drain-after-pause", "drain-people-after-pause", "healthy"])
 def test_a_large_backlog_drains_in_time_and_leaves_calls_to_callers(name: str) -> None:
     (scenario,) = [scenario for scenario in SCENARIOS if scenario.name == name]
     result = run(scenario, 1500, seed=1)
