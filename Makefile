@@ -89,13 +89,13 @@ ifdef TESTS
 	@.venv/bin/pytest $(TESTS)
 else
 	@.venv/bin/pytest tests/unit tests/contract -m 'not alone' --numprocesses 2
-	@.venv/bin/pytest tests/chaos tests/stack -m 'not alone' --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	@.venv/bin/pytest tests/chaos tests/integration -m 'not alone' --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	@.venv/bin/pytest -m alone
 endif
 
 .PHONY: pictures
 pictures: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## The README's screenshots anew, by the page's test
-	@SCREENSHOTS=docs .venv/bin/pytest tests/stack/test_page.py -k test_pictures
+	@SCREENSHOTS=docs .venv/bin/pytest tests/integration/test_page.py -k test_pictures
 
 .PHONY: check
 check: .venv/ready .tools/sam/ready ## Lint, types, template, locked requirements

@@ -28,7 +28,7 @@ class WrongAnswerError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class Deadline:
     """How much is measured: `rounds` of a start and `warm` submissions of each kind; in the first round, and then every
     `rounds_per_block`, a block of `block` opened submissions in one environment."""
 
@@ -51,7 +51,7 @@ class Measured:
 
 def measure(
     artifacts: Mapping[str, Path],
-    effort: Effort,
+    deadline: Deadline,
     *,
     tls: bool = False,
     in_reverse: bool = False,
@@ -62,17 +62,19 @@ def measure(
     peers = ALL[::-1] if in_reverse else ALL
     measured = {peer.name: Measured() for peer in ALL}
     with StandIns(tls=tls) as stand_ins:
-        for number in range(effort.rounds):
+        for number in range(deadline.rounds):
             order = _rotated(peers, number)
-            progress(f"round {number + 1} of {effort.rounds}")
+            progress(f"round {number + 1} of {deadline.rounds}")
             for peer in order:
                 with _Environment(peer, artifacts[peer.name], stand_ins) as environment:
-                    _round(environment, measured[peer.name], effort.warm)
-            if number % effort.rounds_per_block == 0:
-                progress(f"round {number + 1} of {effort.rounds}: {effort.block} submissions in one environment each")
+                    _round(environment, measured[peer.name], deadline.warm)
+            if number % deadline.rounds_per_block == 0:
+                progress(
+                    f"round {number + 1} of {deadline.rounds}: {deadline.block} submissions in one environment each"
+                )
                 for peer in order:
                     with _Environment(peer, artifacts[peer.name], stand_ins) as environment:
-                        _block(environment, measured[peer.name], effort.block)
+                        _block(environment, measured[peer.name], deadline.block)
     return measured
 
 

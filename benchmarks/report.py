@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.artifacts import ALL, NULL, OURS, Peer, versions
-from benchmarks.measure import Effort, Measured, summary, zipped_bytes
+from benchmarks.measure import Deadline, Measured, summary, zipped_bytes
 from benchmarks.stand_ins import ROOT
 from local.lambda_runtime import PYTHON
 
@@ -69,7 +69,7 @@ AIMS = (
 
 
 def document(
-    measured: Mapping[str, Measured], artifacts: Mapping[str, Path], effort: Effort, *, tls: bool, in_reverse: bool
+    measured: Mapping[str, Measured], artifacts: Mapping[str, Path], deadline: Deadline, *, tls: bool, in_reverse: bool
 ) -> dict[str, Any]:
     """Everything that was measured, with what it was measured on."""
     (packages,) = PYTHON.parents[1].glob("lib/python3.*/site-packages")
@@ -77,9 +77,9 @@ def document(
         "date": datetime.now(UTC).date().isoformat(),
         "commit": _commit(),
         "machine": _machine(),
-        "rounds": effort.rounds,
-        "submissions_per_round": effort.warm,
-        "submissions_per_block": effort.block,
+        "rounds": deadline.rounds,
+        "submissions_per_round": deadline.warm,
+        "submissions_per_block": deadline.block,
         "tls": tls,
         "in_reverse": in_reverse,
         "versions": {"runtime": versions(packages)} | {name: versions(path) for name, path in artifacts.items()},

@@ -78,7 +78,7 @@ class OAuthServer:
     def __post_init__(self) -> None:
         self.installations: list[Installation] = []
         self.sent: list[Sent] = []
-        self.minted: list[str] = []
+        self.issued: list[str] = []
         self.chooses: Installation | None = None
         self._access: dict[str, Access] = {}
         self._refresh: dict[str, Installation] = {}
@@ -88,7 +88,7 @@ class OAuthServer:
     def reset(self) -> None:
         """Forget what arrived; keep clients, installations and their tokens."""
         self.sent.clear()
-        self.minted.clear()
+        self.issued.clear()
 
     # What a person does in HighLevel
 
@@ -182,11 +182,11 @@ class OAuthServer:
             return self.refuse(403, NO_ACCESS)
         if location in self.inactive:
             return self.refuse(400, "Location is not active")
-        minted = _jwt()
-        self._access[minted] = Access(installation, location, time.time() + self.access_seconds)
-        self.minted.append(location)
+        issued = _jwt()
+        self._access[issued] = Access(installation, location, time.time() + self.access_seconds)
+        self.issued.append(location)
         content = {
-            "access_token": minted,
+            "access_token": issued,
             "token_type": "Bearer",
             "expires_in": self.access_seconds,
             "scope": "conversations.write conversations.readonly contacts.write",

@@ -147,9 +147,9 @@ class Rules:
         media = call.headers.get("content-type", "").partition(";")[0].strip().lower()
         if (call.method, call.path) == ("POST", "/oauth/token"):
             return self.oauth.token(media, call.body)
-        mints = (call.method, call.path) == ("POST", "/oauth/locationToken")
+        issues = (call.method, call.path) == ("POST", "/oauth/locationToken")
         route = self._routes.get((call.method, call.path))
-        if route is None and not mints:
+        if route is None and not issues:
             cannot = f"Cannot {call.method} {call.path}"
             return _json(404, {"statusCode": 404, "message": cannot, "error": "Not Found"})
         version = call.headers.get("version")

@@ -18,7 +18,7 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
-from create_conversation.senders import Sender, SendersError, load
+from create_conversation.senders.config import Sender, SendersError, load
 from local.application import Answer, Application
 from local.highlevel import LocalHighLevel
 from local.stack import ROOT, LocalAws, LocalAwsError, build, deploy, exit_on_sigterm

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from create_conversation.senders import SendersError, load
+from create_conversation.senders.config import SendersError, load
 from highlevel.tokens import TokenError, read_tokens
 from local.application import Application
 from local.highlevel import LocalHighLevel

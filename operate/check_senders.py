@@ -1,8 +1,8 @@
-"""Look for mistakes in functions/presets.toml and functions/senders.toml: `python -m operate.check_senders`."""
+"""Look for mistakes in presets.toml and functions/senders.toml: `python -m operate.check_senders`."""
 
 import sys
 
-from create_conversation.senders import SendersError, load
+from create_conversation.senders.config import SendersError, load
 
 
 def main() -> int:

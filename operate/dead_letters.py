@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from operate.parked import HIDDEN_SECONDS, DeadLetter, Sweep
+from operate.dead_letter_reader import HIDDEN_SECONDS, DeadLetter, DeadLetterReader
 from operate.stack import Stack, StackError, parser, printable, run
 
 _COLUMNS: tuple[str, ...] = ("FIRST (UTC)", "WHEN (UTC)", "SENDER", "LOCATION", "REASON", "ATTEMPTS", "ID")
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             summaries.extend(_summary(letter) for letter in batch)
         return []
 
-    with Sweep(stack.sqs, queue_url) as sweep:
+    with DeadLetterReader(stack.sqs, queue_url) as sweep:
         sweep.run(take)
     summaries.sort(key=lambda summary: str(summary["when"]))
     if options.id:

@@ -13,18 +13,18 @@ from urllib.parse import urlencode
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from connections import Answer
 from create_conversation.errors import REASONS
-from create_conversation.proof import secrets_of
-from create_conversation.senders import Sender, lacks_locations
+from create_conversation.senders.config import Sender, lacks_locations
+from create_conversation.senders.verification import secrets_for
 from highlevel.client import DEFAULT_BASE_URL, HighLevel
-from highlevel.oauth import OAuth, OAuthError, mint_location_token
+from highlevel.oauth import OAuth, OAuthError, issue_location_token
+from highlevel.responses import ApiResult, RateLimit, classify_response
 from highlevel.tokens import TokenError, Tokens, read_tokens
-from highlevel.verdict import RateLimit, Verdict, verdict
 from operate.rotation import rotation_of
 from operate.sender import all_senders, entries_of, locations_missing, read_secrets
 from operate.signing import is_usable
 from operate.stack import DENIED, LOCAL, Stack, StackError, explain, parser, printable, run
+from shared.connection_pool import HttpResponse
 
 CALL_SECONDS = 10.0
 STUCK_SECONDS = 900.0  # longer than a rotation's four steps take
@@ -175,7 +175,7 @@ def _check_senders(stack: Stack, report: Report) -> None:
 def _is_open(sender: Sender, text: str) -> bool:
     if sender.public_keys:
         return "app_id" not in sender.requires or bool(sender.app_id)
-    return any(is_usable(sender, secret) for secret in secrets_of(text, sender.name))
+    return any(is_usable(sender, secret) for secret in secrets_for(text, sender.name))
 
 
 def _wrong(name: str, entry: object, senders: dict[str, Sender]) -> str:
@@ -212,7 +212,7 @@ def _check_highlevel(stack: Stack, location: str | None, report: Report) -> None
     for each in locations:
         try:
             agency = tokens.oauth if tokens.oauth and tokens.oauth.user_type == "Company" else None
-            token = _minted(highlevel, agency, each) if agency else tokens.of(each)
+            token = _issued_token(highlevel, agency, each) if agency else tokens.of(each)
         except TokenError as error:
             make = "make connect" if tokens.oauth else f"make token LOCATION={each}"
             report.bad(f"token of {each}", f"{error}: {make}")
@@ -260,9 +260,9 @@ def _tokens(stack: Stack, report: Report) -> Tokens | None:
     return tokens
 
 
-def _minted(highlevel: HighLevel, oauth: OAuth, location: str) -> str:
+def _issued_token(highlevel: HighLevel, oauth: OAuth, location: str) -> str:
     """A token of that location, minted as the function does; it harms nothing and is not kept."""
-    token = mint_location_token(
+    token = issue_location_token(
         highlevel, str(oauth.access_token), str(oauth.company_id), location, within=CALL_SECONDS
     )
     return Tokens({location: token.access_token}).of(location)
@@ -274,7 +274,7 @@ def _explain_minting(error: OAuthError) -> str:
         "location_refused": "the app is not installed there, or the location is another agency's",
         "token_kind_refused": "the connection is a sub-account's: make connect, for the whole agency",
         "token_refused": "HighLevel does not accept the agency's access token: make connect, unless a rotation helps",
-    }.get(error.reason, _explain(Verdict("deferred", error.reason)))
+    }.get(error.reason, _explain(ApiResult("deferred", error.reason)))
     return f"it cannot be minted{f' ({error.status})' if error.status else ''}: {what}"
 
 
@@ -354,17 +354,17 @@ def check_token_alone(highlevel: HighLevel, token: str, report: Report) -> bool:
     return True
 
 
-def _search(highlevel: HighLevel, token: str, location: str) -> Verdict:
-    """The verdict `found` for an answer to the search, else why there is none."""
+def _search(highlevel: HighLevel, token: str, location: str) -> ApiResult:
+    """The api_result `found` for an answer to the search, else why there is none."""
     query = urlencode({"locationId": location, "limit": 1})
     answer = highlevel.call("GET", f"/conversations/search?{query}", token, None, CALL_SECONDS)
-    judged = verdict(answer, location, "")
-    if isinstance(answer, Answer) and answer.status == 200 and b'"conversations"' in answer.body:
-        return Verdict("found", status=200, rate_limit=judged.rate_limit)
+    judged = classify_response(answer, location, "")
+    if isinstance(answer, HttpResponse) and answer.status == 200 and b'"conversations"' in answer.body:
+        return ApiResult("found", status=200, rate_limit=judged.rate_limit)
     return judged
 
 
-def _check_scope(scope: str, judged: Verdict, reached: bool, report: Report) -> None:
+def _check_scope(scope: str, judged: ApiResult, reached: bool, report: Report) -> None:
     what = f"scope {scope}"
     if reached:
         report.good(what, _SCOPES[scope])
@@ -374,7 +374,7 @@ def _check_scope(scope: str, judged: Verdict, reached: bool, report: Report) -> 
         report.bad(what, _explain(judged))
 
 
-def _explain(judged: Verdict) -> str:
+def _explain(judged: ApiResult) -> str:
     """What HighLevel's answer, or the lack of one, means, and what to do."""
     reason = REASONS.get(judged.reason)
     title = reason.title if reason else "HighLevel took a call that it should refuse"

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from operate.parked import HIDDEN_SECONDS, DeadLetter, Sweep
-from operate.results import Results
+from operate.dead_letter_reader import HIDDEN_SECONDS, DeadLetter, DeadLetterReader
+from operate.results import ResultEvents
 from operate.sender import stack_name
 from operate.stack import Stack, parser, printable, run
 
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about, now = _look(stack)
     redrive = _Redrive(stack, parked_until=now, reason=options.reason, sender=options.sender)
     progress = _Progress(redrive, about)
-    sweep = Sweep(stack.sqs, stack.output("DeadLetterQueueUrl"))
-    results = Results(stack, now.timestamp())  # with DELAY_SECONDS, no line of ours is earlier
+    sweep = DeadLetterReader(stack.sqs, stack.output("DeadLetterQueueUrl"))
+    results = ResultEvents(stack, now.timestamp())  # with DELAY_SECONDS, no line of ours is earlier
     interrupted = True
     try:
         with sweep:

@@ -23,7 +23,7 @@ _SHOWN_AS = {
 }
 
 
-class Results:
+class ResultEvents:
     """The results of submissions, by request id. Several may have the same one: the elements of one array."""
 
     def __init__(self, stack: Stack, since: float) -> None:

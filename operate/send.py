@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from create_conversation.errors import Invalid, SubmissionError
-from create_conversation.mapping import target_of
-from create_conversation.proof import secrets_of
-from create_conversation.senders import Sender, lacks_locations
+from create_conversation.errors import InvalidError, SubmissionError
+from create_conversation.senders.config import Sender, lacks_locations
+from create_conversation.senders.mapping import target_of
+from create_conversation.senders.verification import secrets_for
 from create_conversation.submission import Submission
 from operate.sender import find_sender, locations_missing, read_secrets, stack_name, url_of
 from operate.signing import is_usable, sign, sign_event
@@ -68,7 +68,9 @@ def _options(arguments: Sequence[str] | None) -> Any:
         "On a deployed stack this opens a conversation in HighLevel, for a contact of the sample's e-mail address."
     )
     options.add_argument(
-        "sender", metavar="SENDER", help="an entry of functions/presets.toml or functions/senders.toml"
+        "sender",
+        metavar="SENDER",
+        help="an entry of presets.toml or functions/senders.toml",
     )
     options.add_argument(
         "--location",
@@ -96,7 +98,7 @@ def _sample(name: str) -> dict[str, Any]:
 
 def _secret(stack: Stack, sender: Sender) -> str:
     """The newest secret. Raises StackError."""
-    found = secrets_of(read_secrets(stack)[0], sender.name)
+    found = secrets_for(read_secrets(stack)[0], sender.name)
     make = f"make sender NAME={sender.name} STACK={stack_name(stack)}"
     if not found:
         raise StackError(f"{sender.name} has no secret yet: {make}")
@@ -118,7 +120,7 @@ def _check_location(stack: Stack, sender: Sender, submission: Submission) -> Non
     """Raises StackError where the sample could only become a dead letter: nothing tells whose contact it is about."""
     try:
         target_of(submission, {sender.name: sender}, stack.parameters.get("LocationId") or None)
-    except Invalid as error:
+    except InvalidError as error:
         if error.reason == "no_location":
             raise StackError(
                 f"the sample of {sender.name} names no location, and the stack has no LocationId: in "

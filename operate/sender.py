@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from create_conversation.proof import secrets_of
-from create_conversation.senders import Sender, SendersError, lacks_locations, load
+from create_conversation.senders.config import Sender, SendersError, lacks_locations, load
+from create_conversation.senders.verification import secrets_for
 from operate.signing import is_usable
 from operate.stack import Stack, StackError, parser, run
 
@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     text, version = read_secrets(stack)
     entries = entries_of(text)
-    kept = secrets_of(text, sender.name)
+    kept = secrets_for(text, sender.name)
     if options.retire:
         return _retire(stack, sender, entries, kept, version)
 
@@ -248,7 +248,11 @@ def _options(arguments: Sequence[str] | None) -> Any:
         "Make a sender's secret, or rotate it: the former one stays valid beside the new one. Prints the URL and the\n"
         "secret, this once, and where to paste both."
     )
-    options.add_argument("name", metavar="NAME", help="an entry of functions/presets.toml or functions/senders.toml")
+    options.add_argument(
+        "name",
+        metavar="NAME",
+        help="an entry of presets.toml or functions/senders.toml",
+    )
     what = options.add_mutually_exclusive_group()
     what.add_argument(
         "--given",
@@ -357,7 +361,7 @@ def _print(stack: Stack, sender: Sender, secret: str, *, rotated: bool, shown: b
 
 
 def _print_keyless(sender: Sender, url: str) -> None:
-    print(f"{sender.name} needs no secret: its public key is in functions/presets.toml or senders.toml\n")
+    print(f"{sender.name} needs no secret: its public key is in presets.toml or senders.toml\n")
     print(f"  URL     {url}\n")
     print(_PASTE.get(sender.name, "Paste the URL as the endpoint in the sender's webhook settings."))
     if "app_id" in sender.requires and not sender.app_id:

@@ -1,6 +1,6 @@
 """What a sender would put on the wire: a request signed, or given its token, with the sender's secret.
 
-Written apart from create_conversation.proof, which it must satisfy. For `make send`, `make run` and the tests.
+Written apart from the module `verification`, which it must satisfy. For `make send`, `make run` and the tests.
 """
 
 import base64
@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from create_conversation.proof import Request, is_proved
-from create_conversation.senders import Sender
+from create_conversation.senders.config import Sender
+from create_conversation.senders.verification import Request, is_authentic
 from operate.stack import StackError
 
 FORM = "application/x-www-form-urlencoded"
@@ -89,7 +89,7 @@ def is_usable(sender: Sender, secret: str) -> bool:
         return False
     sendable = all(value.isascii() and value.isprintable() for value in headers.values())
     request = Request({"content-type": "application/json", **headers}, query, body)
-    return bool(secret) and sendable and is_proved(sender, request, (secret,), 0)
+    return bool(secret) and sendable and is_authentic(sender, request, (secret,), 0)
 
 
 def _firing(sender: Sender) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 import jmespath
 
-from create_conversation.mapping import without_secrets
-from create_conversation.senders import TRUSTED, Sender, load
+from create_conversation.senders.config import TRUSTED, Sender, load
+from create_conversation.senders.mapping import without_secrets
 from operate.signing import sign_event
 
 ROOT = Path(__file__).parents[1]

@@ -4,20 +4,20 @@ import os
 import random
 from typing import Any
 
-from create_conversation import aws
+from create_conversation import aws_client
 from create_conversation.circuit_breaker import CircuitBreaker
-from create_conversation.events import EventDoor
-from create_conversation.flow import Flow
-from create_conversation.http import HttpDoor
-from create_conversation.location_tokens import LocationTokens
-from create_conversation.queue import Queue
-from create_conversation.quota import Quota
-from create_conversation.records import Records
-from create_conversation.results import Results
-from create_conversation.retries import RetryDoor
-from create_conversation.secrets import Secret
-from create_conversation.senders import load
+from create_conversation.idempotency import IdempotencyStore
+from create_conversation.open_conversation import ConversationOpener
+from create_conversation.queues import Queues
+from create_conversation.rate_limit import RateLimits
+from create_conversation.result_events import ResultEvents
+from create_conversation.secret_cache import CachedSecret
+from create_conversation.senders.config import load
 from create_conversation.settings import Settings
+from create_conversation.token_provider import TokenProvider
+from create_conversation.triggers.eventbridge import EventBridgeHandler
+from create_conversation.triggers.http_api import HttpApiHandler
+from create_conversation.triggers.retry_queue import RetryQueueHandler
 from highlevel.client import HighLevel
 
 TOKEN_MAX_AGE_SECONDS = 300.0
@@ -37,23 +37,25 @@ def handler(event: Any, context: Any) -> dict[str, Any] | None:
     return None
 
 
-def _doors(settings: Settings, access: aws.Access) -> tuple[HttpDoor, EventDoor, RetryDoor]:
+def _doors(
+    settings: Settings, access: aws_client.AwsAccess
+) -> tuple[HttpApiHandler, EventBridgeHandler, RetryQueueHandler]:
     senders = load()
-    secrets_manager = aws.secrets_manager(access)
-    token = Secret(secrets_manager, settings.highlevel_token_arn, TOKEN_MAX_AGE_SECONDS)
-    sender_secrets = Secret(secrets_manager, settings.sender_secrets_arn, SENDER_SECRETS_MAX_AGE_SECONDS)
-    records = Records(aws.dynamodb(access), settings.records_table, settings.record_ttl)
-    queue = Queue(aws.sqs(access), settings.retry_queue_url, settings.dead_letter_queue_url)
+    secrets_manager = aws_client.secrets_manager(access)
+    token = CachedSecret(secrets_manager, settings.highlevel_token_arn, TOKEN_MAX_AGE_SECONDS)
+    sender_secrets = CachedSecret(secrets_manager, settings.sender_secrets_arn, SENDER_SECRETS_MAX_AGE_SECONDS)
+    records = IdempotencyStore(aws_client.dynamodb(access), settings.records_table, settings.record_ttl)
+    queue = Queues(aws_client.sqs(access), settings.retry_queue_url, settings.dead_letter_queue_url)
     highlevel = HighLevel(settings.highlevel_base_url, settings.highlevel_version)
     breaker = CircuitBreaker()
-    tokens = LocationTokens(token, highlevel, records, breaker)
-    flow = Flow(highlevel, tokens, records, breaker, Quota(), paused=settings.paused)
-    results = Results(aws.eventbridge(access), settings.result_bus, settings.metrics_namespace)
+    tokens = TokenProvider(token, highlevel, records, breaker)
+    flow = ConversationOpener(highlevel, tokens, records, breaker, RateLimits(), paused=settings.paused)
+    results = ResultEvents(aws_client.eventbridge(access), settings.result_bus, settings.metrics_namespace)
     return (
-        HttpDoor(settings, senders, sender_secrets, flow, queue, results),
-        EventDoor(settings, senders, flow, queue, results),
-        RetryDoor(settings, senders, flow, queue, random.Random(), results),  # noqa: S311 jitter, no secret
+        HttpApiHandler(settings, senders, sender_secrets, flow, queue, results),
+        EventBridgeHandler(settings, senders, flow, queue, results),
+        RetryQueueHandler(settings, senders, flow, queue, random.Random(), results),  # noqa: S311 jitter, no secret
     )
 
 
-_http, _events, _retries = _doors(Settings.read(os.environ), aws.Access.read(os.environ))
+_http, _events, _retries = _doors(Settings.read(os.environ), aws_client.AwsAccess.read(os.environ))

@@ -26,7 +26,7 @@ class CircuitBreaker:
         self._entering = threading.Lock()
         self._next_probe: dict[str | None, float] = {}  # where it is open: by location; None: for all
 
-    def wait(self, location: str) -> float:
+    def delay(self, location: str) -> float:
         """Seconds until HighLevel may be called for this location again; 0 for now."""
         at = max(self._next_probe.get(location, 0.0), self._next_probe.get(None, 0.0))
         return max(0.0, at - self._clock.monotonic())
@@ -35,7 +35,7 @@ class CircuitBreaker:
         """The same, immediately before a call: where the breaker is open and it is 0, the call is the probe, and all
         others wait."""
         with self._entering:
-            wait = self.wait(location)
+            wait = self.delay(location)
             if not wait:
                 self._delay_probes(location)
         return wait

@@ -14,7 +14,7 @@ with the ids and HighLevel's status and trace id beside it. No text here ever ho
 
 from dataclasses import dataclass
 
-from highlevel.verdict import Verdict
+from highlevel.responses import ApiResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class SubmissionError(Exception):
         detail: str = "",
         retry_after: float | None = None,
         location: str | None = None,
-        upstream: Verdict | None = None,
+        upstream: ApiResult | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -115,15 +115,15 @@ class SubmissionError(Exception):
         self.upstream = upstream
 
 
-class Invalid(SubmissionError):
+class InvalidError(SubmissionError):
     outcome = "invalid"
 
 
-class Ignored(SubmissionError):
+class IgnoredError(SubmissionError):
     outcome = "ignored"
 
 
-class Unauthorized(SubmissionError):
+class UnauthorizedError(SubmissionError):
     outcome = "unauthorized"
 
     def __init__(self, reason: str = "unauthorized") -> None:
@@ -131,13 +131,13 @@ class Unauthorized(SubmissionError):
         super().__init__(reason, "Send a secret of this sender.")
 
 
-class Rejected(SubmissionError):
+class RejectedError(SubmissionError):
     outcome = "rejected"
 
 
-class Deferred(SubmissionError):
+class DeferredError(SubmissionError):
     outcome = "deferred"
 
 
-class NotStored(SubmissionError):
+class NotStoredError(SubmissionError):
     outcome = "not_stored"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from create_conversation.errors import SubmissionError
-from highlevel.verdict import Verdict
+from highlevel.responses import ApiResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Outcome:
     detail: str = ""
     body: dict[str, Any] | None = None
     retry_after: float | None = None
-    upstream: Verdict | None = None
+    upstream: ApiResult | None = None
     upstream_ms: int | None = None
     contact: str | None = None
     location: str | None = None
@@ -39,7 +39,7 @@ class Outcome:
         return self.upstream is not None and self.upstream.status != 429
 
     @classmethod
-    def of(cls, error: SubmissionError) -> "Outcome":
+    def from_error(cls, error: SubmissionError) -> "Outcome":
         return cls(
             error.outcome,
             error.reason,

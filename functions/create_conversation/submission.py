@@ -8,7 +8,7 @@ from typing import Any
 
 MAX_BODY_BYTES = 256 * 1024
 # What a message of SQS (1 MiB) holds in base64. An event can be larger, or grow as it is written anew (1e15).
-MAX_KEPT_BYTES = 720 * 1024
+MAX_STORED_BYTES = 720 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Submission:
                     "received_at": self.received_at,
                     "content_type": self.content_type,
                     "delivery_id": self.delivery_id,
-                    "body": base64.b64encode(self.body[:MAX_KEPT_BYTES]).decode("ascii"),
+                    "body": base64.b64encode(self.body[:MAX_STORED_BYTES]).decode("ascii"),
                 }
             }
         )

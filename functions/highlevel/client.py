@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from connections import Answer, Connections, bounded
 from highlevel import __version__
-from highlevel.verdict import Verdict, found_conversation, upsert_verdict, verdict
+from highlevel.responses import ApiResult, classify_response, classify_upsert, found_conversation
+from shared.connection_pool import ConnectionPool, HttpResponse, call_with_time_limit
 
 DEFAULT_BASE_URL = "https://services.leadconnectorhq.com"
 OTHER_VERSION = "2021-07-28"  # the only one that HighLevel documents for its contacts and for OAuth
@@ -25,13 +25,13 @@ class HighLevel:
 
     def __init__(self, base_url: str = DEFAULT_BASE_URL, version: str = "2021-04-15") -> None:
         self._version = version
-        self._connections = Connections(base_url)
+        self._connections = ConnectionPool(base_url)
 
-    def create_conversation(self, token: str, location: str, contact: str, *, within: float) -> Verdict:
-        """`POST /conversations/` (the slash matters: without it, 404). The verdict comes after `within` seconds at
+    def create_conversation(self, token: str, location: str, contact: str, *, within: float) -> ApiResult:
+        """`POST /conversations/` (the slash matters: without it, 404). The api_result comes after `within` seconds at
         the latest; whether a call cut off then was carried out is unknown, and a second create is harmless."""
         body = json.dumps({"locationId": location, "contactId": contact}).encode()
-        return verdict(self.call("POST", "/conversations/", token, body, within), location, contact)
+        return classify_response(self.call("POST", "/conversations/", token, body, within), location, contact)
 
     def find_conversation(self, token: str, location: str, contact: str, *, within: float) -> dict[str, Any] | None:
         """`GET /conversations/search`: the contact's conversation as `{id, contactId, locationId}`, or None when the
@@ -41,11 +41,11 @@ class HighLevel:
             self.call("GET", f"/conversations/search?{query}", token, None, within), location, contact
         )
 
-    def upsert_contact(self, token: str, location: str, details: Mapping[str, str], *, within: float) -> Verdict:
-        """`POST /contacts/upsert` with `details` (email, phone, firstName, lastName, name): the verdict `found` names
+    def upsert_contact(self, token: str, location: str, details: Mapping[str, str], *, within: float) -> ApiResult:
+        """`POST /contacts/upsert` with `details` (email, phone, firstName, lastName, name): the result `found` names
         the contact, new or not. Never send tags: they would replace all of the contact's."""
         body = json.dumps({"locationId": location, **details}).encode()
-        return upsert_verdict(self.call("POST", "/contacts/upsert", token, body, within), location)
+        return classify_upsert(self.call("POST", "/contacts/upsert", token, body, within), location)
 
     def call(
         self,
@@ -55,7 +55,7 @@ class HighLevel:
         body: bytes | None,
         within: float,
         media: str = "application/json",
-    ) -> Answer | Exception:
+    ) -> HttpResponse | Exception:
         """One call with our headers: the answer, or urllib3's exception, after `within` seconds at the latest. `media`:
         the body's type. One that was closed on unanswered is sent again: HighLevel refuses a second create."""
         headers = {
@@ -69,7 +69,7 @@ class HighLevel:
             headers["Content-Type"] = media
         until = time.monotonic() + within
         try:
-            return bounded(lambda: self._connections.exchange(method, path, headers, body, until), within)
+            return call_with_time_limit(lambda: self._connections.exchange(method, path, headers, body, until), within)
         except TimeoutError:
             return ReadTimeoutError(self._connections.pool, path, "the deadline passed")
         except HTTPError as error:

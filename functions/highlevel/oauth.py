@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from connections import Answer
 from highlevel.client import HighLevel
-from highlevel.verdict import verdict
+from highlevel.responses import classify_response
+from shared.connection_pool import HttpResponse
 
 SAME_ANSWER_SECONDS = 30.0  # in which a refresh token that was used is answered as the first time
 
@@ -25,7 +25,7 @@ _REQUIRED = ("client_id", "client_secret", "refresh_token", "user_type")
 _OPTIONAL = ("company_id", "access_token", "expires_at")
 
 
-class OAuthShapeError(ValueError):
+class InvalidOAuthSecretError(ValueError):
     """The secret's `oauth` cannot be read; the text names what is wrong with it, never a value."""
 
 
@@ -39,7 +39,7 @@ class OAuthError(Exception):
         self.status = status
 
 
-class OAuthDeferred(OAuthError):
+class OAuthDeferredError(OAuthError):
     """Time mends it: the same call again. Whether this one was carried out is unknown.
 
     Reasons: upstream_unreachable, upstream_timeout, upstream_connection_lost, upstream_error, upstream_unexpected,
@@ -51,11 +51,11 @@ class OAuthDeferred(OAuthError):
         self.retry_after = retry_after
 
 
-class LocationInactive(OAuthDeferred):
+class LocationInactiveError(OAuthDeferredError):
     """The sub-account is suspended (`location_inactive`). Nothing is used up: once it is active the same call works."""
 
 
-class OAuthRefused(OAuthError):
+class OAuthRefusedError(OAuthError):
     """A person must mend it.
 
     Reasons: grant_refused (the refresh token or code is spent, revoked or too old: connect anew), client_refused
@@ -66,7 +66,7 @@ class OAuthRefused(OAuthError):
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TokenPair:
     """What `POST /oauth/token` answered. `expires_at`: Unix time in seconds, None if HighLevel did not say.
     `refresh_token` is None if there is no new one: the old one then stays good (RFC 6749, 6)."""
 
@@ -98,7 +98,7 @@ class OAuth:
     access_token: str | None = field(default=None, repr=False)
     expires_at: int | None = None
 
-    def with_pair(self, pair: Pair) -> "OAuth":
+    def with_token_pair(self, pair: TokenPair) -> "OAuth":
         """The connection after an answer of the token endpoint."""
         return replace(
             self,
@@ -130,37 +130,37 @@ def read_oauth(text: str) -> OAuth | None:
     if not isinstance(shape, dict) or "oauth" not in shape:
         return None
     if len(shape) > 1:
-        raise OAuthShapeError('the secret must be {"oauth": {…}} with nothing beside it')
+        raise InvalidOAuthSecretError('the secret must be {"oauth": {…}} with nothing beside it')
     members = shape["oauth"]
     if not isinstance(members, dict):
-        raise OAuthShapeError("oauth must be an object")
+        raise InvalidOAuthSecretError("oauth must be an object")
     if unknown := members.keys() - {*_REQUIRED, *_OPTIONAL}:
         # A name is not a value, but a value pasted in the wrong place would be shown.
         named = sorted(name for name in unknown if re.fullmatch(r"[A-Za-z_]{1,24}", name))
-        raise OAuthShapeError(f"oauth has members it does not know: {', '.join(named) or len(unknown)}")
+        raise InvalidOAuthSecretError(f"oauth has members it does not know: {', '.join(named) or len(unknown)}")
     stripped = {name: value.strip() if isinstance(value, str) else value for name, value in members.items()}
     given: dict[str, Any] = {name: value for name, value in stripped.items() if value not in (None, "")}
     for name in _REQUIRED:
         if name not in given:
-            raise OAuthShapeError(f"oauth.{name} is missing")
+            raise InvalidOAuthSecretError(f"oauth.{name} is missing")
     for name in ("client_id", "client_secret", "refresh_token", "access_token"):
         value = given.get(name)
         if value is not None and not (isinstance(value, str) and _CREDENTIAL.fullmatch(value)):
-            raise OAuthShapeError(f"oauth.{name} must be a text without blanks or letters beyond ASCII")
+            raise InvalidOAuthSecretError(f"oauth.{name} must be a text without blanks or letters beyond ASCII")
     if given["user_type"] not in ("Company", "Location"):
-        raise OAuthShapeError("oauth.user_type must be Company or Location")
+        raise InvalidOAuthSecretError("oauth.user_type must be Company or Location")
     company = given.get("company_id")
     if company is not None and not (isinstance(company, str) and _ID.fullmatch(company)):
-        raise OAuthShapeError("oauth.company_id must be an id: up to 64 letters, digits, _ or -")
+        raise InvalidOAuthSecretError("oauth.company_id must be an id: up to 64 letters, digits, _ or -")
     expires_at = given.get("expires_at")
     if expires_at is not None and (
         isinstance(expires_at, bool) or not isinstance(expires_at, int | float) or not 0 < expires_at < 10**11
     ):
-        raise OAuthShapeError("oauth.expires_at must be a Unix time in seconds")
+        raise InvalidOAuthSecretError("oauth.expires_at must be a Unix time in seconds")
     return OAuth(**given | {"expires_at": None if expires_at is None else int(expires_at)})
 
 
-def refresh(highlevel: HighLevel, oauth: OAuth, *, within: float) -> Pair:
+def refresh(highlevel: HighLevel, oauth: OAuth, *, within: float) -> TokenPair:
     """Use the refresh token up: a new pair within that many seconds. **Store it before anything else can fail.**
 
     Raises LocationInactive, OAuthDeferred or OAuthRefused.
@@ -199,13 +199,13 @@ def exchange_code(
     }
     pair = _ask_for_pair(highlevel, form | ({"redirect_uri": redirect_uri} if redirect_uri else {}), within)
     if pair.refresh_token is None:
-        raise OAuthDeferred("upstream_unexpected", 200)
+        raise OAuthDeferredError("upstream_unexpected", 200)
     if pair.user_type not in (user_type, None):
-        raise OAuthRefused("user_type_refused", 200)
-    return OAuth(client_id, client_secret, pair.refresh_token, user_type).with_pair(pair), pair.location_id
+        raise OAuthRefusedError("user_type_refused", 200)
+    return OAuth(client_id, client_secret, pair.refresh_token, user_type).with_token_pair(pair), pair.location_id
 
 
-def mint_location_token(
+def issue_location_token(
     highlevel: HighLevel, access_token: str, company_id: str, location: str, *, within: float
 ) -> LocationToken:
     """A token of that location, from its agency's access token (scope `oauth.write`).
@@ -222,12 +222,12 @@ def mint_location_token(
 FORM = "application/x-www-form-urlencoded"
 
 
-def _ask_for_pair(highlevel: HighLevel, form: dict[str, str], within: float) -> Pair:
+def _ask_for_pair(highlevel: HighLevel, form: dict[str, str], within: float) -> TokenPair:
     sent_at = time.time()
     result = highlevel.call("POST", "/oauth/token", None, urlencode(form).encode(), within, media=FORM)
     payload = _granted(result, "token")
     refresh_token = payload.get("refresh_token")
-    return Pair(
+    return TokenPair(
         payload["access_token"],
         refresh_token if _is_credential(refresh_token) else None,
         _expiry(payload, sent_at),
@@ -237,7 +237,7 @@ def _ask_for_pair(highlevel: HighLevel, form: dict[str, str], within: float) -> 
     )
 
 
-def _granted(result: Answer | Exception, call: Literal["token", "mint"]) -> dict[str, Any]:
+def _granted(result: HttpResponse | Exception, call: Literal["token", "mint"]) -> dict[str, Any]:
     """What an answer of the two OAuth routes means: its body when it holds an access token, else the error to raise.
 
     Network, quota, 5xx, pages of an edge and suspended locations are judged as on every other route. What is left is a
@@ -245,7 +245,7 @@ def _granted(result: Answer | Exception, call: Literal["token", "mint"]) -> dict
     ours; on the minting route about the agency's access token and the location.
     """
     status = None if isinstance(result, Exception) else result.status
-    if isinstance(result, Answer) and result.status in (200, 201):
+    if isinstance(result, HttpResponse) and result.status in (200, 201):
         try:
             payload = json.loads(result.body)
         except (ValueError, RecursionError):
@@ -253,22 +253,22 @@ def _granted(result: Answer | Exception, call: Literal["token", "mint"]) -> dict
         if isinstance(payload, dict) and _is_credential(payload.get("access_token")):
             return payload
         # Granted, and not readable: within its window the same call is answered the same.
-        raise OAuthDeferred("upstream_unexpected", status)
-    judged = verdict(result, "", "")
+        raise OAuthDeferredError("upstream_unexpected", status)
+    judged = classify_response(result, "", "")
     if judged.reason == "location_inactive":
-        raise LocationInactive(judged.reason, status)
+        raise LocationInactiveError(judged.reason, status)
     if judged.outcome == "deferred" and not (call == "token" and judged.token_suspect):
-        raise OAuthDeferred(judged.reason, status, judged.retry_after)
+        raise OAuthDeferredError(judged.reason, status, judged.retry_after)
     if isinstance(result, Exception):
-        raise OAuthRefused(judged.reason)
+        raise OAuthRefusedError(judged.reason)
     if call == "mint":
         known = ("scope_missing", "token_kind_refused", "location_refused", "version_refused")
         refused = "location_refused" if judged.reason == "ids_refused" else "oauth_refused"
-        raise OAuthRefused(judged.reason if judged.reason in known else refused, status)
+        raise OAuthRefusedError(judged.reason if judged.reason in known else refused, status)
     told = result.body.lower()
     if b"grant" in told or b"refresh token" in told or b"authorization code" in told:
-        raise OAuthRefused("grant_refused", status)
-    raise OAuthRefused("client_refused" if status == 401 or b"client" in told else "oauth_refused", status)
+        raise OAuthRefusedError("grant_refused", status)
+    raise OAuthRefusedError("client_refused" if status == 401 or b"client" in told else "oauth_refused", status)
 
 
 def _is_credential(value: object) -> bool:

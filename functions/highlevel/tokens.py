@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from highlevel.oauth import OAuth, OAuthShapeError, read_oauth
+from highlevel.oauth import InvalidOAuthSecretError, OAuth, read_oauth
 
 # What a bearer token may hold (RFC 6750, b64token). Anything else must never reach a header.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{8,8192}")
@@ -77,7 +77,7 @@ def read_tokens(secret: str) -> Tokens:
 def _of_connection(text: str) -> Tokens:
     try:
         oauth = read_oauth(text)
-    except OAuthShapeError as error:
+    except InvalidOAuthSecretError as error:
         raise TokenError("token_malformed", str(error)) from None
     own = oauth.access_token if oauth and oauth.user_type == "Location" else None
     return Tokens({"*": own} if own else {}, oauth)

@@ -9,9 +9,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from highlevel.client import HighLevel
-from rotate_token.line import Line
-from rotate_token.steps import STEPS, Rotation, RotationFailed
-from rotate_token.versions import Versions, code_of
+from rotate_token.rotation_log import RotationLog
+from rotate_token.secret_versions import SecretVersions, code_of
+from rotate_token.steps import STEPS, Rotation, RotationFailedError
 
 RESERVED_SECONDS = 5.0  # of the function's time, to say how it ended
 
@@ -22,21 +22,21 @@ def handler(event: dict[str, Any], context: Any) -> None:
 
     Raises RotationFailed, and nothing else: Secrets Manager then tries again, and an alarm rings.
     """
-    line = Line(str(event.get("Step")), str(event.get("ClientRequestToken")), context.aws_request_id)
+    line = RotationLog(str(event.get("Step")), str(event.get("ClientRequestToken")), context.aws_request_id)
     until = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - RESERVED_SECONDS
     try:
         step = STEPS.get(line.step)
         if step is None:
-            raise RotationFailed("step_unknown", "the event is not one of Secrets Manager's")
-        versions = Versions(_secrets_manager, str(event.get("SecretId")))
+            raise RotationFailedError("step_unknown", "the event is not one of Secrets Manager's")
+        versions = SecretVersions(_secrets_manager, str(event.get("SecretId")))
         line.outcome = step(Rotation(_highlevel, versions, line, until))
-    except RotationFailed as error:
+    except RotationFailedError as error:
         failed = error
     except (ClientError, BotoCoreError) as error:
-        failed = RotationFailed("aws_trouble", f"{code_of(error)} from Secrets Manager")
+        failed = RotationFailedError("aws_trouble", f"{code_of(error)} from Secrets Manager")
     except Exception as error:  # noqa: BLE001 its text may hold what must not be logged
         line.mistake(error)
-        failed = RotationFailed("internal_error", type(error).__name__)
+        failed = RotationFailedError("internal_error", type(error).__name__)
     else:
         line.write(_namespace)
         return

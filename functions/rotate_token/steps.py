@@ -8,22 +8,22 @@ import time
 import uuid
 from dataclasses import replace
 
-from connections import Answer
 from highlevel.client import HighLevel
 from highlevel.oauth import (
     SAME_ANSWER_SECONDS,
-    LocationInactive,
+    InvalidOAuthSecretError,
+    LocationInactiveError,
     OAuth,
-    OAuthDeferred,
+    OAuthDeferredError,
     OAuthError,
-    OAuthRefused,
-    OAuthShapeError,
-    Pair,
+    OAuthRefusedError,
+    TokenPair,
     read_oauth,
     refresh,
 )
-from rotate_token.line import Line
-from rotate_token.versions import Stages, Versions
+from rotate_token.rotation_log import RotationLog
+from rotate_token.secret_versions import SecretVersions, Stages
+from shared.connection_pool import HttpResponse
 
 REFRESH_SECONDS = 10.0  # for one answer
 TEST_SECONDS = 5.0
@@ -32,7 +32,7 @@ PAUSE_SECONDS = 1.0
 ASSUMED_LIFE_SECONDS = 86_399  # where HighLevel's answer does not say; it documents this
 
 
-class RotationFailed(Exception):
+class RotationFailedError(Exception):
     """The step could not be done. `reason` is a word for the log; neither it nor `detail` holds any part of the secret.
 
     Reasons: grant_refused, client_refused, oauth_refused, base_url_refused (a person must mend it: make connect),
@@ -50,7 +50,7 @@ class RotationFailed(Exception):
 class Rotation:
     """One call of one step. `until`: the monotonic time at which it must have ended."""
 
-    def __init__(self, highlevel: HighLevel, versions: Versions, line: Line, until: float) -> None:
+    def __init__(self, highlevel: HighLevel, versions: SecretVersions, line: RotationLog, until: float) -> None:
         self._highlevel = highlevel
         self._versions = versions
         self._line = line
@@ -67,7 +67,7 @@ class Rotation:
         if pending and not pending.has_expired(time.time()):
             return self._left(pending, "kept")
         # A version that has a value never gets another.
-        version = stages.pending if text is None else _heir(stages.pending)
+        version = stages.pending if text is None else _replacement_version_id(stages.pending)
         try:
             new = self._refreshed(pending, current)
         except OAuthError as error:
@@ -95,11 +95,11 @@ class Rotation:
         for attempt in range(1, TESTS + 1):
             answer = self._ask(pending)
             self._line.attempts = attempt
-            if isinstance(answer, Answer) and answer.status < 500 and answer.status != 429:
+            if isinstance(answer, HttpResponse) and answer.status < 500 and answer.status != 429:
                 if not _refuses_token(answer):
                     return self._left(pending, "tested")
                 if attempt == TESTS:
-                    raise RotationFailed("token_refused", "HighLevel does not know the new access token")
+                    raise RotationFailedError("token_refused", "HighLevel does not know the new access token")
             if attempt < TESTS:
                 time.sleep(PAUSE_SECONDS)
         return self._left(pending, "unproved")
@@ -119,20 +119,20 @@ class Rotation:
         """Whether this rotation's version is current already. Raises RotationFailed when it is nowhere."""
         if stages.pending:
             return False
-        if stages.current in (self._line.version, _heir(self._line.version)):
+        if stages.current in (self._line.version, _replacement_version_id(self._line.version)):
             return True
-        raise RotationFailed("not_pending", "no version has the label AWSPENDING")
+        raise RotationFailedError("not_pending", "no version has the label AWSPENDING")
 
     def _current(self, stages: Stages) -> OAuth:
         text = self._versions.text(stages.current) if stages.current else None
         if not text:
-            raise RotationFailed("no_token", "the secret has no value: make connect")
+            raise RotationFailedError("no_token", "the secret has no value: make connect")
         try:
             connection = read_oauth(text)
-        except OAuthShapeError as error:
-            raise RotationFailed("oauth_malformed", str(error)) from None
+        except InvalidOAuthSecretError as error:
+            raise RotationFailedError("oauth_malformed", str(error)) from None
         if connection is None:
-            raise RotationFailed("not_oauth", "the secret holds no OAuth connection; it was left as it is")
+            raise RotationFailedError("not_oauth", "the secret holds no OAuth connection; it was left as it is")
         return connection
 
     def _check_not_superseded(self, version: str, current: str) -> None:
@@ -141,7 +141,7 @@ class Rotation:
         if stages.current not in (current, version):
             if stages.pending == version:
                 self._versions.drop_pending(version)
-            raise RotationFailed("not_pending", "another value was stored meanwhile")
+            raise RotationFailedError("not_pending", "another value was stored meanwhile")
 
     def _finishable(self, stages: Stages) -> OAuth:
         text = self._versions.text(stages.pending)
@@ -149,8 +149,8 @@ class Rotation:
         if pending is not None and not stages.is_stale:
             return pending
         if text is None:
-            raise RotationFailed("pending_empty", "the pending version has no value")
-        raise RotationFailed("pending_superseded", "the pending version is not of the current connection")
+            raise RotationFailedError("pending_empty", "the pending version has no value")
+        raise RotationFailedError("pending_superseded", "the pending version is not of the current connection")
 
     # --- HighLevel ----------------------------------------------------------------------------------------------------
 
@@ -158,13 +158,13 @@ class Rotation:
         """The connection with a new pair. A pending pair that HighLevel no longer knows was of an older connection."""
         if pending is not None:
             try:
-                return pending.with_pair(self._refresh(pending))
-            except OAuthRefused as error:
+                return pending.with_token_pair(self._refresh(pending))
+            except OAuthRefusedError as error:
                 if error.reason != "grant_refused":
                     raise
-        return current.with_pair(self._refresh(current))
+        return current.with_token_pair(self._refresh(current))
 
-    def _refresh(self, connection: OAuth) -> Pair:
+    def _refresh(self, connection: OAuth) -> TokenPair:
         """A new pair. An answer that did not come, or cannot be read, is asked for again while HighLevel repeats it."""
         began = time.monotonic()
         while True:
@@ -173,22 +173,22 @@ class Rotation:
                 pair = refresh(self._highlevel, connection, within=REFRESH_SECONDS)
                 # A pair whose end is not known would be kept pending after it, too.
                 return pair if pair.expires_at else replace(pair, expires_at=int(time.time() + ASSUMED_LIFE_SECONDS))
-            except OAuthDeferred as error:
+            except OAuthDeferredError as error:
                 pause = max(PAUSE_SECONDS, error.retry_after or 0)
                 again = time.monotonic() + pause + REFRESH_SECONDS
-                if isinstance(error, LocationInactive) or again > min(began + SAME_ANSWER_SECONDS, self._until):
+                if isinstance(error, LocationInactiveError) or again > min(began + SAME_ANSWER_SECONDS, self._until):
                     raise
                 time.sleep(pause)
             finally:
                 self._line.upstream_ms = round(1000 * (time.monotonic() - began))
 
-    def _ask(self, connection: OAuth) -> Answer | Exception:
+    def _ask(self, connection: OAuth) -> HttpResponse | Exception:
         """A search needs no more than a known token to be refused for its scope, its location or its kind."""
         began = time.monotonic()
         query = "/conversations/search?locationId=none"
         answer = self._highlevel.call("GET", query, connection.access_token, None, TEST_SECONDS)
         self._line.upstream_ms = round(1000 * (time.monotonic() - began))
-        self._line.upstream_status = answer.status if isinstance(answer, Answer) else None
+        self._line.upstream_status = answer.status if isinstance(answer, HttpResponse) else None
         return answer
 
     def _left(self, connection: OAuth, outcome: str) -> str:
@@ -209,23 +209,23 @@ def _pending(text: str | None, current: OAuth) -> OAuth | None:
     """The pending pair, if there is one of the current connection's app and account."""
     try:
         pending = read_oauth(text) if text else None
-    except OAuthShapeError:
+    except InvalidOAuthSecretError:
         return None
     if pending is None or (pending.client_id, pending.user_type) != (current.client_id, current.user_type):
         return None
     return pending if current.company_id in (None, pending.company_id) else None
 
 
-def _heir(version: str) -> str:
+def _replacement_version_id(version: str) -> str:
     """The id of the version that takes the place of one whose pair died while it was pending: the same at each call."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, version))
 
 
-def _refuses_token(answer: Answer) -> bool:
+def _refuses_token(answer: HttpResponse) -> bool:
     """Only HighLevel's known words for it: any other 401 (scope, location, kind) comes after it knew the token."""
     told = answer.body.lower()
     return answer.status == 401 and (b"invalid jwt" in told or b"invalid token" in told)
 
 
-def _failed(error: OAuthError) -> RotationFailed:
-    return RotationFailed(error.reason, f"HighLevel answered {error.status}" if error.status else "")
+def _failed(error: OAuthError) -> RotationFailedError:
+    return RotationFailedError(error.reason, f"HighLevel answered {error.status}" if error.status else "")

@@ -16,9 +16,9 @@ from urllib.parse import parse_qsl, urlencode
 from nacl.signing import SigningKey
 
 from create_conversation.errors import REASONS, SubmissionError
-from create_conversation.mapping import FORM, Target, payload_of, target_of
-from create_conversation.proof import secrets_of
-from create_conversation.senders import Sender
+from create_conversation.senders.config import Sender
+from create_conversation.senders.mapping import FORM, Target, payload_of, target_of
+from create_conversation.senders.verification import secrets_for
 from create_conversation.submission import Submission, json_bytes
 from local.run import V1A, public_key, signed_with_ed25519
 from local.stack import ROOT
@@ -59,7 +59,7 @@ class Samples:
                 "name": name,
                 "door": self.door(name),
                 "where": _where(name),
-                "proof": _proof(self._senders[name]),
+                "proof": _credentials(self._senders[name]),
                 "content_type": self._content_type(name),
                 "note": self._note(self._senders[name]),
             }
@@ -101,7 +101,7 @@ class Samples:
         return {
             name: public_key(self._private_key) if name == V1A else new_secret(self._senders[name])
             for name in self._events
-            if not secrets_of(kept, name) and (self._senders[name].scheme in ("token", "mac") or name == V1A)
+            if not secrets_for(kept, name) and (self._senders[name].scheme in ("token", "mac") or name == V1A)
         }
 
     def signed(self, name: str, sample: Sample, kept: str, proof: str) -> Signed:
@@ -117,7 +117,7 @@ class Samples:
             return unproved, "", event["body"].encode()
         if name == V1A:
             return signed_with_ed25519(event, self._private_key if proof == "right" else SigningKey.generate())
-        secret = new_secret(sender) if proof == "wrong" else next(iter(secrets_of(kept, name)), "")
+        secret = new_secret(sender) if proof == "wrong" else next(iter(secrets_for(kept, name)), "")
         try:
             return sign_event(sender, secret, event, time.time())
         except (StackError, ValueError) as error:
@@ -228,7 +228,7 @@ def _where(name: str) -> str:
     return "POST /conversations" if name == "api" else f"POST /webhooks/{name}"
 
 
-def _proof(sender: Sender) -> str:
+def _credentials(sender: Sender) -> str:
     match sender.scheme:
         case "mac":
             return f"signs each delivery: header {sender.sig_header}"

@@ -31,16 +31,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from create_conversation.errors import REASONS
-from create_conversation.mapping import Target
-from create_conversation.senders import load
+from create_conversation.senders.config import load
+from create_conversation.senders.mapping import Target
 from create_conversation.submission import Submission
 from local.application import Application
 from local.guard import guarded, own_hosts, refusal, refuse
 from local.highlevel import Fault, LocalHighLevel
 from local.page.samples import Sample, SampleError, Samples
-from local.page.way import UPSERT, way
+from local.page.submission_trace import UPSERT, way
 from local.stack import ROOT, clean_environment
-from operate.parked import DeadLetter
+from operate.dead_letter_reader import DeadLetter
 
 FOLDER = Path(__file__).parent
 PICTURE = ROOT / "docs" / "architecture.svg"
@@ -49,7 +49,7 @@ MAX_SUBMISSIONS = 30
 MAX_SHOWN = 50
 MAX_BODY_BYTES = 1024 * 1024
 # What the local HighLevel can be told to do, by the word that the page sends.
-TROUBLES: dict[str, dict[str, Any]] = {
+FAULTS: dict[str, dict[str, Any]] = {
     "works": {},
     "503": {"kind": "status", "status": 503},
     "429": {"kind": "status", "status": 429},
@@ -246,11 +246,11 @@ class Page:
         if self._highlevel is None:
             raise SampleError("Another HighLevel cannot be made to fail from here.")
         trouble = _text(asked, "trouble")
-        if trouble not in TROUBLES:
+        if trouble not in FAULTS:
             raise SampleError("There is no such trouble.")
         self._highlevel.heal()
-        if TROUBLES[trouble]:
-            self._highlevel.fail(**TROUBLES[trouble])
+        if FAULTS[trouble]:
+            self._highlevel.fail(**FAULTS[trouble])
         return {"trouble": trouble}
 
     def _redrive(self) -> dict[str, str]:
@@ -399,7 +399,7 @@ def _trouble(faults: list[Fault]) -> str:
     """The word for what the local HighLevel does; `other` for what somebody else has told it."""
     if not faults:
         return "works"
-    for word, settings in TROUBLES.items():
+    for word, settings in FAULTS.items():
         if settings and all(getattr(faults[0], name) == value for name, value in settings.items()):
             return word
     return "other"

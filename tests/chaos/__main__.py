@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 
 from local.stack import LocalAwsError, exit_on_sigterm
-from tests.chaos import hostile, load, report, rotation, seams
+from tests.chaos import crash_points, fuzzing, load, report, rotation
 from tests.chaos.part import Part, Progress
 
-PARTS: tuple[Callable[[float, Progress], Part], ...] = (load.run, seams.run, rotation.run, hostile.run)
+PARTS: tuple[Callable[[float, Progress], Part], ...] = (load.run, crash_points.run, rotation.run, fuzzing.run)
 SMALLEST, LARGEST = 0.001, 100.0
 
 

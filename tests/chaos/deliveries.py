@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 
 from nacl.signing import SigningKey
 
-from create_conversation.senders import load
+from create_conversation.senders.config import load
 from create_conversation.submission import Submission
 from local.stack import ROOT
 from operate.signing import FORM, Signed, sign
-from tests.chaos.secrets import Planted
+from tests.chaos.canary_secrets import Canary
 
 type Door = Literal["http", "webhook", "event", "queue"]
 
@@ -64,7 +64,7 @@ class Delivery:
 class Senders:
     """All senders with the secrets of this run; makes what goes over the wire."""
 
-    planted: Planted
+    canary: Canary
     private_key: SigningKey
 
     def secrets(self) -> dict[str, str]:
@@ -106,7 +106,7 @@ class Senders:
         ).to_message()
 
     def _secret(self, name: str) -> str:
-        return self.planted.sender_secret(name, whsec=name == "standard-webhooks")
+        return self.canary.sender_secret(name, whsec=name == "standard-webhooks")
 
     def _signed_with_ed25519(self, delivery: Delivery, body: bytes) -> Signed:
         identifier, at = f"msg_{delivery.number}", str(int(time.time()))
@@ -115,22 +115,22 @@ class Senders:
         return headers | {"content-type": JSON}, "", body
 
 
-def plan(count: int, locations: list[str], planted: Planted, draw: random.Random) -> list[Delivery]:
+def plan(count: int, locations: list[str], canary: Canary, rng: random.Random) -> list[Delivery]:
     """So many deliveries to these locations, each for contacts of its own; every kind at least once."""
     kinds = [(door, sender) for door, sender in _kinds() for _ in range(2)]
-    kinds += [_draw_kind(draw) for _ in range(count - len(kinds))]
-    draw.shuffle(kinds)
+    kinds += [_draw_kind(rng) for _ in range(count - len(kinds))]
+    rng.shuffle(kinds)
     bad = [reason for reason in BAD for _ in range(3)]
-    bad += draw.choices(list(BAD), list(BAD.values()), k=round(count * 0.07))
-    is_bad = dict(zip(draw.sample(range(count), min(len(bad), count)), bad, strict=False))
+    bad += rng.choices(list(BAD), list(BAD.values()), k=round(count * 0.07))
+    is_bad = dict(zip(rng.sample(range(count), min(len(bad), count)), bad, strict=False))
 
     deliveries: list[Delivery] = []
     for number, (door, sender) in enumerate(kinds[:count]):
-        size = draw.randint(2, ARRAY) if door == "webhook" and sender == "token" and draw.random() < 0.3 else 1
-        asked = [_asked(door, f"{number:06d}-{each}", draw.choice(locations), planted, draw) for each in range(size)]
+        size = rng.randint(2, ARRAY) if door == "webhook" and sender == "token" and rng.random() < 0.3 else 1
+        asked = [_asked(door, f"{number:06d}-{each}", rng.choice(locations), canary, rng) for each in range(size)]
         if reason := is_bad.get(number):
             asked[0] = _bad(reason, asked[0])
-        place = draw.choice(PLACES) if sender == "token" else ""
+        place = rng.choice(PLACES) if sender == "token" else ""
         if size > 1 and place == "body:token":
             place = "bearer"
         deliveries.append(Delivery(number, door, sender, tuple(asked), place, once=place == "query:token"))
@@ -158,21 +158,21 @@ def _kinds() -> list[tuple[Door, str]]:
     return kinds + [("webhook", sender) for sender in WEBHOOKS] + [("queue", sender) for sender in WEBHOOKS]
 
 
-def _draw_kind(draw: random.Random) -> tuple[Door, str]:
-    (door,) = draw.choices(list(DOORS), list(DOORS.values()))
-    (sender,) = draw.choices(list(WEBHOOKS), list(WEBHOOKS.values()))
+def _draw_kind(rng: random.Random) -> tuple[Door, str]:
+    (door,) = rng.choices(list(DOORS), list(DOORS.values()))
+    (sender,) = rng.choices(list(WEBHOOKS), list(WEBHOOKS.values()))
     if door == "http":
         return door, "api"
-    return door, "event" if door == "event" or (door == "queue" and draw.random() < 0.5) else sender
+    return door, "event" if door == "event" or (door == "queue" and rng.random() < 0.5) else sender
 
 
-def _asked(door: Door, name: str, location: str, planted: Planted, draw: random.Random) -> Asked:
-    if door == "http" or draw.randrange(100) >= ONLY_A_PERSON:
+def _asked(door: Door, name: str, location: str, canary: Canary, rng: random.Random) -> Asked:
+    if door == "http" or rng.randrange(100) >= ONLY_A_PERSON:
         return Asked(f"delivery-{name}", location, contact=f"contact-{name}")
     number, _, each = name.partition("-")
     person = int(number) * ARRAY + int(each)
-    email, phone = planted.email(person), planted.phone(person)
-    known = draw.choice([{"email": email}, {"phone": phone}, {"email": email, "phone": phone}])
+    email, phone = canary.email(person), canary.phone(person)
+    known = rng.choice([{"email": email}, {"phone": phone}, {"email": email, "phone": phone}])
     return Asked(f"delivery-{name}", location, **known)
 
 

@@ -16,12 +16,12 @@ from nacl.signing import SigningKey
 from local.application import Answer
 from local.fault_proxy import Mode, Request
 from local.highlevel import Fault, Limits
+from tests.chaos.canary_secrets import Canary
 from tests.chaos.deliveries import REFUSED, SICK, STRANGE_LOCATION, Asked, Delivery, Senders, detail, plan
 from tests.chaos.log import Log
 from tests.chaos.part import Figure, Progress
 from tests.chaos.reconcile import TIME_MENDS, Answered, LoadPart, Observed, Sample, Shade, missing, reason_of, reconcile
-from tests.chaos.secrets import Planted
-from tests.stack.trouble import TroubledWorld, troubled_world
+from tests.integration.aws_faults import FaultyWorld, faulty_world
 
 DELIVERIES = 20_000
 LOCATIONS = 50
@@ -126,13 +126,13 @@ class Scale:
 
 def run(size: float, progress: Progress) -> LoadPart:
     """Send, break, mend, account. `size`: 1.0 for 20,000 deliveries; the kinds of trouble are the same in all."""
-    scale, draw, planted = Scale.of(size), random.Random(1), Planted.new()
+    scale, rng, canary = Scale.of(size), random.Random(1), Canary.new()
     progress(f"load: {scale.deliveries} deliveries at up to {scale.per_second:.0f} a second, {LOCATIONS} locations")
-    with troubled_world() as world:
+    with faulty_world() as world:
         hours = {"GIVE_UP_AFTER_HOURS": f"{scale.give_up_after / 3600:.6f}", "BACKOFF_CAP_SECONDS": scale.backoff_cap}
         hours |= {"RECORD_TTL_SECONDS": f"{scale.record_ttl:.0f}", "POWERTOOLS_LOG_LEVEL": "DEBUG"}
         with world.configured(**{name: str(value) for name, value in hours.items()}):
-            load = _Load(world, scale, draw, planted, progress)
+            load = _Load(world, scale, rng, canary, progress)
             load.prepare()
             load.send()
             load.drain()
@@ -151,14 +151,14 @@ class _Job:
 
 class _Load:
     def __init__(
-        self, world: TroubledWorld, scale: Scale, draw: random.Random, planted: Planted, progress: Progress
+        self, world: FaultyWorld, scale: Scale, rng: random.Random, canary: Canary, progress: Progress
     ) -> None:
-        self.world, self.scale, self.draw, self.planted = world, scale, draw, planted
+        self.world, self.scale, self.rng, self.canary = world, scale, rng, canary
         self.locations = [f"location{number:02d}" for number in range(LOCATIONS)]
-        self.senders = Senders(planted, SigningKey.generate())
+        self.senders = Senders(canary, SigningKey.generate())
         originals = round(scale.deliveries * (1 - DUPLICATES))
-        self.deliveries = plan(originals, self.locations, planted, draw)
-        self.first, self.late, self.duplicates = _with_duplicates(self.deliveries, scale.deliveries - originals, draw)
+        self.deliveries = plan(originals, self.locations, canary, rng)
+        self.first, self.late, self.duplicates = _with_duplicates(self.deliveries, scale.deliveries - originals, rng)
         self.seen = Observed()
         self.log = Log(world.application)
         self._progress = progress
@@ -179,14 +179,14 @@ class _Load:
     def prepare(self) -> None:
         """Tokens, secrets, and a HighLevel that refuses what it shall refuse."""
         highlevel, application = self.world.highlevel, self.world.application
-        tokens = {location: self.planted.token(location) for location in [*self.locations, STRANGE_LOCATION]}
+        tokens = {location: self.canary.token(location) for location in [*self.locations, STRANGE_LOCATION]}
         highlevel.tokens.clear()
         highlevel.tokens.update({token: location for location, token in tokens.items()})
         highlevel.tokens[tokens[STRANGE_LOCATION]] = "another-location"
         application.store_token(json.dumps({"tokens": tokens}))
         for name, secret in self.senders.secrets().items():
             application.store_sender_secret(name, secret)
-        self.planted.watch("secret of api", application.api_secret)
+        self.canary.watch("secret of api", application.api_secret)
         self.world.kill()
         self.world.show_again_after(round(self.scale.visibility))
         highlevel.faults += [_ForContacts("status", 422, ["contactId must be a valid id"], contact=REFUSED)]
@@ -326,7 +326,7 @@ class _Load:
         if not again or delivery.once or delivery.attempts >= TRIES * (1 + bool(delivery.accepted_at)):
             return None
         after = float(answer.headers.get("retry-after", 1)) if answer else 1.0
-        return min(after, self.scale.longest_wait) * self.draw.uniform(0.5, 1)
+        return min(after, self.scale.longest_wait) * self.rng.uniform(0.5, 1)
 
     def _through_its_door(self, delivery: Delivery) -> Answer | None:
         application = self.world.application
@@ -380,11 +380,11 @@ class _Load:
     def _kill_workers(self) -> None:
         share = 0.0
         until = PHASES[-1].ends if self.scale.short else 1.0
-        while (share := share + self.scale.kill_every * self.draw.uniform(0.5, 1.5)) < until:
+        while (share := share + self.scale.kill_every * self.rng.uniform(0.5, 1.5)) < until:
             self._reaches(share)
             if self._over.is_set():
                 return
-            self._kill(self.draw.randint(1, 2))
+            self._kill(self.rng.randint(1, 2))
 
     def _kill(self, most: int) -> None:
         began = time.time()
@@ -472,7 +472,7 @@ class _Load:
         """The accounts, after the last line of the log."""
         self._progress("load: all is accounted for, one by one")
         self.log.read_on()
-        part = reconcile(self.world, self.deliveries, self.seen, self.log, self.planted, is_short=self.scale.short)
+        part = reconcile(self.world, self.deliveries, self.seen, self.log, self.canary, is_short=self.scale.short)
         part.figures[:0] = [
             Figure("deliveries", self.scale.deliveries),
             *(Figure(f"duplicates among them, {kind}", count) for kind, count in self.duplicates.items()),
@@ -482,11 +482,11 @@ class _Load:
 
 
 def _with_duplicates(
-    deliveries: list[Delivery], count: int, draw: random.Random
+    deliveries: list[Delivery], count: int, rng: random.Random
 ) -> tuple[list[_Job], list[_Job], dict[str, int]]:
     """The jobs of the load, so many of them sent twice, right after their answer or at the same time, and those that
     follow late; how many there are of each."""
-    chosen = draw.sample(deliveries, count)
+    chosen = rng.sample(deliveries, count)
     third = count // 3
     sequential, simultaneous, late = set(chosen[:third]), set(chosen[third : 2 * third]), chosen[2 * third :]
     jobs = []

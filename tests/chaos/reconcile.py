@@ -11,11 +11,11 @@ from typing import Any
 from create_conversation.submission import Submission
 from local.application import Answer
 from local.highlevel_faults import KINDS
+from tests.chaos.canary_secrets import Canary
 from tests.chaos.deliveries import REFUSED, SICK, Asked, Delivery
 from tests.chaos.log import Log
 from tests.chaos.part import Figure, Part
-from tests.chaos.secrets import Planted
-from tests.stack.trouble import TroubledWorld
+from tests.integration.aws_faults import FaultyWorld
 
 ANSWER_SECONDS = 5.0
 TIME_MENDS = ("expired", "unhandled")
@@ -88,7 +88,7 @@ class Observed:
 
 
 def reconcile(
-    world: TroubledWorld, deliveries: list[Delivery], seen: Observed, log: Log, planted: Planted, *, is_short: bool
+    world: FaultyWorld, deliveries: list[Delivery], seen: Observed, log: Log, canary: Canary, *, is_short: bool
 ) -> LoadPart:
     """What was found, with a problem for whatever broke a promise. `is_short`: on a machine that does other things,
     too, where a late answer tells nothing of the application; the function's own clock still does."""
@@ -107,23 +107,23 @@ def reconcile(
     lines = log.submissions()
     answers = _Answers(seen, books, {line["request_id"] for line in lines if line["cold_start"]})
     exceptions, died, handed_back = _exceptions(seen, log)
-    leaks = _leaks(seen, log, planted)
+    leaks = _leaks(seen, log, canary)
     door_ms = [line["duration_ms"] for line in lines if line["trigger"] in ("http", "webhook")]
-    in_trouble = [
+    failing = [
         call
         for call in world.highlevel.calls[: seen.calls_in_trouble]
         if not (call.contact or "").startswith((REFUSED, SICK))
     ]
-    faulted = sum(call.fault is not None for call in in_trouble)
-    kinds = len({call.fault for call in in_trouble} - {None})
+    faulted = sum(call.fault is not None for call in failing)
+    kinds = len({call.fault for call in failing} - {None})
 
     part.figures += [
         Figure(
             "requests, messages and events that these took, repeats of the senders included",
             sum(delivery.attempts for delivery in deliveries),
         ),
-        Figure("calls of HighLevel meanwhile", len(in_trouble)),
-        Figure("per cent of them that failed or were spoilt", round(100 * faulted / max(1, len(in_trouble)))),
+        Figure("calls of HighLevel meanwhile", len(failing)),
+        Figure("per cent of them that failed or were spoilt", round(100 * faulted / max(1, len(failing)))),
         Figure("kinds of faults that met them", kinds, len(KINDS)),
         Figure("workers killed", seen.workers_killed),
         Figure("requests, events and batches that died with them", died),
@@ -185,7 +185,7 @@ def reconcile(
     return part
 
 
-def missing(world: TroubledWorld, asked: Iterable[Asked], letters: list[dict[str, Any]]) -> list[Asked]:
+def missing(world: FaultyWorld, asked: Iterable[Asked], letters: list[dict[str, Any]]) -> list[Asked]:
     """Those that have neither a conversation nor a dead letter at this moment."""
     books, dead = _Books(world), Letters(letters)
     return [one for one in asked if not books.is_open(one) and not dead.reasons(one)]
@@ -222,7 +222,7 @@ class Letters:
 class _Books:
     """HighLevel's: whose contact is whose, and what is open."""
 
-    def __init__(self, world: TroubledWorld, before: dict[tuple[str, str], dict[str, Any]] | None = None) -> None:
+    def __init__(self, world: FaultyWorld, before: dict[tuple[str, str], dict[str, Any]] | None = None) -> None:
         self._world, self._before = world, before or {}
         self._contacts: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
         for contact in world.highlevel.contacts.values():
@@ -348,17 +348,17 @@ def _exceptions(seen: Observed, log: Log) -> tuple[list[str], int, int]:
     return found, len(by_a_kill), len(handed_back)
 
 
-def _leaks(seen: Observed, log: Log, planted: Planted) -> list[str]:
+def _leaks(seen: Observed, log: Log, canary: Canary) -> list[str]:
     """In all replies, all that was logged at DEBUG, and all that went to a queue but for the bodies, in which people
     are, but no secret."""
     replies = "\n".join(f"{answered.answer.headers}{answered.answer.text}" for answered in seen.answers)
     attributes = "\n".join(str({**entry, "MessageBody": ""}) for entry in seen.queued)
     attributes += "\n".join(str(letter["attributes"]) for letters in seen.dead for letter in letters)
-    found = [f"{name} in a reply" for name in planted.leaks(replies)]
-    found += [f"{name} in a queue attribute" for name in planted.leaks(attributes)]
-    found += [f"{name} in the log" for name in planted.leaks("\n".join(each.text for each in log.invocations))]
+    found = [f"{name} in a reply" for name in canary.leaks(replies)]
+    found += [f"{name} in a queue attribute" for name in canary.leaks(attributes)]
+    found += [f"{name} in the log" for name in canary.leaks("\n".join(each.text for each in log.invocations))]
     bodies = "\n".join(_body(entry.get("MessageBody", "")) for entry in seen.queued)
-    return found + [f"{name} in a message" for name in planted.leaks(bodies) if name not in ("e-mail", "phone")]
+    return found + [f"{name} in a message" for name in canary.leaks(bodies) if name not in ("e-mail", "phone")]
 
 
 def _body(message: str) -> str:

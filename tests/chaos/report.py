@@ -47,7 +47,7 @@ def _draw(part: LoadPart, picture: Path) -> None:
     }
     run.write_text(json.dumps(way))
     python = TOOLS / "figures" / "bin" / "python"
-    subprocess.run([python, "-m", "tests.chaos.picture", run, picture], cwd=ROOT, check=True)
+    subprocess.run([python, "-m", "tests.chaos.chart", run, picture], cwd=ROOT, check=True)
 
 
 def _run(size: float, seconds: float) -> str:

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
-from highlevel.oauth import OAuthShapeError, read_oauth
+from highlevel.oauth import InvalidOAuthSecretError, read_oauth
 from tests.chaos.part import Figure, Part, Progress
-from tests.stack.rotating import CURRENT, PENDING, PREVIOUS, Rotating
-from tests.stack.trouble import TroubledWorld, troubled_world
+from tests.integration.aws_faults import FaultyWorld, faulty_world
+from tests.integration.rotating import CURRENT, PENDING, PREVIOUS, Rotating
 
 FULL_SECONDS, SHORTEST_SECONDS = 600.0, 65.0
 TOKEN_SECONDS, EVERY_SECONDS = 60, 30
@@ -31,7 +31,7 @@ class Load:
     answers: list[tuple[str, int]] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
-    def send(self, world: TroubledWorld, location: str) -> None:
+    def send(self, world: FaultyWorld, location: str) -> None:
         for number in count():
             if self.over.is_set():
                 return
@@ -47,7 +47,7 @@ def run(size: float, progress: Progress) -> Part:
     part = Part("Rotation of the token under load")
     seconds = max(SHORTEST_SECONDS, FULL_SECONDS * size)
     location = f"rotation{uuid.uuid4().hex[:8]}"
-    with troubled_world() as world:
+    with faulty_world() as world:
         server = world.highlevel.oauth
         server.access_seconds = TOKEN_SECONDS
         rotating = Rotating.connected(world)
@@ -92,7 +92,7 @@ def run(size: float, progress: Progress) -> Part:
 
 
 @contextmanager
-def _load(world: TroubledWorld, location: str) -> Iterator[Load]:
+def _load(world: FaultyWorld, location: str) -> Iterator[Load]:
     load = Load()
     threads = [threading.Thread(target=load.send, args=(world, location), daemon=True) for _ in range(SENDERS)]
     for thread in threads:
@@ -134,7 +134,7 @@ def _amiss(rotating: Rotating) -> list[str]:
         return [*amiss, "no version is current"]
     try:
         connection = read_oauth(rotating.client.get_secret_value(SecretId=rotating.arn).get("SecretString", ""))
-    except OAuthShapeError as error:
+    except InvalidOAuthSecretError as error:
         return [*amiss, str(error)]
     if connection is None or rotating.world.highlevel.oauth.access(connection.access_token or "") is None:
         amiss.append("the current access token does not work")

@@ -57,10 +57,9 @@ def test_the_artifact_holds_the_function_and_its_requirements_only(artifact: Pat
     packages = {path.name for path in artifact.iterdir() if "-" not in path.name}
     assert packages - required == {
         "__pycache__",
-        "connections.py",
+        "shared.connection_pool.py",
         "create_conversation",
         "highlevel",
-        "presets.toml",
         "requirements.txt",
         "rotate_token",
         "senders.toml",
@@ -307,7 +306,7 @@ def run(artifact: Path, code: str) -> str:
 
 def test_it_starts_without_what_few_senders_need(artifact: Path) -> None:
     loaded = run(artifact, "import sys, create_conversation.app; print(*sys.modules)").split()
-    assert {"create_conversation.proof", "urllib3"} <= set(loaded)
+    assert {"create_conversation.senders.verification", "urllib3"} <= set(loaded)
     assert not {"nacl", "cffi", "_cffi_backend", "pycparser", "cryptography", "boto3"} & set(loaded)
 
 
@@ -330,8 +329,8 @@ def test_it_verifies_ed25519(artifact: Path) -> None:
     code = """
 import base64
 from nacl.signing import SigningKey
-from create_conversation.proof import Request, is_proved
-from create_conversation.senders import Sender
+from create_conversation.senders.verification import Request, is_proved
+from create_conversation.senders.config import Sender
 key = SigningKey.generate()
 public = "whpk_" + base64.b64encode(bytes(key.verify_key)).decode()
 sender = Sender("own", "pubkey", sig_header="signature", key_format="whpk_base64", public_keys=(public,))

@@ -13,7 +13,7 @@ from urllib.error import HTTPError
 import pytest
 
 from benchmarks.artifacts import ALL, artifacts
-from benchmarks.measure import Effort, Measured, WrongAnswerError, measure, summary, zipped_bytes
+from benchmarks.measure import Deadline, Measured, WrongAnswerError, measure, summary, zipped_bytes
 from benchmarks.report import document, tables, write_tables
 from benchmarks.stand_ins import TOKEN, StandIns
 from highlevel.client import HighLevel
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 ROOT = Path(__file__).parents[2]
-SHORT = Effort(rounds=1, warm=8, block=40)
+SHORT = Deadline(rounds=1, warm=8, block=40)
 NAMES = [peer.name for peer in ALL]
 
 

@@ -655,14 +655,14 @@ def test_the_first_fault_wins_until_healed(local: LocalHighLevel) -> None:
 
 
 def test_probability_follows_the_seed(local: LocalHighLevel) -> None:
-    def draw() -> list[int]:
+    def rng() -> list[int]:
         local.reset()
         local.fail("status", probability=0.5)
         return [create(local, contact=f"c{number}").status for number in range(20)]
 
-    first = draw()
+    first = rng()
     assert set(first) == {201, 500}
-    assert draw() == first
+    assert rng() == first
 
 
 # For a person at a terminal

@@ -9,7 +9,7 @@ from typing import Any
 
 from greenlet import getcurrent
 
-from create_conversation.aws import AwsError, Service
+from create_conversation.aws_client import AwsError, AwsService
 from tests.simulation.loop import START, Loop
 from tests.unit.fakes import FakeDynamoDb
 
@@ -64,7 +64,7 @@ class _Group:
     in_flight: int = 0
 
 
-class SimulatedSqs(Service):
+class SimulatedSqs(AwsService):
     """Both queues. `dead_letters`: with attributes and time; `moved`: what SQS itself moved after MAX_RECEIVES."""
 
     def __init__(self, loop: Loop, rng: random.Random, visibility: float, throttles: list[Throttle]) -> None:
@@ -242,7 +242,7 @@ class SimulatedDynamoDb(FakeDynamoDb):
         return self._handle(operation, parameters)
 
 
-class SimulatedSecretsManager(Service):
+class SimulatedSecretsManager(AwsService):
     def __init__(self, loop: Loop, rng: random.Random, token: str) -> None:
         self._faults = _Faults(loop, rng, "ThrottlingException", [])
         self.token = token

@@ -8,8 +8,8 @@ from typing import Literal
 
 from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
 
-from connections import Answer
 from highlevel.client import HighLevel
+from shared.connection_pool import HttpResponse
 from tests.simulation.loop import Loop
 
 DAY = 86_400.0
@@ -66,19 +66,19 @@ class HighLevelModel:
     statuses: Counter[int] = field(default_factory=Counter)  # 0: none
     _windows: dict[str, _Window] = field(default_factory=dict)
 
-    def answer(self, path: str, location: str, contact: str) -> Answer:
+    def answer(self, path: str, location: str, contact: str) -> HttpResponse:
         """Judge a call that has arrived: the look-up of a contact, or the create of its conversation."""
         is_free, headers = self._charge(location)
         if not is_free:
             return _answer(429, "Too Many Requests", headers)
         if path == "/contacts/upsert":
-            return Answer(200, headers, json.dumps({"contact": {"id": contact, "locationId": location}}).encode())
+            return HttpResponse(200, headers, json.dumps({"contact": {"id": contact, "locationId": location}}).encode())
         if self.conversations[location, contact]:
             return _answer(400, f"Conversation with the contact id:{contact} already exists!", headers)
         self.conversations[location, contact] += 1
         self.opened_at[contact] = self.loop.now
         conversation = {"id": f"conversation-{contact}", "contactId": contact, "locationId": location}
-        return Answer(201, headers, json.dumps({"success": True, "conversation": conversation}).encode())
+        return HttpResponse(201, headers, json.dumps({"success": True, "conversation": conversation}).encode())
 
     def _charge(self, location: str) -> tuple[bool, dict[str, str]]:
         now = self.loop.now
@@ -116,7 +116,7 @@ class SimulatedHighLevel(HighLevel):
         body: bytes | None,
         within: float,
         media: str = "application/json",
-    ) -> Answer | Exception:
+    ) -> HttpResponse | Exception:
         members = json.loads(body or b"{}")
         location = members["locationId"]
         contact = members.get("contactId") or members["email"].partition("@")[0]
@@ -127,7 +127,7 @@ class SimulatedHighLevel(HighLevel):
             self._model.tried[contact] = self._model.loop.now
         return result
 
-    def _exchange(self, path: str, location: str, contact: str, within: float) -> Answer | Exception:
+    def _exchange(self, path: str, location: str, contact: str, within: float) -> HttpResponse | Exception:
         model, pool = self._model, self._connections.pool
         loop = model.loop
         fault = next((fault for fault in model.faults if fault.befalls(location, loop.now)), None)
@@ -150,5 +150,5 @@ class SimulatedHighLevel(HighLevel):
         return _answer(fault.status, fault.message, headers)
 
 
-def _answer(status: int, message: str, headers: dict[str, str]) -> Answer:
-    return Answer(status, headers, json.dumps({"statusCode": status, "message": message}).encode())
+def _answer(status: int, message: str, headers: dict[str, str]) -> HttpResponse:
+    return HttpResponse(status, headers, json.dumps({"statusCode": status, "message": message}).encode())

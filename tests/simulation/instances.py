@@ -4,16 +4,16 @@ import random
 from dataclasses import dataclass
 
 from create_conversation.circuit_breaker import CircuitBreaker
-from create_conversation.flow import Flow
-from create_conversation.location_tokens import LocationTokens
-from create_conversation.queue import Queue
-from create_conversation.quota import Quota
-from create_conversation.records import Records
-from create_conversation.results import Results
-from create_conversation.retries import RetryDoor
-from create_conversation.secrets import Secret
-from create_conversation.senders import load
+from create_conversation.idempotency import IdempotencyStore
+from create_conversation.open_conversation import ConversationOpener
+from create_conversation.queues import Queues
+from create_conversation.rate_limit import RateLimits
+from create_conversation.result_events import ResultEvents
+from create_conversation.secret_cache import CachedSecret
+from create_conversation.senders.config import load
 from create_conversation.settings import Settings
+from create_conversation.token_provider import TokenProvider
+from create_conversation.triggers.retry_queue import RetryQueueHandler
 from tests.simulation.aws import DEAD_LETTER_URL, RETRY_URL, SimulatedDynamoDb, SimulatedSecretsManager, SimulatedSqs
 from tests.simulation.highlevel import HighLevelModel, SimulatedHighLevel
 from tests.simulation.loop import Group, Loop
@@ -37,25 +37,25 @@ class Account:
     killed: float = 0.0
     pauses: tuple[tuple[float, float], ...] = ()  # the event source mapping is off
 
-    def queue(self) -> Queue:
-        return Queue(self.sqs, RETRY_URL, DEAD_LETTER_URL, self.loop)
+    def queue(self) -> Queues:
+        return Queues(self.sqs, RETRY_URL, DEAD_LETTER_URL, self.loop)
 
-    def instance(self, group: Group) -> RetryDoor:
+    def instance(self, group: Group) -> RetryQueueHandler:
         """With nothing in its memory, as a new one."""
         loop, settings = self.loop, self.settings
         highlevel, breaker = SimulatedHighLevel(self.highlevel), CircuitBreaker(loop)
-        records = Records(self.dynamodb, settings.records_table, settings.record_ttl, loop)
-        secret = Secret(self.secrets, settings.highlevel_token_arn, 300.0, loop)
-        tokens = LocationTokens(secret, highlevel, records, breaker, loop)
-        flow = Flow(highlevel, tokens, records, breaker, Quota(loop), clock=loop)
+        records = IdempotencyStore(self.dynamodb, settings.records_table, settings.record_ttl, loop)
+        secret = CachedSecret(self.secrets, settings.highlevel_token_arn, 300.0, loop)
+        tokens = TokenProvider(secret, highlevel, records, breaker, loop)
+        flow = ConversationOpener(highlevel, tokens, records, breaker, RateLimits(loop), clock=loop)
         rng = random.Random(self.rng.random())
-        results = Results(self.secrets, None, settings.metrics_namespace, loop)
-        return RetryDoor(settings, _SENDERS, flow, self.queue(), rng, results, loop, group.side_by_side)
+        results = ResultEvents(self.secrets, None, settings.metrics_namespace, loop)
+        return RetryQueueHandler(settings, _SENDERS, flow, self.queue(), rng, results, loop, group.side_by_side)
 
     def consume(self) -> None:
         """One of the event source mapping's consumers, for ever: an instance at a time."""
         group = Group(self.loop)
-        handler: RetryDoor | None = None
+        handler: RetryQueueHandler | None = None
         while True:
             for begin, end in self.pauses:
                 if begin <= self.loop.now < end:
@@ -66,7 +66,7 @@ class Account:
                 handler = self.instance(group)
             failed: list[str] | None = None
 
-            def handle(handler: RetryDoor = handler, records: object = records) -> None:
+            def handle(handler: RetryQueueHandler = handler, records: object = records) -> None:
                 nonlocal failed
                 answer = handler.handle({"Records": records}, None)
                 failed = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]

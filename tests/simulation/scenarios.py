@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from create_conversation.errors import NotStored
-from create_conversation.queue import Queue
+from create_conversation.errors import NotStoredError
+from create_conversation.queues import Queues
 from create_conversation.settings import Settings
 from create_conversation.submission import Submission
 from tests.simulation.aws import (
@@ -263,10 +263,10 @@ def run(scenario: Scenario, waiting: int, seed: int) -> Result:
     return _result(scenario, waiting, account, limits, time.monotonic() - began)
 
 
-def _is_stored(queue: Queue, submission: Submission, location: str) -> bool:
+def _is_stored(queue: Queues, submission: Submission, location: str) -> bool:
     try:
-        queue.keep(submission, location, None)
-    except NotStored:
+        queue.enqueue(submission, location, None)
+    except NotStoredError:
         return False
     return True
 

@@ -185,8 +185,8 @@ def test_several_consumers_never_hold_the_same_message() -> None:
 def test_each_fault_is_what_the_real_client_takes_it_for(fault: Fault | None, outcome: str, reason: str) -> None:
     loop = Loop()
     client = SimulatedHighLevel(HighLevelModel(loop, random.Random(1), [fault] if fault else []))
-    verdict = client.create_conversation("token", "loc", "contact", within=2.0)
-    assert (verdict.outcome, verdict.reason) == (outcome, reason)
+    api_result = client.create_conversation("token", "loc", "contact", within=2.0)
+    assert (api_result.outcome, api_result.reason) == (outcome, reason)
     assert 0 < loop.now <= 2.0
 
 

@@ -13,7 +13,7 @@ import botocore.session
 from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
-from create_conversation.aws import AwsError, Service
+from create_conversation.aws_client import AwsError, AwsService
 
 
 def refusal(code: str, operation: str = "Operation") -> AwsError:
@@ -26,7 +26,7 @@ def no_answer(operation: str = "Operation") -> AwsError:
     return AwsError("NewConnectionError", operation)
 
 
-class FakeAws(Service):
+class FakeAws(AwsService):
     """The service named `service`. `error`: raised by each call. `hang`: seconds each call takes, then it fails as a
     read timeout does."""
 

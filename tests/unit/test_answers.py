@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from create_conversation.answers import FORMATS, MAX_ANSWERS, MAX_LABEL, NOT_SHOWN, Answer, answers
-from create_conversation.contact_details import find_person
+from create_conversation.senders.answers import FORMATS, MAX_ANSWERS, MAX_LABEL, NOT_SHOWN, Answer, answers
+from create_conversation.senders.contact_details import find_person
 
 EXAMPLES = settings(derandomize=True, database=None, deadline=None, max_examples=200)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from create_conversation.errors import Invalid, Rejected, SubmissionError
-from create_conversation.mapping import Target, target_of
-from create_conversation.proof import Request, is_proved, secrets_of
+from create_conversation.errors import InvalidError, RejectedError, SubmissionError
+from create_conversation.senders.mapping import Target, target_of
+from create_conversation.senders.verification import Request, is_authentic, secrets_for
 from create_conversation.submission import MAX_BODY_BYTES
 from tests.unit.world import CONTACT, LOCATION, SENDERS, request, submission
 
@@ -40,12 +40,12 @@ from tests.unit.world import CONTACT, LOCATION, SENDERS, request, submission
     ],
 )
 def test_a_sender_has_the_secrets_that_are_there_in_the_promised_shape(text: str, secrets: tuple[str, ...]) -> None:
-    assert secrets_of(text, "api") == secrets
+    assert secrets_for(text, "api") == secrets
 
 
 def bearer_is_known(header: str | None, secrets: tuple[str, ...]) -> bool:
     headers = {} if header is None else {"authorization": header}
-    return is_proved(SENDERS["api"], Request(headers, "", b""), secrets, 0.0)
+    return is_authentic(SENDERS["api"], Request(headers, "", b""), secrets, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_any_other_header_does_not(header: str | None) -> None:
 @pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Bearer   ", "", None])
 @pytest.mark.parametrize("text", ['{"api": ""}', '{"api": [""]}', '{"api": []}', "{}", ""])
 def test_an_empty_secret_lets_nobody_in(header: str | None, text: str) -> None:
-    assert not bearer_is_known(header, secrets_of(text, "api"))
+    assert not bearer_is_known(header, secrets_for(text, "api"))
 
 
 @pytest.mark.parametrize("secret", ["nëw", "\ud800"])
 def test_a_secret_beyond_ascii_is_compared_like_any_other(secret: str) -> None:
-    assert bearer_is_known(f"Bearer {secret}", secrets_of(json.dumps({"api": secret}), "api"))
+    assert bearer_is_known(f"Bearer {secret}", secrets_for(json.dumps({"api": secret}), "api"))
 
 
 def target(body: Any, content_type: str = "application/json", default: str | None = None, **changes: Any) -> Target:
@@ -126,21 +126,21 @@ def test_the_default_location_serves_when_none_other_is_named(location: dict[str
 
 
 def test_where_there_is_a_default_location_no_other_may_be_named() -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(RejectedError) as caught:
         target(request(location="another"), default=LOCATION)
     assert caught.value.reason == "location_not_allowed"
 
 
 @pytest.mark.parametrize("body", [{}, {"locationId": None, "contactId": CONTACT}, {"contactId": CONTACT}])
 def test_without_a_default_a_location_must_be_named(body: dict[str, Any]) -> None:
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidError) as caught:
         target(body)
     assert caught.value.reason == "no_location"
 
 
 @pytest.mark.parametrize("contact", [{}, {"contactId": None}])
 def test_a_contact_must_be_named(contact: dict[str, None]) -> None:
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidError) as caught:
         target({"locationId": LOCATION} | contact)
     assert caught.value.reason == "no_contact"
 
@@ -153,7 +153,7 @@ NO_STRINGS = [7, 1.5, True, False, [], ["a"], {}, {"a": 1}]
 @pytest.mark.parametrize("name", ["locationId", "contactId"])
 @pytest.mark.parametrize("value", NO_IDS + NO_STRINGS)
 def test_what_is_no_id_is_refused_before_it_gets_anywhere(name: str, value: object) -> None:
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidError) as caught:
         target(request() | {name: value}, default=LOCATION)
     assert caught.value.reason == "invalid_body"
 
@@ -189,7 +189,7 @@ def test_an_id_is_1_to_64_letters_digits_and_the_two(value: str) -> None:
     ],
 )
 def test_what_is_not_the_promised_json_is_invalid(body: bytes, reason: str) -> None:
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidError) as caught:
         target(body)
     assert caught.value.reason == reason
 
@@ -264,7 +264,7 @@ def test_a_body_is_decoded_as_its_content_type_says(content_type: str, body: byt
     ],
 )
 def test_another_media_type_or_charset_is_not_supported(content_type: str) -> None:
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidError) as caught:
         target(BODY.encode(), content_type)
     assert caught.value.reason == "unsupported_media_type"
 
@@ -274,21 +274,21 @@ def test_another_media_type_or_charset_is_not_supported(content_type: str) -> No
     [("utf-8", BODY.encode("latin-1")), ("us-ascii", BODY.encode()), ("utf-16", b"{\xd8"), ("utf-32", BODY.encode())],
 )
 def test_a_body_in_another_encoding_than_declared_is_invalid(charset: str, body: bytes) -> None:
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidError) as caught:
         target(body, f"application/json; charset={charset}")
     assert caught.value.reason == "invalid_encoding"
 
 
 @pytest.mark.parametrize("header", ["a\r\nb: c", "application/json\r\nX: y", "\0"])
 def test_control_characters_in_a_content_type_do_no_harm(header: str) -> None:
-    with pytest.raises(Invalid, match="unsupported_media_type"):
+    with pytest.raises(InvalidError, match="unsupported_media_type"):
         target(BODY.encode(), header)
 
 
 def test_a_body_may_have_256_kib_and_not_a_byte_more() -> None:
     padded = json.dumps(request()).encode().ljust(MAX_BODY_BYTES)
     assert target(padded) == GOOD
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidError) as caught:
         target(padded + b" ")
     assert caught.value.reason == "body_too_large"
 
@@ -309,10 +309,10 @@ def test_an_event_names_them_in_its_detail() -> None:
     ],
 )
 def test_an_event_without_a_detail_object_is_invalid(event: object, reason: str) -> None:
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidError) as caught:
         target(event, trigger="event", sender="event")
     assert caught.value.reason == reason
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidError):
         target(event, default=LOCATION, trigger="event", sender="event")
 
 

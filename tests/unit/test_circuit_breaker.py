@@ -30,16 +30,16 @@ def fail(
 
 
 def waits(breaker: CircuitBreaker, *locations: str) -> list[float]:
-    return [breaker.wait(location) for location in locations]
+    return [breaker.delay(location) for location in locations]
 
 
 @pytest.mark.parametrize("locations", [PLACES, ("loc-1",)])
 def test_it_opens_after_five_failures(clock: Clock, locations: tuple[str, ...]) -> None:
     breaker = CircuitBreaker(clock)
     fail(breaker, clock, FAILURES - 1, locations=locations)
-    assert (breaker.wait("loc-1"), breaker.enter("loc-1"), breaker.enter("loc-1")) == (0, 0, 0)
+    assert (breaker.delay("loc-1"), breaker.enter("loc-1"), breaker.enter("loc-1")) == (0, 0, 0)
     fail(breaker, clock, 1, locations=locations)
-    assert breaker.wait("loc-1") == breaker.enter("loc-1") == OPEN_SECONDS == 5
+    assert breaker.delay("loc-1") == breaker.enter("loc-1") == OPEN_SECONDS == 5
 
 
 @pytest.mark.parametrize("locations", [PLACES, ("loc-1",)])
@@ -82,7 +82,7 @@ def test_a_probe_that_succeeds_closes_it(clock: Clock, locations: tuple[str, ...
     breaker.record("loc-1", failed=False)
     assert [breaker.enter("loc-1") for _ in range(20)] == [0] * 20
     fail(breaker, clock, FAILURES - 1, locations=locations)
-    assert breaker.wait("loc-1") == 0
+    assert breaker.delay("loc-1") == 0
 
 
 def test_a_success_of_another_location_does_not_close_it_for_a_sick_one(clock: Clock) -> None:
@@ -143,6 +143,6 @@ def test_two_sick_locations_are_both_left_alone(clock: Clock) -> None:
     breaker = CircuitBreaker(clock)
     fail(breaker, clock, every=0.1, locations=("sick",))
     fail(breaker, clock, every=0.1, locations=("sick-too",))
-    assert breaker.wait("sick") > 0
-    assert breaker.wait("sick-too") > 0
-    assert breaker.wait("another") == 0
+    assert breaker.delay("sick") > 0
+    assert breaker.delay("sick-too") > 0
+    assert breaker.delay("another") == 0

@@ -1,4 +1,4 @@
-"""The client through real sockets: what goes over the wire, and how soon a verdict comes whatever the peer does."""
+"""The client through real sockets: what goes over the wire, and how soon a api_result comes whatever the peer does."""
 
 import gc
 import gzip
@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import urllib3.connectionpool
 
-import connections
-from connections import bounded
 from highlevel import __version__
 from highlevel.client import HighLevel
-from highlevel.verdict import Verdict
+from highlevel.responses import ApiResult
 from local.highlevel import LocalHighLevel
+from shared import connection_pool
+from shared.connection_pool import call_with_time_limit
 from tests.stopwatch import Stopwatch
 from tests.unit.fakes import Clock
 from tests.unit.peer import Connection, Peer
@@ -51,7 +51,7 @@ def serve(data: bytes) -> Callable[[Connection], None]:
     return behave
 
 
-def create(highlevel: HighLevel, within: float = 2.0, contact: str = CONTACT) -> Verdict:
+def create(highlevel: HighLevel, within: float = 2.0, contact: str = CONTACT) -> ApiResult:
     return highlevel.create_conversation(TOKEN, LOCATION, contact, within=within)
 
 
@@ -159,7 +159,7 @@ def test_an_answer_is_read_however_it_is_framed(data: bytes) -> None:
         b"HTTP/1.1 201 Created\r\n" + b"X: y\r\n" * 200 + b"\r\n",
         b"",
         b"HTTP/1.1 20",
-        answer("200 OK", b"x" * (connections.MAX_BODY_BYTES + 1)),
+        answer("200 OK", b"x" * (connection_pool.MAX_BODY_BYTES + 1)),
         answer("200 OK", gzip.compress(b"x" * 5_000_000), "Content-Encoding: gzip"),
     ],
 )
@@ -181,7 +181,7 @@ def test_two_lengths_are_a_broken_answer() -> None:
 
 
 def test_an_answer_at_the_limit_is_read() -> None:
-    padded = BODY + b" " * (connections.MAX_BODY_BYTES - len(BODY))
+    padded = BODY + b" " * (connection_pool.MAX_BODY_BYTES - len(BODY))
     with Peer(serve(answer("201 Created", padded))) as peer:
         assert create(HighLevel(peer.url)).body == json.loads(BODY)
 
@@ -360,19 +360,19 @@ def test_nothing_is_opened_before_the_first_call() -> None:
         assert peer.connections == 0
 
 
-@pytest.mark.parametrize(("passed", "connections"), [(19.9, 1), (20.1, 2), (3600.0, 2), (-5.0, 2)])
+@pytest.mark.parametrize(("passed", "connection_pool"), [(19.9, 1), (20.1, 2), (3600.0, 2), (-5.0, 2)])
 def test_a_connection_that_idled_too_long_by_the_wall_clock_is_not_used(
-    monkeypatch: pytest.MonkeyPatch, passed: float, connections: int
+    monkeypatch: pytest.MonkeyPatch, passed: float, connection_pool: int
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(clock, "monotonic", time.monotonic)  # stands still while an environment is frozen
-    monkeypatch.setattr("connections.time", clock)
+    monkeypatch.setattr("shared.connection_pool.time", clock)
     with Peer(serve(answer())) as peer:
         highlevel = HighLevel(peer.url)
         create(highlevel)
         clock.now += passed
         assert create(highlevel).outcome == "opened"
-        assert peer.connections == connections
+        assert peer.connections == connection_pool
 
 
 def drop_reused(drop: Callable[[Connection], None]) -> Callable[[Connection], None]:
@@ -524,14 +524,14 @@ def test_any_other_base_url_is_refused(url: str) -> None:
 
 
 def test_bounded_returns_and_raises_as_the_call_does() -> None:
-    assert bounded(lambda: 7, 1) == 7
-    assert bounded(lambda: None, 1) is None
+    assert call_with_time_limit(lambda: 7, 1) == 7
+    assert call_with_time_limit(lambda: None, 1) is None
     with pytest.raises(ZeroDivisionError):
-        bounded(lambda: 1 // 0, 1)
+        call_with_time_limit(lambda: 1 // 0, 1)
 
 
 def test_bounded_gives_up_in_time() -> None:
     hang = threading.Event()
     with in_time(0.1), pytest.raises(TimeoutError):
-        bounded(lambda: hang.wait(5), 0.1)
+        call_with_time_limit(lambda: hang.wait(5), 0.1)
     hang.set()

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from create_conversation.answers import Answer, answers
-from create_conversation.contact_details import (
+from create_conversation.senders.answers import Answer, answers
+from create_conversation.senders.contact_details import (
     Found,
     Person,
     clean_email,
@@ -23,7 +23,7 @@ from create_conversation.contact_details import (
     is_same_person,
     shown,
 )
-from create_conversation.mapping import _by_name
+from create_conversation.senders.mapping import _by_name
 
 REPORTS = Path(__file__).parent.parent / "data" / "reports"
 EXAMPLES = settings(derandomize=True, database=None, deadline=None, max_examples=200)

@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl, urlencode
 
 import pytest
 
-from create_conversation.errors import Ignored, Invalid, Rejected, SubmissionError
-from create_conversation.mapping import FORM, Person, Target, payload_of, target_of, without_secrets
-from create_conversation.senders import FUNCTIONS, Sender, load, of_event
+from create_conversation.errors import IgnoredError, InvalidError, RejectedError, SubmissionError
+from create_conversation.senders.config import Sender, load, of_event
+from create_conversation.senders.mapping import FORM, Person, Target, payload_of, target_of, without_secrets
 from create_conversation.submission import MAX_BODY_BYTES, Submission
 from tests.samples import PEOPLE
 from tests.unit.world import SENDERS
@@ -33,7 +33,6 @@ def senders(folder: Path, **entries: Mapping[str, Any]) -> dict[str, Sender]:
         for name, entry in entries.items()
         for line in (f"[{name.replace('_', '-')}]", *(f"{key} = {json.dumps(value)}" for key, value in entry.items()))
     ]
-    (folder / "presets.toml").write_bytes((FUNCTIONS / "presets.toml").read_bytes())
     (folder / "senders.toml").write_text("\n".join(lines), "utf-8")
     return load(folder)
 
@@ -107,7 +106,7 @@ def test_every_preset_has_a_documented_payload_or_a_sample() -> None:
     ],
 )
 def test_another_kind_of_event_is_ignored(name: str, change: dict[str, object]) -> None:
-    with pytest.raises(Ignored) as error:
+    with pytest.raises(IgnoredError) as error:
         target_of(submission(name, documented(name) | change), PRESETS, None)
     assert reason(error) == "other_event"
 
@@ -125,7 +124,7 @@ def test_typeform_hidden_fields_name_what_no_question_asks() -> None:
 def test_typeform_without_answers_or_hidden_fields_has_no_contact() -> None:
     payload = documented("typeform")
     del payload["form_response"]["answers"], payload["form_response"]["hidden"]
-    with pytest.raises(Invalid) as error:
+    with pytest.raises(InvalidError) as error:
         target_of(submission("typeform", payload), PRESETS, LOCATION)
     assert reason(error) == "no_contact"
 
@@ -153,7 +152,7 @@ def test_a_highlevel_app_may_listen_to_other_events(
     if contact:
         assert target_of(sent, changed, None) == Target(LOCATION, contact)
     else:
-        with pytest.raises(Invalid, match="no_contact"):
+        with pytest.raises(InvalidError, match="no_contact"):
             target_of(sent, changed, None)
 
 
@@ -225,7 +224,7 @@ def test_a_person_shows_nothing_personal() -> None:
     "change", [{"email": "not-an-address", "phone": "none"}, {"contact_id": "not an id"}, {"location_id": "bad\nplace"}]
 )
 def test_what_the_caller_is_told_holds_no_value_of_the_body(change: dict[str, str]) -> None:
-    with pytest.raises(Invalid) as error:
+    with pytest.raises(InvalidError) as error:
         target_of(submission("token", documented("token") | change), PRESETS, None)
     assert not any(value in error.value.detail for value in (*change.values(), *JANE))
 
@@ -238,7 +237,7 @@ def test_what_the_caller_is_told_holds_no_value_of_the_body(change: dict[str, st
 )
 @pytest.mark.parametrize("member", ["contact_id", "location_id"])
 def test_an_id_that_is_none_is_invalid(member: str, value: object) -> None:
-    with pytest.raises(Invalid) as error:
+    with pytest.raises(InvalidError) as error:
         target_of(submission("token", documented("token") | {member: value}), PRESETS, None)
     assert reason(error) == "invalid_body"
 
@@ -252,7 +251,7 @@ def test_an_empty_id_of_a_form_is_none(nothing: str | None) -> None:
 
 @pytest.mark.parametrize("member", ["locationId", "contactId"])
 def test_an_empty_id_of_a_caller_is_invalid(member: str) -> None:
-    with pytest.raises(Invalid) as error:
+    with pytest.raises(InvalidError) as error:
         target_of(submission("api", documented("api") | {member: ""}), PRESETS, LOCATION)
     assert reason(error) == "invalid_body"
 
@@ -313,7 +312,7 @@ def test_a_path_that_does_not_fit_the_value_finds_nothing(path: str, value: byte
 def test_whatever_a_path_finds_the_outcome_is_one_of_ours(path: str, value: bytes, tmp_path: Path) -> None:
     entry = OWN | {"when": path, "contact_id": path, "location_id": path}
     sent = submission("own", b'{"email": "jane@example.com", "a": ' + value + b"}")
-    with suppress(Ignored, Invalid, Rejected):
+    with suppress(IgnoredError, InvalidError, RejectedError):
         target_of(sent, senders(tmp_path, own=entry), LOCATION)
 
 
@@ -375,21 +374,21 @@ def test_a_form_is_read_in_its_character_set(raw: bytes, charset: str) -> None:
 
 def test_a_form_has_a_thousand_fields_at_most() -> None:
     assert len(payload_of(form([(str(n), "x") for n in range(1000)]))) == 1000
-    with pytest.raises(Invalid) as error:
+    with pytest.raises(InvalidError) as error:
         payload_of(form([(str(n), "x") for n in range(1001)]))
     assert reason(error) == "invalid_form"
 
 
 @pytest.mark.parametrize("raw", [b"", b"&", b"=", b"&&==&=&%", b"%zz=%", b"a" * 1000, b"%00=%00", b"\xc3\xa9=%ff"])
 def test_a_strange_form_is_a_form_without_a_contact(raw: bytes) -> None:
-    with pytest.raises(Invalid) as error:
+    with pytest.raises(InvalidError) as error:
         target_of(replace(form(raw), sender="token"), PRESETS, LOCATION)
     assert reason(error) == "no_contact"
 
 
 def test_post_conversations_takes_no_form() -> None:
     sent = submission("api", f"locationId={LOCATION}&contactId={CONTACT}".encode(), FORM)
-    with pytest.raises(Invalid) as error:
+    with pytest.raises(InvalidError) as error:
         target_of(sent, PRESETS, None)
     assert reason(error) == "unsupported_media_type"
 
@@ -427,7 +426,7 @@ def test_post_conversations_takes_no_form() -> None:
     ids=lambda value: ascii(value)[:40],
 )
 def test_a_body_that_cannot_be_read_is_invalid(body: bytes, content_type: str, expected: str) -> None:
-    with pytest.raises(Invalid) as error:
+    with pytest.raises(InvalidError) as error:
         payload_of(submission("token", body, content_type))
     assert reason(error) == expected
 
@@ -454,7 +453,7 @@ def test_a_body_of_just_the_limit_is_read() -> None:
 @pytest.mark.parametrize("body", [[], [{}], "text", 1, None, True])
 @pytest.mark.parametrize("name", ["api", "token", "event"])
 def test_a_body_that_is_no_object_is_invalid(name: str, body: object) -> None:
-    with pytest.raises(Invalid) as error:
+    with pytest.raises(InvalidError) as error:
         target_of(submission(name, body), PRESETS, LOCATION)
     assert reason(error) == "invalid_body"
 
@@ -466,7 +465,7 @@ def test_deep_nesting_and_lone_surrogates_harm_nothing() -> None:
 
 
 def test_a_sender_that_senders_toml_no_longer_has_is_rejected() -> None:
-    with pytest.raises(Rejected) as error:
+    with pytest.raises(RejectedError) as error:
         target_of(submission("removed", documented("token")), PRESETS, LOCATION)
     assert reason(error) == "unknown_sender"
 
@@ -509,7 +508,7 @@ def test_location(own: list[str] | None, default: str | None, named: str | None,
     if expected not in (REFUSED, UNNAMED, "invalid_body"):
         assert target_of(sent, own_senders, default).location == expected
         return
-    with pytest.raises(Rejected if expected == REFUSED else Invalid) as error:
+    with pytest.raises(RejectedError if expected == REFUSED else InvalidError) as error:
         target_of(sent, own_senders, default)
     assert error.value.reason == expected
 
@@ -712,7 +711,7 @@ def test_what_is_read_is_stripped_however_deep_it_is() -> None:
         body = b'{"token": "' + SECRET.encode() + b'", "x": ' + b"[" * depth + b"]" * depth + b"}"
         try:
             payload_of(submission("token", body))
-        except Invalid:
+        except InvalidError:
             continue
         assert SECRET.encode() not in without_secrets(PRESETS["token"], body, "application/json")
 

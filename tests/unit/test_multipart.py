@@ -12,10 +12,10 @@ from email.policy import compat32
 import pytest
 from urllib3.filepost import encode_multipart_formdata
 
-from create_conversation.errors import Invalid
-from create_conversation.mapping import MULTIPART, in_utf8, payload_of, target_of, without_secrets
-from create_conversation.multipart import boundary_of, parts_of
-from create_conversation.senders import load
+from create_conversation.errors import InvalidError
+from create_conversation.senders.config import load
+from create_conversation.senders.mapping import MULTIPART, in_utf8, payload_of, target_of, without_secrets
+from create_conversation.senders.multipart import boundary_of, parts_of
 from create_conversation.submission import MAX_BODY_BYTES, Submission
 from tests.samples import LOCATION, Sent
 
@@ -34,7 +34,7 @@ def submission(body: bytes, parameters: str = "; boundary=x", sender: str = "jot
 
 
 def reason(body: bytes, parameters: str = "; boundary=x") -> str:
-    with pytest.raises(Invalid) as error:
+    with pytest.raises(InvalidError) as error:
         payload_of(submission(body, parameters))
     return error.value.reason
 
@@ -153,11 +153,11 @@ def test_a_large_one_is_refused() -> None:
 
 
 def test_post_conversations_takes_none() -> None:
-    with pytest.raises(Invalid, match="unsupported_media_type"):
+    with pytest.raises(InvalidError, match="unsupported_media_type"):
         payload_of(replace(submission(part("a", "1") + END, sender="api"), trigger="http"))
 
 
-def hostile() -> Iterator[tuple[str, bytes, str]]:
+def fuzzed() -> Iterator[tuple[str, bytes, str]]:
     """What costs other parsers seconds, memory or their stack, each as large as a body may be."""
     head = b"--x\r\nContent-Disposition: form-data"
     nested = (b"--%d\r\nContent-Type: multipart/a;boundary=%d\r\n\r\n" % (n, n + 1) for n in range(5000))
@@ -177,17 +177,17 @@ def hostile() -> Iterator[tuple[str, bytes, str]]:
     )
 
 
-@pytest.mark.parametrize(("body", "boundary"), [case[1:] for case in hostile()], ids=[case[0] for case in hostile()])
+@pytest.mark.parametrize(("body", "boundary"), [case[1:] for case in fuzzed()], ids=[case[0] for case in fuzzed()])
 def test_hostile_bytes_cost_no_time(body: bytes, boundary: str) -> None:
     """The slowest takes 16 ms. The standard library's parser: up to 8 s for one of these, or it overflows the stack."""
     started = time.thread_time()
-    with suppress(Invalid):
+    with suppress(InvalidError):
         payload_of(submission(body[:MAX_BODY_BYTES], f"; boundary={boundary}"))
     assert time.thread_time() - started < 0.3
 
 
 def test_whatever_comes_is_read_or_refused() -> None:
-    draw = random.Random(1)
+    rng = random.Random(1)
     right = part("a", "1") + part("file", "x", filename="f") + part("b", "Zoë") + END
     pieces = (
         b"--x",
@@ -206,15 +206,13 @@ def test_whatever_comes_is_read_or_refused() -> None:
     read = 0
     for _ in range(20_000):
         body = bytearray(right)
-        for _ in range(draw.choice([1, 1, 2, 5])):
-            at = draw.randrange(len(body) + 1)
-            body[at : at + draw.choice([0, 1, 3, 20])] = (
-                draw.choice(pieces) if draw.random() < 0.5 else draw.randbytes(2)
-            )
+        for _ in range(rng.choice([1, 1, 2, 5])):
+            at = rng.randrange(len(body) + 1)
+            body[at : at + rng.choice([0, 1, 3, 20])] = rng.choice(pieces) if rng.random() < 0.5 else rng.randbytes(2)
         for sender in ("jotform", "token"):
             sent = submission(bytes(body), sender=sender)
             without_secrets(SENDERS[sender], sent.body, sent.content_type)
-            with suppress(Invalid):
+            with suppress(InvalidError):
                 fields = payload_of(sent)
                 read += bool(fields)
                 assert len(str(fields)) < 8 * len(body)
@@ -289,7 +287,7 @@ def test_jotforms_answers_are_known_by_their_shape(answers: object, person: tupl
     "answers", ["", "{", "null", "7", '"a@example.com"', "[]", "[" * 100_000, {}, {"q4_email": ""}]
 )
 def test_answers_that_name_nobody_are_kept(answers: object) -> None:
-    with pytest.raises(Invalid, match="no_contact"):
+    with pytest.raises(InvalidError, match="no_contact"):
         target_of(jotform(answers), SENDERS, LOCATION)
 
 

@@ -10,15 +10,15 @@ import pytest
 from highlevel import oauth
 from highlevel.client import HighLevel
 from highlevel.oauth import (
-    LocationInactive,
+    InvalidOAuthSecretError,
+    LocationInactiveError,
     OAuth,
-    OAuthDeferred,
+    OAuthDeferredError,
     OAuthError,
-    OAuthRefused,
-    OAuthShapeError,
-    Pair,
+    OAuthRefusedError,
+    TokenPair,
     exchange_code,
-    mint_location_token,
+    issue_location_token,
     read_oauth,
     refresh,
 )
@@ -102,26 +102,28 @@ def test_pasted_blanks_do_not_count() -> None:
     ],
 )
 def test_a_bad_shape_is_named_and_no_value_shown(text: str, told: str) -> None:
-    with pytest.raises(OAuthShapeError) as caught:
+    with pytest.raises(InvalidOAuthSecretError) as caught:
         read_oauth(text)
     assert str(caught.value) == told
     assert SECRET not in str(caught.value)
 
 
 def test_no_secret_shows_in_a_repr() -> None:
-    kept = repr(OAuth(**MEMBERS)) + repr(Pair("access-1", "refresh-1", 1)) + repr(oauth.LocationToken("access-2", 1))
+    kept = (
+        repr(OAuth(**MEMBERS)) + repr(TokenPair("access-1", "refresh-1", 1)) + repr(oauth.LocationToken("access-2", 1))
+    )
     for value in (SECRET, "eyJ", "access-1", "refresh-1", "access-2"):
         assert value not in kept
 
 
 def test_a_new_pair_replaces_the_old_and_keeps_the_rest() -> None:
     before = OAuth(**MEMBERS)
-    after = before.with_pair(Pair("new-access", "new-refresh", 1_900_000_000))
+    after = before.with_token_pair(TokenPair("new-access", "new-refresh", 1_900_000_000))
     assert after == OAuth(
         **MEMBERS | {"access_token": "new-access", "refresh_token": "new-refresh", "expires_at": 1_900_000_000}
     )
     # RFC 6749, 6: without a new refresh token the old one stays good.
-    assert before.with_pair(Pair("new-access", None, None)).refresh_token == MEMBERS["refresh_token"]
+    assert before.with_token_pair(TokenPair("new-access", None, None)).refresh_token == MEMBERS["refresh_token"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,7 @@ def refused(call: Callable[[], object]) -> OAuthError:
 def test_a_refresh_gives_a_pair_that_works(highlevel: LocalHighLevel, location: Installation) -> None:
     before = connection(highlevel, location)
     client = HighLevel(highlevel.url)
-    after = before.with_pair(refresh(client, before, within=5))
+    after = before.with_token_pair(refresh(client, before, within=5))
     assert after.refresh_token not in ("", before.refresh_token)
     assert after.expires_at == pytest.approx(time.time() + 86_399, abs=5)
     assert after.company_id == AGENCY
@@ -193,14 +195,14 @@ def test_after_thirty_seconds_it_is_refused(highlevel: LocalHighLevel, location:
     refresh(client, before, within=5)
     highlevel.oauth.window_seconds = 0
     error = refused(lambda: refresh(client, before, within=5))
-    assert isinstance(error, OAuthRefused)
+    assert isinstance(error, OAuthRefusedError)
     assert (error.reason, error.status) == ("grant_refused", 400)
 
 
 def test_an_answer_that_got_lost_comes_again(highlevel: LocalHighLevel, location: Installation) -> None:
     client, before = HighLevel(highlevel.url), connection(highlevel, location)
     highlevel.fail("commit_then_drop", path="/oauth/token", times=1)
-    assert isinstance(refused(lambda: refresh(client, before, within=5)), OAuthDeferred)
+    assert isinstance(refused(lambda: refresh(client, before, within=5)), OAuthDeferredError)
     assert refresh(client, before, within=5).refresh_token == location.refresh_token
 
 
@@ -208,7 +210,7 @@ def test_a_suspended_location_keeps_its_refresh_token(highlevel: LocalHighLevel,
     client, before = HighLevel(highlevel.url), connection(highlevel, location)
     highlevel.inactive_locations.add(LOCATION)
     error = refused(lambda: refresh(client, before, within=5))
-    assert isinstance(error, LocationInactive)
+    assert isinstance(error, LocationInactiveError)
     assert error.reason == "location_inactive"
     highlevel.inactive_locations.clear()
     assert refresh(client, before, within=5).access_token
@@ -218,7 +220,7 @@ def test_who_is_revoked_or_unknown_is_refused(highlevel: LocalHighLevel, locatio
     client, before = HighLevel(highlevel.url), connection(highlevel, location)
     wrong_secret = OAuth(before.client_id, SECRET, before.refresh_token, "Location")
     error = refused(lambda: refresh(client, wrong_secret, within=5))
-    assert (type(error), error.reason, error.status) == (OAuthRefused, "client_refused", 401)
+    assert (type(error), error.reason, error.status) == (OAuthRefusedError, "client_refused", 401)
     access = refresh(client, before, within=5).access_token
     highlevel.oauth.revoke(location)
     assert refused(lambda: refresh(client, connection(highlevel, location), within=5)).reason == "grant_refused"
@@ -253,25 +255,25 @@ def test_a_code_of_the_other_type_is_refused(highlevel: LocalHighLevel, agency: 
 
 def test_an_agency_mints_tokens_for_its_locations_only(highlevel: LocalHighLevel, agency: Installation) -> None:
     client = HighLevel(highlevel.url)
-    minted = mint_location_token(client, agency.access_token, AGENCY, LOCATION, within=5)
-    assert minted.expires_at == pytest.approx(time.time() + 86_399, abs=5)
-    assert client.create_conversation(minted.access_token, LOCATION, CONTACT, within=5).outcome == "opened"
-    assert client.create_conversation(minted.access_token, "other", CONTACT, within=5).reason == "location_refused"
+    issued = issue_location_token(client, agency.access_token, AGENCY, LOCATION, within=5)
+    assert issued.expires_at == pytest.approx(time.time() + 86_399, abs=5)
+    assert client.create_conversation(issued.access_token, LOCATION, CONTACT, within=5).outcome == "opened"
+    assert client.create_conversation(issued.access_token, "other", CONTACT, within=5).reason == "location_refused"
     assert client.create_conversation(agency.access_token, LOCATION, CONTACT, within=5).reason == "token_kind_refused"
-    assert highlevel.oauth.minted == [LOCATION]
+    assert highlevel.oauth.issued == [LOCATION]
 
-    def mint(token: str, company: str = AGENCY, location: str = LOCATION) -> Callable[[], object]:
-        return lambda: mint_location_token(client, token, company, location, within=5)
+    def issue(token: str, company: str = AGENCY, location: str = LOCATION) -> Callable[[], object]:
+        return lambda: issue_location_token(client, token, company, location, within=5)
 
-    assert refused(mint(agency.access_token, location="other")).reason == "location_refused"
-    assert refused(mint(agency.access_token, company="other")).reason == "location_refused"
-    assert refused(mint(minted.access_token)).reason == "token_kind_refused"
-    assert refused(mint(TOKEN)).reason == "token_kind_refused"  # a private integration token cannot mint
-    unknown = refused(mint("eyJ.unknown.one"))
-    assert isinstance(unknown, OAuthDeferred)
+    assert refused(issue(agency.access_token, location="other")).reason == "location_refused"
+    assert refused(issue(agency.access_token, company="other")).reason == "location_refused"
+    assert refused(issue(issued.access_token)).reason == "token_kind_refused"
+    assert refused(issue(TOKEN)).reason == "token_kind_refused"  # a private integration token cannot mint
+    unknown = refused(issue("eyJ.unknown.one"))
+    assert isinstance(unknown, OAuthDeferredError)
     assert unknown.reason == "token_refused"
     highlevel.inactive_locations.add(LOCATION)
-    assert isinstance(refused(mint(agency.access_token)), LocationInactive)
+    assert isinstance(refused(issue(agency.access_token)), LocationInactiveError)
 
 
 @pytest.mark.parametrize(
@@ -295,10 +297,10 @@ def test_trouble_is_deferred_on_both_routes(
     highlevel.fail(**fault)
     for call in (
         lambda: refresh(client, connection(highlevel, location), within=0.3),
-        lambda: mint_location_token(client, agency.access_token, AGENCY, LOCATION, within=0.3),
+        lambda: issue_location_token(client, agency.access_token, AGENCY, LOCATION, within=0.3),
     ):
         error = refused(call)
-        assert isinstance(error, OAuthDeferred)
+        assert isinstance(error, OAuthDeferredError)
         assert error.reason == reason
         assert error.retry_after == (7 if reason == "rate_limited" else None)
 
@@ -319,7 +321,7 @@ def test_refusals_are_told_apart(
 ) -> None:
     highlevel.fail("status", status=status, body=json.dumps(body).encode())
     error = refused(lambda: refresh(HighLevel(highlevel.url), connection(highlevel, location), within=5))
-    assert (type(error), error.reason, error.status) == (OAuthRefused, reason, status)
+    assert (type(error), error.reason, error.status) == (OAuthRefusedError, reason, status)
 
 
 @pytest.mark.parametrize("expires_in", [None, "86399", True, -1, 10**12])
@@ -331,7 +333,7 @@ def test_no_pair_is_lost_for_want_of_an_expiry(expires_in: object) -> None:
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
     with Peer(behave) as peer:
-        assert refresh(HighLevel(peer.url), OAuth(**MEMBERS), within=5) == Pair("a", "r", None)
+        assert refresh(HighLevel(peer.url), OAuth(**MEMBERS), within=5) == TokenPair("a", "r", None)
 
 
 def test_two_private_tokens_are_valid_for_a_while(highlevel: LocalHighLevel) -> None:

@@ -8,8 +8,8 @@ from typing import Any, get_args
 import pytest
 
 from create_conversation.errors import REASONS
-from create_conversation.senders import load
-from highlevel.verdict import RateLimit, Verdict
+from create_conversation.senders.config import load
+from highlevel.responses import ApiResult, RateLimit
 from operate import doctor
 
 SENDERS = {name: sender for name, sender in load().items() if sender.scheme != "event"}
@@ -66,9 +66,9 @@ def test_a_sender_that_nothing_gives_a_location(
 
 
 @pytest.mark.parametrize("reason", [*REASONS, ""])
-@pytest.mark.parametrize("outcome", get_args(Verdict.__annotations__["outcome"]))
+@pytest.mark.parametrize("outcome", get_args(ApiResult.__annotations__["outcome"]))
 def test_every_verdict_is_told_with_what_to_do(reason: str, outcome: str) -> None:
-    told = doctor._explain(Verdict(outcome, reason, status=401))  # type: ignore[arg-type]
+    told = doctor._explain(ApiResult(outcome, reason, status=401))  # type: ignore[arg-type]
     title, _, todo = told.partition(" (401): ")
     assert title
     assert todo

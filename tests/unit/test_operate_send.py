@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from create_conversation.senders import Sender, load
+from create_conversation.senders.config import Sender, load
 from operate import send
 from operate.send import Answer
 from operate.stack import Stack, StackError

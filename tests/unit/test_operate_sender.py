@@ -11,8 +11,8 @@ import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
-from create_conversation.proof import secrets_of
-from create_conversation.senders import Sender, load
+from create_conversation.senders.config import Sender, load
+from create_conversation.senders.verification import secrets_for
 from operate import check_senders, sender
 from operate.signing import is_usable
 from operate.stack import Stack, StackError
@@ -99,7 +99,7 @@ def test_rotation_keeps_one_former_and_all_others(
     assert sender.main(["mine", "tally"]) == 0
     secret, *rest = stored.entries["tally"]
     assert rest == now_second
-    assert secrets_of(stored.stored[-1], "tally")[0] == secret
+    assert secrets_for(stored.stored[-1], "tally")[0] == secret
     kept = json.loads(f"{{{others}}}")
     assert {name: stored.entries[name] for name in kept} == kept
     assert ("RETIRE=1" in capsys.readouterr().out) is bool(now_second)
@@ -274,8 +274,8 @@ def test_a_mistake_in_the_files(
     assert re.fullmatch(r"\d+ senders, no mistakes\n", capsys.readouterr().out)
     (tmp_path / "presets.toml").write_text('[own]\nscheme = "tokn"')
     (tmp_path / "senders.toml").write_text("")
-    monkeypatch.setattr(check_senders, "load", lambda: load(tmp_path))
-    monkeypatch.setattr(sender, "load", lambda: load(tmp_path))
+    monkeypatch.setattr(check_senders, "load", lambda: load(tmp_path, tmp_path / "presets.toml"))
+    monkeypatch.setattr(sender, "load", lambda: load(tmp_path, tmp_path / "presets.toml"))
     assert check_senders.main() == 1
     said = capsys.readouterr().err
     assert said.startswith("presets.toml: [own] scheme: ")

@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from create_conversation.mapping import MULTIPART, target_of
-from create_conversation.proof import Request, is_proved
-from create_conversation.senders import FUNCTIONS, Sender, load
+from create_conversation.senders.config import Sender, load
+from create_conversation.senders.mapping import MULTIPART, target_of
+from create_conversation.senders.verification import Request, is_authentic
 from create_conversation.submission import Submission
 from operate.signing import FORM, is_usable, sign, sign_event
 from operate.stack import StackError
@@ -51,7 +50,7 @@ def secret_of(sender: Sender) -> str:
 
 def proved(sender: Sender, secret: str, body: bytes, content_type: str = JSON, at: float = NOW, **options: str) -> bool:
     headers, query, body = sign(sender, secret, body, content_type, NOW, **options)
-    return is_proved(sender, Request({"content-type": content_type, **headers}, query, body), (secret,), at)
+    return is_authentic(sender, Request({"content-type": content_type, **headers}, query, body), (secret,), at)
 
 
 @pytest.mark.parametrize("place", ["bearer", "basic", "header:x-key", "query:key", "body:key"])
@@ -137,7 +136,7 @@ def test_the_samples(name: str) -> None:
     event = json.loads((ROOT / "events" / f"webhook_{name}.json").read_text())
     sender = SENDERS[event["pathParameters"]["sender"]]
     headers, query, body = sign_event(sender, secret_of(sender), event, NOW, location="elsewhere")
-    assert is_proved(sender, Request(headers, query, body), (secret_of(sender),), NOW)
+    assert is_authentic(sender, Request(headers, query, body), (secret_of(sender),), NOW)
     assert "<" not in f"{headers}{query}"
     assert not headers.keys() & {"host", "content-length", "x-forwarded-for"}
     assert bool(query) is ("rawQueryString" in event and event["rawQueryString"] != "")
@@ -161,7 +160,6 @@ def test_the_samples_are_what_api_gateway_sends(file: Path) -> None:
 @pytest.fixture
 def documented(tmp_path: Path) -> dict[str, Sender]:
     """The presets, and a senders.toml of all entries that docs/senders.md shows."""
-    shutil.copy(FUNCTIONS / "presets.toml", tmp_path)
     page = (ROOT / "docs" / "senders.md").read_text()
     entries = re.findall(r"^ *```toml\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "senders.toml").write_text("\n".join(entries))

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from create_conversation.errors import Invalid
-from create_conversation.mapping import Target, target_of
-from create_conversation.proof import Request, is_proved, secrets_of
-from create_conversation.senders import load
+from create_conversation.errors import InvalidError
+from create_conversation.senders.config import load
+from create_conversation.senders.mapping import Target, target_of
+from create_conversation.senders.verification import Request, is_authentic, secrets_for
 from create_conversation.submission import Submission
 from local.page.samples import Sample, SampleError, Samples
 from local.run import LOCATION
@@ -30,7 +30,7 @@ def target(name: str, text: str) -> Target:
 
 def is_known(name: str, sample: Sample, proof: str) -> bool:
     headers, query, body = SAMPLES.signed(name, sample, KEPT, proof)
-    return is_proved(SENDERS[name], Request(headers, query, body), secrets_of(KEPT, name), time.time())
+    return is_authentic(SENDERS[name], Request(headers, query, body), secrets_for(KEPT, name), time.time())
 
 
 def test_every_preset_has_a_sample() -> None:
@@ -50,7 +50,7 @@ def test_another_person_is_another_one(name: str) -> None:
 @pytest.mark.parametrize("name", LISTED)
 def test_without_a_contact_nobody_is_found(name: str) -> None:
     sample = SAMPLES.without_contact(name, SAMPLES.original(name))
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidError) as caught:
         target(name, sample.text)
     assert caught.value.reason in ("no_contact", "invalid_body")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from create_conversation.queue import MAX_WAIT_SECONDS
+from create_conversation.queues import MAX_WAIT_SECONDS
 from tests.unit.conftest import Log
 from tests.unit.world import (
     CONTACT,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from create_conversation.proof import Request, is_proved
-from create_conversation.senders import Sender, load
+from create_conversation.senders.config import Sender, load
+from create_conversation.senders.verification import Request, is_authentic
 from operate.signing import sign
 from tests.payloads import FOLDER, NAMES, delivery, on_the_wire
 from tests.samples import secret_of
@@ -51,8 +51,8 @@ def test_it_is_let_in_as_its_sender_signs_it(name: str) -> None:
     body, content_type = on_the_wire(spec)
     headers, query, body = sign(sender, secret, body, content_type, NOW)
     request = Request({"content-type": content_type, **headers}, query, body)
-    assert is_proved(sender, request, (secret,), NOW)
-    assert not is_proved(sender, request, (secret + "x",), NOW)
+    assert is_authentic(sender, request, (secret,), NOW)
+    assert not is_authentic(sender, request, (secret + "x",), NOW)
 
 
 def test_there_are_some_for_every_preset_of_a_webhook() -> None:

@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from create_conversation.errors import Ignored
-from create_conversation.mapping import FORM, Person, Target, target_of, without_secrets
-from create_conversation.proof import Request, is_proved
-from create_conversation.senders import lacks_locations, load
+from create_conversation.errors import IgnoredError
+from create_conversation.senders.config import lacks_locations, load
+from create_conversation.senders.mapping import FORM, Person, Target, target_of, without_secrets
+from create_conversation.senders.verification import Request, is_authentic
 from create_conversation.submission import Submission
 from operate.signing import sign
 from tests.payloads import delivery
@@ -230,7 +230,7 @@ def test_a_contact_id_needs_no_look_up(name: str, payload: dict[str, Any], conte
     ],
 )
 def test_other_events_and_test_leads_are_ignored(name: str, payload: dict[str, Any]) -> None:
-    with pytest.raises(Ignored):
+    with pytest.raises(IgnoredError):
         target(name, payload)
 
 
@@ -352,7 +352,7 @@ def test_the_key_in_the_body_is_not_stored(kind: str, world: World) -> None:
 def test_a_multipart_secret_is_taken_out_whatever_the_charset(charset: str) -> None:
     body = b'--b\r\nContent-Disposition: form-data; name="HandshakeKey"\r\n\r\nhush\r\n--b--\r\n'
     content_type = f"multipart/form-data; boundary=b; charset={charset}"
-    assert is_proved(SENDERS["wufoo"], Request({"content-type": content_type}, "", body), ("hush",), 0)
+    assert is_authentic(SENDERS["wufoo"], Request({"content-type": content_type}, "", body), ("hush",), 0)
     assert without_secrets(SENDERS["wufoo"], body, content_type) == b"--b--\r\n"
 
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from create_conversation.multipart import parts_of
-from create_conversation.proof import Request
-from create_conversation.redaction import redacted_request
-from create_conversation.senders import load
+from create_conversation.senders.config import load
+from create_conversation.senders.multipart import parts_of
+from create_conversation.senders.redaction import redacted_request
+from create_conversation.senders.verification import Request
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"

@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from highlevel.client import HighLevel
-from highlevel.oauth import OAuth, Pair, read_oauth
+from highlevel.oauth import OAuth, TokenPair, read_oauth
 from local.highlevel import LocalHighLevel
 from local.highlevel_oauth import Installation
 from tests.stopwatch import Stopwatch
@@ -145,7 +145,7 @@ class Rotations:
 
     def fails(self, call: Callable[[], object]) -> str:
         """The reason with which the call fails."""
-        with pytest.raises(self.app.RotationFailed) as caught:
+        with pytest.raises(self.app.RotationFailedError) as caught:
             call()
         # Lambda logs the whole chain, with the texts of AWS and of the client.
         assert caught.value.__cause__ is None
@@ -194,7 +194,7 @@ def rotations(app: ModuleType, highlevel: LocalHighLevel, monkeypatch: pytest.Mo
     monkeypatch.setattr(app, "_secrets_manager", secrets)
     monkeypatch.setattr(app, "_highlevel", HighLevel(highlevel.url))
     monkeypatch.setattr("rotate_token.steps.PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr("rotate_token.versions.FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("rotate_token.secret_versions.FIRST_PAUSE_SECONDS", 0.001)
     yield Rotations(app, highlevel, secrets, installation)
     secrets.release()
     server.window_seconds, server.access_seconds = 30.0, 86_399
@@ -246,7 +246,9 @@ def test_what_somebody_stores_after_a_rotation_is_not_undone_by_the_next(rotatio
     rotations.rotate()
     old = rotations.secrets.oauth()
     rotations.highlevel.oauth._issue(rotations.installation)  # somebody connects anew
-    new = old.with_pair(Pair(rotations.installation.access_token, rotations.installation.refresh_token, None))
+    new = old.with_token_pair(
+        TokenPair(rotations.installation.access_token, rotations.installation.refresh_token, None)
+    )
     rotations.secrets.values[ANEW] = new.to_secret()
     rotations.secrets._move(CURRENT, ANEW)
     rotations.rotate()
@@ -756,7 +758,7 @@ def test_each_step_writes_one_line_and_no_secret(
 
 def test_a_failure_tells_aws_no_secret(rotations: Rotations) -> None:
     rotations.secrets.error = ClientError({"Error": {"Code": "X", "Message": "SECRET"}}, "GetSecretValue")
-    with pytest.raises(rotations.app.RotationFailed) as caught:
+    with pytest.raises(rotations.app.RotationFailedError) as caught:
         rotations.rotate()
     assert str(caught.value) == "aws_trouble: X from Secrets Manager"
 

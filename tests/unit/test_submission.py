@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from create_conversation.errors import Invalid
-from create_conversation.mapping import Target, target_of
+from create_conversation.errors import InvalidError
+from create_conversation.senders.mapping import Target, target_of
 from create_conversation.submission import MAX_BODY_BYTES, Submission
 from tests.unit.world import CONTACT, LOCATION, SENDERS, sample, submission
 
@@ -44,7 +44,7 @@ def test_an_event_too_large_for_the_queue_is_kept_as_far_as_it_fits(filler: str)
     assert len(message) < 1 << 20
     assert len(kept.body) > 900_000
     assert len(Submission.from_message(message).body) > 700_000
-    with pytest.raises(Invalid, match="body_too_large"):
+    with pytest.raises(InvalidError, match="body_too_large"):
         target_of(Submission.from_message(message), SENDERS, None)
 
 

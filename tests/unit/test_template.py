@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from create_conversation import results, retries
+from create_conversation import result_events
+from create_conversation.triggers import retry_queue
 from tests.unit.template import RESOURCES, ROOT, TEMPLATE, of_type, resolve, values_of
 
 FUNCTION = RESOURCES["CreateConversation"]["Properties"]
@@ -82,7 +83,7 @@ def test_it_may_publish_its_own_events_on_its_bus_and_only_if_asked_to() -> None
     assert (statement["Effect"], statement["Action"]) == ("Allow", "events:PutEvents")
     bus = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/${EventBusName}"
     assert statement["Resource"] == {"Fn::Sub": bus}
-    assert statement["Condition"] == {"StringEquals": {"events:source": results.SOURCE}}
+    assert statement["Condition"] == {"StringEquals": {"events:source": result_events.SOURCE}}
     variable = FUNCTION["Environment"]["Variables"]["RESULT_BUS"]
     assert variable == {"Fn::If": ["PublishesResults", {"Ref": "EventBusName"}, ""]}
 
@@ -126,7 +127,7 @@ def test_every_way_to_fail_ends_in_the_dead_letter_queue() -> None:
 
 def test_the_rule_never_takes_our_own_events() -> None:
     rule = FUNCTION["Events"]["ConversationRequested"]["Properties"]
-    assert rule["Pattern"]["source"] == [{"anything-but": [results.SOURCE]}]
+    assert rule["Pattern"]["source"] == [{"anything-but": [result_events.SOURCE]}]
     assert rule["Pattern"]["detail-type"] == [{"Ref": "EventDetailType"}]
     assert rule["EventBusName"] == {"Ref": "EventBusName"}
 
@@ -182,8 +183,8 @@ def test_times_fit_each_other() -> None:
     longest_hours = TEMPLATE["Parameters"]["GiveUpAfterHours"]["MaxValue"]
     receives = RESOURCES["RetryQueue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"]
     assert receives * visibility >= longest_hours * 3600, "also of a function that cannot start"
-    longest = retries.BATCH_SECONDS + retries.ATTEMPT_SECONDS + results.BACKGROUND_SECONDS
-    assert longest < timeout < retries.LEASE_SECONDS
+    longest = retry_queue.BATCH_SECONDS + retry_queue.ATTEMPT_SECONDS + result_events.BACKGROUND_SECONDS
+    assert longest < timeout < retry_queue.LEASE_SECONDS
 
 
 def test_one_bad_message_does_not_repeat_its_batch() -> None:

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from create_conversation import canonical, retries
+from create_conversation import submission_log
 from create_conversation.errors import REASONS
-from create_conversation.queue import backoff
-from rotate_token import line as rotation
+from create_conversation.queues import backoff
+from create_conversation.triggers import retry_queue
+from rotate_token import rotation_log as rotation
 from tests.unit.conftest import Log
 from tests.unit.fakes import refusal
 from tests.unit.template import RESOURCES, ROOT, TEMPLATE, of_type
@@ -100,8 +101,8 @@ def lines(world: World, log: Log) -> list[dict[str, Any]]:
     try:
         raise ZeroDivisionError
     except ZeroDivisionError as error:
-        canonical.failure(error)
-    rotation.Line("finishSecret", "version", "request", outcome="finished").write(NAMESPACE)
+        submission_log.failure(error)
+    rotation.RotationLog("finishSecret", "version", "request", outcome="finished").write(NAMESPACE)
     return log.lines + log.troubles + log.metrics
 
 
@@ -341,7 +342,7 @@ def test_an_old_retry_rings_only_while_something_that_old_is_tried() -> None:
 def test_near_the_timeout_is_between_the_plan_and_the_timeout() -> None:
     function = RESOURCES["CreateConversation"]["Properties"]
     slow = ALARMS["SlowFunctionAlarm"]["Threshold"] / 1000
-    assert retries.BATCH_SECONDS + retries.ATTEMPT_SECONDS < slow < function["Timeout"]
+    assert retry_queue.BATCH_SECONDS + retry_queue.ATTEMPT_SECONDS < slow < function["Timeout"]
     for event in ("PostConversations", "PostWebhooks"):
         assert (
             4000 < ALARMS["SlowAnswersAlarm"]["Threshold"] < function["Events"][event]["Properties"]["TimeoutInMillis"]

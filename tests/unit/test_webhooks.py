@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from create_conversation import gateway
-from create_conversation import http as http_module
 from create_conversation.errors import REASONS
-from create_conversation.senders import FUNCTIONS, load
+from create_conversation.senders.config import load
 from create_conversation.submission import MAX_BODY_BYTES, Submission
+from create_conversation.triggers import api_gateway
+from create_conversation.triggers import http_api as http_module
 from highlevel.client import HighLevel
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
@@ -69,9 +69,9 @@ def attributes(letter: dict[str, Any]) -> dict[str, str]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quarter of each time, so that the tests below take a quarter of theirs."""
-    monkeypatch.setattr(gateway, "ANSWER_SECONDS", gateway.ANSWER_SECONDS / 4)
+    monkeypatch.setattr(api_gateway, "ANSWER_SECONDS", api_gateway.ANSWER_SECONDS / 4)
     monkeypatch.setattr(http_module, "HIGHLEVEL_SECONDS", http_module.HIGHLEVEL_SECONDS / 4)
-    for module in (gateway, http_module):
+    for module in (api_gateway, http_module):
         monkeypatch.setattr(module, "STORE_SECONDS", 1.0 / 4)
 
 
@@ -506,7 +506,6 @@ def test_a_highlevel_that_hangs_is_answered_for_in_time(world: World, quick: Non
 
 
 def test_a_sender_of_the_users_own_names_its_one_location(world: World, tmp_path: Path) -> None:
-    (tmp_path / "presets.toml").write_bytes((FUNCTIONS / "presets.toml").read_bytes())
     (tmp_path / "senders.toml").write_text(
         f"""
         [our-site]

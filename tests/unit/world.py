@@ -9,21 +9,21 @@ from types import SimpleNamespace
 from typing import Any
 
 from create_conversation.circuit_breaker import CircuitBreaker
-from create_conversation.events import EventDoor
-from create_conversation.flow import Effort, Flow
-from create_conversation.http import HttpDoor
-from create_conversation.location_tokens import LocationTokens
-from create_conversation.mapping import Target
+from create_conversation.idempotency import IdempotencyStore
+from create_conversation.open_conversation import ConversationOpener, Deadline
 from create_conversation.outcome import Outcome
-from create_conversation.queue import Queue
-from create_conversation.quota import Quota
-from create_conversation.records import Records
-from create_conversation.results import Results
-from create_conversation.retries import RetryDoor
-from create_conversation.secrets import Secret
-from create_conversation.senders import TRUSTED, Sender, load
+from create_conversation.queues import Queues
+from create_conversation.rate_limit import RateLimits
+from create_conversation.result_events import ResultEvents
+from create_conversation.secret_cache import CachedSecret
+from create_conversation.senders.config import TRUSTED, Sender, load
+from create_conversation.senders.mapping import Target
 from create_conversation.settings import Settings
 from create_conversation.submission import Submission
+from create_conversation.token_provider import TokenProvider
+from create_conversation.triggers.eventbridge import EventBridgeHandler
+from create_conversation.triggers.http_api import HttpApiHandler
+from create_conversation.triggers.retry_queue import RetryQueueHandler
 from highlevel.client import HighLevel
 from local.highlevel import LocalHighLevel
 from tests.unit.fakes import FakeDynamoDb, FakeEventBridge, FakeSecretsManager, FakeSqs
@@ -118,11 +118,11 @@ class World:
     eventbridge: FakeEventBridge = field(default_factory=FakeEventBridge)
 
     def __post_init__(self) -> None:
-        self.token = Secret(self.secrets, "HighLevelToken", 300.0)
-        self.sender_secrets = Secret(self.secrets, "SenderSecrets", 60.0)
-        self.quota = Quota()
-        self.queue = Queue(self.sqs, RETRY_URL, DEAD_LETTER_URL)
-        self.results = Results(self.eventbridge, "bus", "unit")
+        self.token = CachedSecret(self.secrets, "HighLevelToken", 300.0)
+        self.sender_secrets = CachedSecret(self.secrets, "SenderSecrets", 60.0)
+        self.quota = RateLimits()
+        self.queue = Queues(self.sqs, RETRY_URL, DEAD_LETTER_URL)
+        self.results = ResultEvents(self.eventbridge, "bus", "unit")
         self.flow = self.environment(self.token)
 
     def pause(self) -> None:
@@ -130,24 +130,28 @@ class World:
         self.settings = replace(self.settings, paused=True)
         self.flow = self.environment(self.token)
 
-    def environment(self, token: Secret | None = None, breaker: CircuitBreaker | None = None) -> Flow:
+    def environment(
+        self, token: CachedSecret | None = None, breaker: CircuitBreaker | None = None
+    ) -> ConversationOpener:
         """A flow with nothing in its memory, as a new Lambda environment has it, over the same AWS and HighLevel."""
         highlevel, breaker = HighLevel(self.highlevel.url), breaker or CircuitBreaker()
-        records = Records(self.dynamodb, "Records", 86400.0)
-        tokens = LocationTokens(token or Secret(self.secrets, "HighLevelToken", 300.0), highlevel, records, breaker)
-        return Flow(highlevel, tokens, records, breaker, self.quota, paused=self.settings.paused)
+        records = IdempotencyStore(self.dynamodb, "Records", 86400.0)
+        tokens = TokenProvider(
+            token or CachedSecret(self.secrets, "HighLevelToken", 300.0), highlevel, records, breaker
+        )
+        return ConversationOpener(highlevel, tokens, records, breaker, self.quota, paused=self.settings.paused)
 
     @property
-    def http(self) -> HttpDoor:
-        return HttpDoor(self.settings, self.senders, self.sender_secrets, self.flow, self.queue, self.results)
+    def http(self) -> HttpApiHandler:
+        return HttpApiHandler(self.settings, self.senders, self.sender_secrets, self.flow, self.queue, self.results)
 
     @property
-    def events(self) -> EventDoor:
-        return EventDoor(self.settings, self.senders, self.flow, self.queue, self.results)
+    def events(self) -> EventBridgeHandler:
+        return EventBridgeHandler(self.settings, self.senders, self.flow, self.queue, self.results)
 
     @property
-    def retries(self) -> RetryDoor:
-        return RetryDoor(self.settings, self.senders, self.flow, self.queue, random.Random(1), self.results)
+    def retries(self) -> RetryQueueHandler:
+        return RetryQueueHandler(self.settings, self.senders, self.flow, self.queue, random.Random(1), self.results)
 
     def open(self, contact: str = CONTACT, *, location: str = LOCATION, **options: Any) -> Outcome:
         return self.open_for(Target(location, contact), **options)
@@ -161,8 +165,8 @@ class World:
         in_background: bool = False,
         need_id: bool = False,
     ) -> Outcome:
-        effort = Effort(time.monotonic() + within, attempt_seconds, in_background)
-        return self.flow.open(target, effort, need_id=need_id)
+        deadline = Deadline(time.monotonic() + within, attempt_seconds, in_background)
+        return self.flow.open(target, deadline, need_id=need_id)
 
     def post(self, event: dict[str, Any]) -> dict[str, Any]:
         return self.http.handle(event, CONTEXT)

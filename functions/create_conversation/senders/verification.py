@@ -1,0 +1,279 @@
+"""Whether a request comes from the sender it claims: on the raw bytes, before anything is parsed.
+
+Pure: bytes, headers and secrets in, yes or no out. No input raises; what is missing or malformed is refused. Signatures
+are compared as the text that the sender must have sent, in constant time, so that no other spelling of the same bytes
+passes.
+"""
+
+import base64
+import hmac
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl
+
+from create_conversation.senders.config import Sender
+from create_conversation.senders.ed25519 import ed25519_key, from_base64
+from create_conversation.senders.multipart import boundary_of, parts_of
+from create_conversation.submission import MAX_BODY_BYTES
+
+MAX_FIELDS = 1000
+
+type Matches = Callable[[Sender, str, bytes, str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What came in: headers by lower-case name, the query string as it stood in the URL, the body's raw bytes.
+    `is_text`: API Gateway has read the body as UTF-8, whatever charset was declared, and so it is."""
+
+    headers: Mapping[str, str]
+    query: str
+    body: bytes
+    is_text: bool = False
+
+
+def secrets_for(text: str, sender: str) -> tuple[str, ...]:
+    """A sender's secrets in the text of `SenderSecrets`: `{"<sender>": "secret"}` or `{"<sender>": ["new", "old"]}`.
+
+    Of any other shape, or empty: none, and nobody gets in.
+    """
+    try:
+        entry = json.loads(text)[sender]
+    except (ValueError, RecursionError, KeyError, TypeError, IndexError):
+        return ()
+    candidates = entry if isinstance(entry, list) else [entry]
+    return tuple(secret for secret in candidates if isinstance(secret, str) and secret)
+
+
+def is_authentic(sender: Sender, request: Request, secrets: tuple[str, ...], now: float) -> bool:
+    """Whether the request carries what only this sender can make. `now` is Unix time in seconds."""
+    match sender.scheme:
+        case "token":
+            return _has_token(sender, request, secrets)
+        case "mac":
+            return _is_signed(sender, request, now, secrets, _mac_matches)
+        case "pubkey":
+            return _is_signed(sender, request, now, (*secrets, *sender.public_keys), _ed25519_matches)
+    return False  # an event's entry: it has no door here
+
+
+def is_ping(sender: Sender, request: Request) -> bool:
+    """Whether this is the check of its URL that the sender makes unsigned: a form of one field, which holds a number.
+    It gets an answer, and nothing else is done for it."""
+    if not sender.ping or sender.sig_header in request.headers:
+        return False
+    form = request.headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded")
+    return form and re.fullmatch(re.escape(sender.ping.encode()) + rb"=[0-9]{1,20}", request.body) is not None
+
+
+def delivery_id(sender: Sender, request: Request) -> str | None:
+    """The id that a header gives the delivery, the same in each repeat; None where the sender has none there."""
+    return request.headers.get(sender.id.removeprefix("header:")) if sender.id.startswith("header:") else None
+
+
+# --- a constant token -------------------------------------------------------------------------------------------------
+
+
+def _has_token(sender: Sender, request: Request, secrets: tuple[str, ...]) -> bool:
+    given = [token for place in sender.where for token in _tokens_at(place, request)]
+    # Every pair is compared, so the time does not tell which one matched.
+    matched = [_equal(token, secret) for token in given for secret in secrets]
+    return True in matched
+
+
+def _tokens_at(place: str, request: Request) -> list[str]:
+    kind, _, name = place.partition(":")
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    match kind:
+        case "bearer":
+            return [credentials.strip(" ")] if scheme.lower() == "bearer" else []
+        case "basic":
+            decoded = from_base64(credentials.strip(" ")) if scheme.lower() == "basic" else None
+            return [decoded.decode("utf-8", "replace")] if decoded else []
+        case "header":
+            return [request.headers[name]] if name in request.headers else []
+        case "query":
+            return _named(request.query, name)
+        case _:
+            return _body_tokens(request, name)
+
+
+def _body_tokens(request: Request, name: str) -> list[str]:
+    if len(request.body) > MAX_BODY_BYTES:  # not proved yet: parse nothing that would be refused anyway
+        return []
+    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    media_type = media_type.strip().lower()
+    if media_type == "application/x-www-form-urlencoded":
+        return _named(request.body.decode("utf-8", "replace"), name)
+    if media_type == "multipart/form-data":
+        return _part_tokens(request.body, parameters, name)
+    try:
+        payload = json.loads(request.body)
+    except (ValueError, RecursionError):
+        return []
+    token = payload.get(name) if isinstance(payload, dict) else None
+    return [token] if isinstance(token, str) else []
+
+
+def _part_tokens(body: bytes, parameters: str, name: str) -> list[str]:
+    """The values of the multipart fields of that name, ten at most; files are passed over."""
+    boundary = boundary_of(parameters)
+    try:
+        parts = parts_of(body, boundary, MAX_FIELDS) if boundary else []
+    except ValueError:
+        return []
+    values = [part.value for part in parts if part.name == name.encode() and not part.is_file]
+    return [value.decode("utf-8", "replace") for value in values[:10]]
+
+
+def _named(pairs: str, name: str) -> list[str]:
+    """The values under that name; ten at most: a request is no list of guesses."""
+    try:
+        values = [value for key, value in parse_qsl(pairs, max_num_fields=MAX_FIELDS) if key == name]
+    except ValueError:
+        return []
+    return values[:10]
+
+
+# --- a signature ------------------------------------------------------------------------------------------------------
+
+
+def _is_signed(sender: Sender, request: Request, now: float, keys: tuple[str, ...], matches: Matches) -> bool:
+    header = request.headers.get(sender.sig_header)
+    if header is None:
+        return False
+    fields = _pairs(header) if sender.sig_format == "kv" else []
+    message = _signed_bytes(sender, request, fields)
+    if message is None:
+        return False
+    candidates = _signatures(sender, header, fields)
+    signed = [matches(sender, key, message, candidate) for key in keys for candidate in candidates]
+    # Only now may the body be parsed: some senders carry their timestamp, and their app's id, in there.
+    return True in signed and _is_in_time(sender, request, fields, now) and _is_of_its_app(sender, request)
+
+
+def _pairs(header: str) -> list[tuple[str, str]]:
+    return [(label.strip(), value) for label, _, value in (part.partition("=") for part in header.split(","))]
+
+
+def _signatures(sender: Sender, header: str, fields: list[tuple[str, str]]) -> list[str]:
+    """The candidates; labels of other schemes are passed over. At most ten: a header is no list of guesses."""
+    if sender.sig_format == "kv":
+        found = [value for label, value in fields if label == sender.sig_label]
+    elif sender.sig_format == "space-list":
+        found = [
+            value
+            for label, _, value in (part.partition(",") for part in header.split(" "))
+            if label == sender.sig_label
+        ]
+    else:
+        found = [header.removeprefix(sender.prefix)] if header.startswith(sender.prefix) else []
+    return found[:10]
+
+
+def _timestamp(sender: Sender, request: Request, fields: list[tuple[str, str]]) -> str | None:
+    """The timestamp, exactly as it was received: that is what was signed."""
+    place, _, name = sender.ts.partition(":")
+    if place == "header":
+        return request.headers.get(name)
+    if place == "kv":
+        return next((value for label, value in fields if label == name), None)
+    return _body_member(request, name, numbers=True) if place == "json" else None
+
+
+def _is_in_time(sender: Sender, request: Request, fields: list[tuple[str, str]], now: float) -> bool:
+    """Neither older nor further ahead than the tolerance; senders without a timestamp are always in time."""
+    if not sender.ts:
+        return True
+    at = _unix_time(_timestamp(sender, request, fields) or "", sender.ts_unit)
+    return at is not None and abs(now - at) <= sender.tolerance_s
+
+
+def _unix_time(text: str, unit: str) -> float | None:
+    if unit == "iso8601":
+        try:
+            moment = datetime.fromisoformat(text)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            return None
+    if not re.fullmatch(r"[0-9]{1,16}", text):
+        return None
+    return int(text) / (1000 if unit == "ms" else 1)
+
+
+def _signed_bytes(sender: Sender, request: Request, fields: list[tuple[str, str]]) -> bytes | None:
+    """What the sender must have signed; None where a part of it is missing."""
+    parts: list[bytes] = []
+    for part in re.split(r"(\{(?:body|ts|id)\})", sender.signed):
+        match part:
+            case "{body}":
+                parts.append(request.body)
+                continue
+            case "{ts}":
+                text = _timestamp(sender, request, fields)
+            case "{id}":
+                text = delivery_id(sender, request)
+            case _:
+                text = part
+        if text is None:
+            return None
+        parts.append(_bytes(text))
+    return b"".join(parts)
+
+
+def _mac_matches(sender: Sender, secret: str, message: bytes, signature: str) -> bool:
+    key = (
+        from_base64(secret.removeprefix("whsec_"), pad=True) if sender.key_format == "whsec_base64" else _bytes(secret)
+    )
+    if not key:
+        return False
+    digest = hmac.digest(key, message, sender.hash)
+    expected = digest.hex() if sender.encoding == "hex" else base64.b64encode(digest).decode("ascii")
+    return _equal(signature, expected)
+
+
+def _ed25519_matches(sender: Sender, key: str, message: bytes, signature: str) -> bool:
+    raw, given = ed25519_key(key, sender.key_format), from_base64(signature)
+    if raw is None or given is None or len(given) != 64:
+        return False
+    # Loaded only here: most stacks have no sender that signs with Ed25519.
+    from nacl.exceptions import CryptoError
+    from nacl.signing import VerifyKey
+
+    try:
+        VerifyKey(raw).verify(message, given)
+    except (CryptoError, ValueError):
+        return False
+    return True
+
+
+def _is_of_its_app(sender: Sender, request: Request) -> bool:
+    """HighLevel signs the webhooks of every app with one key: only the app's own id in the signed body tells whose."""
+    if not sender.app_id and "app_id" not in sender.requires:
+        return True
+    return bool(sender.app_id) and _equal(_body_member(request, "appId") or "", sender.app_id)
+
+
+def _body_member(request: Request, name: str, *, numbers: bool = False) -> str | None:
+    try:
+        payload = json.loads(request.body)
+    except (ValueError, RecursionError):
+        return None
+    value = payload.get(name) if isinstance(payload, dict) else None
+    if numbers and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**16:
+        return str(value)
+    return value if isinstance(value, str) else None
+
+
+# --- text and bytes ---------------------------------------------------------------------------------------------------
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _equal(given: str, expected: str) -> bool:
+    return hmac.compare_digest(_bytes(given), _bytes(expected))

@@ -1,0 +1,264 @@
+"""Every seam: the worker is killed once at each step of a submission, at each door, by the peer that takes the call.
+
+Whoever sent the submission then does what it does in life: a caller and a webhook sender repeat what got no answer,
+Lambda repeats an event, SQS shows a message again, an operator runs the redrive again. It must end in one conversation.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from create_conversation.triggers.retry_queue import LEASE_JITTER_SECONDS, LEASE_SECONDS
+from local.application import Answer
+from local.fault_proxy import Request
+from local.stack import ROOT, clean_environment
+from tests.chaos.part import Figure, Part, Progress
+from tests.integration.aws_faults import FaultyWorld, faulty_world
+
+ROUNDS = 5
+QUEUES = ("RetryQueue", "DeadLetterQueue")
+SENDER = "token"
+REPEATS = 5
+TRIES = 3  # of a seam: on a busy machine the function may give up on the peer before it kills
+REDRIVE_CRASH_POINTS = 2
+FIRST_JITTER_SECONDS = LEASE_JITTER_SECONDS + 6.5
+# A lease with its jitter, twice if a kill met another message's try, and what a busy machine needs.
+BACK_WITHIN_SECONDS = 2 * (LEASE_SECONDS + FIRST_JITTER_SECONDS) + 60
+VISIBILITY_SECONDS = 45  # of the retry queue, met by a worker that dies before it takes its lease; 450 in life
+HIDDEN_SECONDS = 5  # for which a killed redrive's letters stay hidden; 300 in life
+REDRIVE = f"""
+import operate.dead_letter_reader, operate.redrive
+operate.dead_letter_reader.HIDDEN_SECONDS = {HIDDEN_SECONDS}
+operate.redrive.main(["--wait", "0"])
+"""
+
+
+@dataclass(frozen=True)
+class CrashPoint:
+    """A step at which the worker is killed. `arm` makes the peer do it, once, for that contact; the event that it
+    returns is set when it has happened."""
+
+    step: str
+    doors: tuple[str, ...]
+    arm: Callable[[FaultyWorld, str, str], threading.Event]
+
+
+def run(size: float, progress: Progress) -> Part:
+    """Kill at every seam of every door, `size` of ROUNDS times each; reconcile."""
+    part = Part("Every seam")
+    rounds = max(1, round(ROUNDS * size))
+    kills = 0
+    with faulty_world() as world, world.configured(BACKOFF_CAP_SECONDS="2"):
+        world.show_again_after(VISIBILITY_SECONDS)
+        sender_secret = uuid.uuid4().hex
+        world.application.store_sender_secret(SENDER, sender_secret)
+        location = f"seams{uuid.uuid4().hex[:8]}"
+        sent: list[str] = []  # contacts, whose ids tell the door
+        for number in range(rounds):
+            for crash_point in CRASH_POINTS:
+                for door in crash_point.doors:
+                    met = False
+                    for _ in range(TRIES):
+                        contact = f"{door}{len(sent)}x{uuid.uuid4().hex[:6]}"
+                        sent.append(contact)
+                        killed = crash_point.arm(world, location, contact)
+                        if problem := DOORS[door](world, location, contact, sender_secret):
+                            part.problems.append(f"{door}, {crash_point.step}, contact {contact}: {problem}")
+                        if met := killed.wait(15):
+                            break
+                    kills += met
+                    if not met:
+                        part.problems.append(f"{door}, {crash_point.step}: the seam was not met")
+            progress(f"seams: round {number + 1} of {rounds}, {kills} kills")
+            redriven = f"redriven{number}x{uuid.uuid4().hex[:6]}"
+            sent.append(redriven)
+            kills += _redrive_killed(world, location, redriven)
+        progress("seams: waiting for the leases of killed batches to end")
+        part.problems += _reconcile(world, location, sent)
+        errors = [line for line in world.application.stack.logs() if line.get("message") == "internal error"]
+        part.problems += [f"internal error: {line}" for line in errors]
+        twice = [contact for contact, times in Counter(world.creations(location)).items() if times > 1]
+        part.problems += [f"two conversations: {contact}" for contact in twice]
+        lost = [contact for contact in sent if not world.is_open(location, contact)]
+        part.problems += [f"no conversation: {contact}" for contact in lost]
+        part.figures += [
+            Figure(
+                "kills: each seam, at each door that has it", kills, rounds * (_SEAMS_AND_DOORS + REDRIVE_CRASH_POINTS)
+            ),
+            Figure("submissions lost", len(lost), 0),
+            Figure("second conversations", len(twice), 0),
+            Figure("exceptions of ours", len(errors), 0),
+        ]
+    return part
+
+
+# --- what a sender does -----------------------------------------------------------------------------------------------
+
+
+def _http(world: FaultyWorld, location: str, contact: str, _secret: str) -> str | None:
+    return _repeated(
+        world, location, contact, lambda: world.application.post({"locationId": location, "contactId": contact})
+    )
+
+
+def _webhook(world: FaultyWorld, location: str, contact: str, secret: str) -> str | None:
+    body = json.dumps({"locationId": location, "contactId": contact}).encode()
+    headers = {"content-type": "application/json", "x-webhook-token": secret}
+    return _repeated(world, location, contact, lambda: world.application.deliver(SENDER, body, headers))
+
+
+def _repeated(world: FaultyWorld, location: str, contact: str, send: Callable[[], Answer]) -> str | None:
+    """Send until there is an answer; what is wrong with it."""
+    for _ in range(REPEATS):
+        answer = send()
+        if answer.status < 500:
+            break
+        time.sleep(0.5)
+    if answer.status not in (200, 201, 202):
+        return f"repeated, the answer was {answer.status}"
+    told = answer.body.get("conversation")
+    if told and told != {**told, "contactId": contact, "locationId": location}:
+        return "the answer was another contact's"
+    if told and told["id"] != world.highlevel.conversations[location, contact]["id"]:
+        return "the answer told another id"
+    return None
+
+
+def _event(world: FaultyWorld, location: str, contact: str, _secret: str) -> None:
+    world.put_event(location, contact)
+
+
+def _retry(world: FaultyWorld, location: str, contact: str, _secret: str) -> None:
+    world.keep(location, contact)
+
+
+DOORS = {"http": _http, "webhook": _webhook, "event": _event, "retry": _retry}
+
+
+# --- the seams --------------------------------------------------------------------------------------------------------
+
+
+def _in_highlevel(kind: str) -> Callable[[FaultyWorld, str, str], threading.Event]:
+    """HighLevel has the call, and answers too late: `hang` has not handled it, `slow` has."""
+
+    def arm(world: FaultyWorld, _location: str, contact: str) -> threading.Event:
+        fault = world.highlevel.fail(kind, contact=contact, times=1, **({"seconds": 8} if kind == "slow" else {}))
+        killed = threading.Event()
+
+        def watch() -> None:
+            while not killed.wait(0.01):
+                if fault.times == 0:
+                    time.sleep(0.05)
+                    world.kill()
+                    killed.set()
+
+        threading.Thread(target=watch, daemon=True).start()
+        return killed
+
+    return arm
+
+
+def _at(service: str, operation: str, *, answered: bool) -> Callable[[FaultyWorld, str, str], threading.Event]:
+    return lambda world, _location, contact: world.kill_at(service, operation, contact, answered=answered)
+
+
+def _while_storing(*, answered: bool) -> Callable[[FaultyWorld, str, str], threading.Event]:
+    """HighLevel fails, so it goes into the retry queue; from there it is opened."""
+
+    def arm(world: FaultyWorld, _location: str, contact: str) -> threading.Event:
+        world.highlevel.fail("status", status=503, contact=contact, times=1)
+        return world.kill_at("sqs", "SendMessage", contact, answered=answered)
+
+    return arm
+
+
+def _while_parking(*, answered: bool) -> Callable[[FaultyWorld, str, str], threading.Event]:
+    """HighLevel refuses it for now, so it becomes a dead letter; a redrive opens it."""
+
+    def arm(world: FaultyWorld, _location: str, contact: str) -> threading.Event:
+        world.highlevel.fail("status", status=422, contact=contact, times=1 if answered else 2)
+        return world.kill_at("sqs", "SendMessage", contact, answered=answered)
+
+    return arm
+
+
+ALL = ("http", "webhook", "event", "retry")
+CRASH_POINTS = (
+    CrashPoint("before the call", ALL, _at("dynamodb", "GetItem", answered=True)),
+    CrashPoint("HighLevel has the call and has not handled it", ALL, _in_highlevel("hang")),
+    CrashPoint("after the call, before the answer has come", ALL, _in_highlevel("slow")),
+    CrashPoint("after the call, before the record", ALL, _at("dynamodb", "UpdateItem", answered=False)),
+    CrashPoint("after the record, before the answer or the delete", ALL, _at("dynamodb", "UpdateItem", answered=True)),
+    CrashPoint("before storing", ("http", "webhook", "event"), _while_storing(answered=False)),
+    CrashPoint("after storing, before the answer", ("http", "webhook", "event"), _while_storing(answered=True)),
+    CrashPoint("before parking", ("webhook", "event", "retry"), _while_parking(answered=False)),
+    CrashPoint(
+        "after parking, before the answer or the delete", ("webhook", "event", "retry"), _while_parking(answered=True)
+    ),
+)
+_SEAMS_AND_DOORS = sum(len(crash_point.doors) for crash_point in CRASH_POINTS)
+
+
+def _redrive_killed(world: FaultyWorld, location: str, contact: str) -> int:
+    """One dead letter; the redrive is killed before it sends and between send and delete, then left to end. How often
+    it was killed."""
+    refused = world.highlevel.fail("status", status=422, contact=contact)
+    world.put_event(location, contact)
+    world.line(contact, "event", outcome="rejected")
+    world.highlevel.faults.remove(refused)
+    killed = 0
+    for answered in (False, True):
+        killed += _kill_redrive(world, answered=answered)
+        time.sleep(HIDDEN_SECONDS + 1)
+    world.redrive()
+    return killed
+
+
+def _kill_redrive(world: FaultyWorld, *, answered: bool) -> bool:
+    killed = threading.Event()
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def hook(_request: Request) -> None:
+        if not killed.is_set():
+            processes[0].kill()
+            processes[0].wait()
+            killed.set()
+
+    world.proxy.on("sqs", "SendMessageBatch", **{"after" if answered else "before": hook})
+    aws = world.application.aws
+    processes.append(
+        subprocess.Popen(
+            [sys.executable, "-c", REDRIVE],
+            cwd=ROOT,
+            env={**clean_environment(), **aws.env, "AWS_ENDPOINT_URL": world.proxy.url, "PYTHONPATH": "functions:."},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    )
+    processes[0].wait(60)
+    return killed.is_set()
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def _reconcile(world: FaultyWorld, location: str, sent: list[str]) -> list[str]:
+    """Wait until nothing waits any more, with redrives of what was parked; what waits after too long a time."""
+    until = time.monotonic() + BACK_WITHIN_SECONDS
+    while time.monotonic() < until and not _is_settled(world, location, sent):
+        if world.application.count("RetryQueue") == 0 and world.application.count("DeadLetterQueue"):
+            world.redrive()
+        time.sleep(1)
+    waiting = {queue: world.application.count(queue) for queue in QUEUES}
+    return [f"messages still wait: {waiting}"] if any(waiting.values()) else []
+
+
+def _is_settled(world: FaultyWorld, location: str, sent: list[str]) -> bool:
+    return not any(world.application.count(queue) for queue in QUEUES) and world.is_open(location, *sent)

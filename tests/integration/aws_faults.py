@@ -1,0 +1,210 @@
+"""The application behind a fault proxy, in an AWS of its own: for tests in which something breaks."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from create_conversation.submission import Submission
+from local.application import Answer, Application
+from local.fault_proxy import FaultProxy, Request
+from local.highlevel import LocalHighLevel
+from local.stack import ROOT, LocalAws, clean_environment, deploy, free_port
+from tests.integration.world import TOKEN, World, built_for_any_location
+
+
+@dataclass(frozen=True)
+class FaultyWorld(World):
+    """A `World` whose function reaches AWS through `proxy`."""
+
+    proxy: FaultProxy
+
+    def post(self, location: str, contact: str) -> Answer:
+        """`POST /conversations`; fails if the answer takes 5 seconds, whatever the trouble."""
+        answer = self.application.post({"locationId": location, "contactId": contact})
+        assert answer.seconds < 5
+        return answer
+
+    def put_event(self, location: str, contact: str) -> str:
+        """Put an event on the bus; its id."""
+        return self.application.put_event({"locationId": location, "contactId": contact})
+
+    def keep(self, location: str, *contacts: str) -> None:
+        """Put submissions into the retry queue, as the function does but without a delay. Each has its contact as its
+        request id."""
+        for contact in contacts:
+            body = json.dumps({"locationId": location, "contactId": contact}).encode()
+            submission = Submission("http", "api", contact, time.time(), "application/json", body)
+            self._sqs.send_message(
+                QueueUrl=self.url("RetryQueue"), MessageBody=submission.to_message(), MessageGroupId=location
+            )
+
+    def line(self, contact: str, trigger: str, **fields: Any) -> dict[str, Any]:
+        """The first canonical line of that contact and door with these values, waited for."""
+        return self.application.wait_for_line(60, contact_id=contact, trigger=trigger, **fields)
+
+    def is_open(self, location: str, *contacts: str) -> bool:
+        """Whether every one of them has its conversation."""
+        return all((location, contact) in self.highlevel.conversations for contact in contacts)
+
+    def creations(self, location: str) -> list[str]:
+        """The contacts of that location, sorted, once for each conversation that HighLevel has created."""
+        calls = self.highlevel.calls
+        created = [call for call in calls if call.location == location and call.method == "POST" and call.status == 201]
+        return sorted(call.contact or "" for call in created)
+
+    def url(self, queue: str) -> str:
+        """Of RetryQueue or DeadLetterQueue."""
+        return self.application.stack.outputs[f"{queue}Url"]
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Every dead letter, with its `attributes` and `text`, left where it is."""
+        url = self.url("DeadLetterQueue")
+        found: list[dict[str, Any]] = []
+        while received := self._sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=60
+        ).get("Messages"):
+            found += received
+        for message in found:
+            self._sqs.change_message_visibility(
+                QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+            )
+        return [
+            {
+                "attributes": {
+                    name: told["StringValue"] for name, told in message.get("MessageAttributes", {}).items()
+                },
+                "text": message["Body"],
+            }
+            for message in found
+        ]
+
+    def receive(self, times: int) -> None:
+        """Receive every message of the retry queue that often (10 at most), and put it back at once."""
+        for _ in range(times):
+            self._sqs.receive_message(QueueUrl=self.url("RetryQueue"), MaxNumberOfMessages=10, VisibilityTimeout=0)
+
+    def resend(self, text: str) -> None:
+        """Put the text of a dead letter into the retry queue."""
+        self._sqs.send_message(QueueUrl=self.url("RetryQueue"), MessageBody=text)
+
+    def redrive(self, *arguments: str) -> str:
+        """What an operator types when the trouble is over; what the command prints."""
+        finished = subprocess.run(
+            [sys.executable, "-m", "operate.redrive", "--wait", "0", *arguments],
+            cwd=ROOT,
+            env={**clean_environment(), **self.application.aws.env, "PYTHONPATH": "functions"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
+
+    def show_again_after(self, seconds: int) -> None:
+        """Set the retry queue's visibility timeout, 450 s in the template."""
+        self._sqs.set_queue_attributes(QueueUrl=self.url("RetryQueue"), Attributes={"VisibilityTimeout": str(seconds)})
+
+    def kill(self) -> int:
+        """Kill every process of the function; how many there were. The next call is a cold start."""
+        killed = self.application.aws.kill_workers()
+        time.sleep(0.2)  # a call that still met a dying process would end as a crash
+        return killed
+
+    def kill_at(self, service: str, operation: str, contact: str, *, answered: bool) -> threading.Event:
+        """Kill the function once, at its next such call that names the contact: before AWS sees it or, `answered`,
+        when AWS has carried it out. The event is set when that has happened."""
+        killed = threading.Event()
+
+        def hook(request: Request) -> None:
+            if _names(request, contact) and not killed.is_set():
+                self.kill()
+                killed.set()
+
+        if answered:
+            self.proxy.on(service, operation, after=hook)
+        else:
+            self.proxy.on(service, operation, before=hook)
+        return killed
+
+    @contextlib.contextmanager
+    def configured(self, **variables: str) -> Iterator[None]:
+        """Within this block the function has these environment variables, as after a deployment with other
+        parameters."""
+        functions, name = self.application.aws.client("lambda"), self.application.stack.resource("CreateConversation")
+        before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+
+        def publish(environment: dict[str, str]) -> None:
+            functions.update_function_configuration(FunctionName=name, Environment={"Variables": environment})
+            version = functions.publish_version(FunctionName=name)["Version"]
+            functions.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
+            self.kill()
+
+        publish(before | variables)
+        try:
+            yield
+        finally:
+            publish(before)
+
+    @contextlib.contextmanager
+    def consumer_paused(self) -> Iterator[None]:
+        """Within this block messages pile up in the retry queue; after it they come in batches, in order."""
+        functions, name = self.application.aws.client("lambda"), self.application.stack.resource("CreateConversation")
+        (mapping,) = functions.list_event_source_mappings(FunctionName=f"{name}:live")["EventSourceMappings"]
+        functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+        time.sleep(0.5)  # a poll under way
+        try:
+            yield
+        finally:
+            functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+
+    def recover(self) -> None:
+        """End all trouble, and leave neither messages nor processes to the next test."""
+        self.proxy.heal()
+        self.highlevel.heal()
+        self.show_again_after(450)
+        for queue in ("RetryQueue", "DeadLetterQueue"):
+            self._sqs.purge_queue(QueueUrl=self.url(queue))
+        self.kill()
+
+    @property
+    def _sqs(self) -> Any:
+        return self.application.aws.client("sqs")
+
+
+def warm_up(world: FaultyWorld) -> None:
+    """Until there is a process with its secrets and connections, however long that takes a busy machine."""
+    while world.application.post({"locationId": "location", "contactId": "warm-up"}).status not in (200, 201):
+        time.sleep(0.2)
+
+
+def _names(request: Request, contact: str) -> bool:
+    """Whether the call is about that contact; a message holds what was submitted in base64."""
+    if request.operation == "SendMessage":
+        with contextlib.suppress(ValueError):
+            return contact.encode() in Submission.from_message(request.json()["MessageBody"]).body
+    return contact.encode() in request.body
+
+
+@contextlib.contextmanager
+def faulty_world(**parameters: str) -> Iterator[FaultyWorld]:
+    """The unchanged template, its roles enforced, with these parameters."""
+    port = free_port()
+    with (
+        LocalHighLevel(tokens={TOKEN: "*"}) as highlevel,
+        FaultProxy(f"http://127.0.0.1:{port}") as proxy,
+        LocalAws(port=port, endpoint_for_functions=proxy.url, enforce_iam=True) as aws,
+    ):
+        if bus := parameters.get("EventBusName"):
+            aws.client("events").create_event_bus(Name=bus)
+        settings = {"HighLevelBaseUrl": highlevel.url, **parameters}
+        application = Application(aws, deploy(aws, settings, built=built_for_any_location()))
+        application.store_token(TOKEN)
+        yield FaultyWorld(highlevel, application, proxy)

@@ -1,0 +1,338 @@
+"""Both kinds of token and any number of locations, through the deployed stack with its roles enforced."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from highlevel.oauth import OAuth, read_oauth
+from local.application import Answer, Application
+from local.highlevel import Call, LocalHighLevel
+from local.serve import announcement
+from local.stack import LocalAws, deploy
+from operate import doctor
+from operate import stack as stack_module
+from tests.integration.connecting import App, asked
+from tests.integration.world import World, eventually
+
+LOCATIONS = [f"location{number:04d}" for number in range(500)]
+FUNCTION = "CreateConversation"
+
+type Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Path]]:
+    with LocalHighLevel() as highlevel, LocalAws(enforce_iam=True) as aws:
+        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url}))
+        where = tmp_path_factory.mktemp("serve") / "serve.json"
+        where.write_text(json.dumps(announcement(application)))
+        yield World(highlevel, application), where
+
+
+@pytest.fixture
+def world(served: tuple[World, Path]) -> World:
+    """Nothing in the memory of any environment: each test stores a secret of its own."""
+    world, _ = served
+    world.highlevel.reset()
+    world.highlevel.tokens = {}
+    world.highlevel.oauth.access_seconds = 86_399
+    kill(world)
+    return world
+
+
+@pytest.fixture
+def run(served: tuple[World, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`make doctor` in this process: its exit code and what it printed."""
+    monkeypatch.setattr(stack_module, "SERVE_FILE", served[1])
+
+    def run(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = doctor.main(["local", *arguments])
+        return code, capsys.readouterr().out
+
+    return run
+
+
+def kill(world: World) -> None:
+    world.application.aws.kill_workers()
+    time.sleep(0.2)  # a call that still met a dying process would end as a crash
+
+
+def connection(app: App) -> OAuth:
+    at = app.installation
+    return OAuth(
+        at.client_id, app.secret, at.refresh_token, at.user_type, at.company_id, at.access_token, int(at.expires_at)
+    )
+
+
+def connect(world: World, user_type: str = "Company", **installed: Any) -> App:
+    app = App(world.highlevel, user_type, **installed)
+    world.application.store_token(connection(app).to_secret())
+    return app
+
+
+def post(world: World, location: str, contact: str = "contact1") -> Answer:
+    """As a sender does: a 503, neither done nor kept (on a busy machine SQS too may be late), is sent again."""
+    for _ in range(10):
+        answer = world.application.post({"locationId": location, "contactId": contact})
+        if answer.status != 503:
+            return answer
+    return answer
+
+
+def opens(world: World, location: str, contact: str = "contact1") -> bool:
+    """Post, and wait for the conversation: a start on a busy machine may take all the time that a caller has."""
+    answer = post(world, location, contact)
+    assert answer.status in (201, 202), answer.text
+    eventually(lambda: (location, contact) in world.highlevel.conversations, within=60)
+    return True
+
+
+def posted(world: World, requests: list[tuple[str, str]], at_once: int = 8) -> list[Answer]:
+    with ThreadPoolExecutor(at_once) as threads:
+        return list(threads.map(lambda request: post(world, *request), requests))
+
+
+def creations(world: World) -> list[Call]:
+    return [call for call in world.highlevel.calls if call.path == "/conversations/"]
+
+
+def issued(world: World, location: str) -> int:
+    """How many tokens of that location HighLevel was asked for; what was cut off on the way counts too."""
+    issues = [call for call in world.highlevel.calls if call.path == "/oauth/locationToken"]
+    return len([call for call in issues if call.location == location])
+
+
+def failing(printed: str) -> list[str]:
+    return [line for line in printed.splitlines() if line.startswith("✗")]
+
+
+# Five hundred locations
+
+
+def test_500_locations_in_one_secret_are_each_called_with_their_own_token(world: World) -> None:
+    tokens = {location: f"pit-{uuid.uuid4()}" for location in LOCATIONS}
+    world.highlevel.tokens = {token: location for location, token in tokens.items()}
+    text = json.dumps({"tokens": tokens})
+    assert len(text.encode()) < 65_536
+    world.application.store_token(text)
+    answers = posted(world, [(location, "contact1") for location in LOCATIONS])
+    assert {answer.status for answer in answers} <= {200, 201, 202}, "202: a start on a busy machine took all the time"
+    eventually(lambda: len(world.highlevel.conversations) == 500, within=90)
+    assert {call.location: call.token for call in creations(world)} == tokens
+
+
+def test_500_locations_of_an_agency_are_each_called_with_a_token_minted_once(world: World) -> None:
+    connect(world)
+    answers = posted(world, [(location, f"agency{number}") for number in (1, 2) for location in LOCATIONS])
+    assert {answer.status for answer in answers} <= {200, 201, 202}, "202: a start on a busy machine took all the time"
+    eventually(lambda: len(world.highlevel.conversations) == 1000, within=90)
+    assert sorted(world.highlevel.oauth.issued) == LOCATIONS
+    calls = creations(world)
+    assert len(calls) == 1000
+    for call in calls:
+        access = world.highlevel.oauth.access(call.token or "")
+        assert access is not None
+        assert access.location == call.location
+    assert len({call.token for call in calls}) == 500
+    assert not [call for call in calls if call.status != 201]
+    kill(world)
+    assert post(world, LOCATIONS[7], "agency3").status in (201, 202)
+    assert len(world.highlevel.oauth.issued) == 500, "an environment that starts finds them"
+    items = str(world.application.aws.client("dynamodb").scan(TableName=world.application.stack.resource("Records")))
+    assert "encrypted" in items
+    assert not [call.token for call in calls if call.token and call.token in items]
+    log = "\n".join(world.application.stack.log_lines())
+    assert not [call.token for call in calls if call.token and call.token in log]
+
+
+def test_a_thousand_requests_for_one_location_at_once_mint_once(world: World) -> None:
+    connect(world)
+    world.highlevel.fail("slow", path="/oauth/locationToken", seconds=0.5)
+    world.highlevel.limits.max = 10_000
+    since = time.time()
+    answers = posted(world, [("busy", f"contact{number}") for number in range(1000)], at_once=16)
+    world.highlevel.limits.max = 100
+    world.highlevel.heal()
+    assert {answer.status for answer in answers} <= {200, 201, 202}
+    assert issued(world, "busy") == 1
+    cold = [line for line in world.application.lines(since, location_id="busy") if line["cold_start"]]
+    assert len(cold) >= 2, "several environments"
+    eventually(lambda: len([key for key in world.highlevel.conversations if key[0] == "busy"]) == 1000, within=90)
+    assert issued(world, "busy") == 1
+
+
+# A token that is rotated
+
+
+def rotate(world: World) -> None:
+    """What Secrets Manager does every few hours, with the real function."""
+    client, arn = world.application.aws.client("secretsmanager"), world.application.stack.outputs["HighLevelTokenArn"]
+    before = world.application.secret("HighLevelTokenArn")
+    function = world.application.stack.outputs["TokenRotationArn"]
+    client.rotate_secret(SecretId=arn, RotationLambdaARN=function, RotationRules={"AutomaticallyAfterDays": 1})
+    eventually(lambda: world.application.secret("HighLevelTokenArn") != before)
+
+
+@pytest.mark.parametrize("user_type", ["Location", "Company"])
+def test_a_rotated_token_is_taken_up_without_a_failed_submission(world: World, user_type: str) -> None:
+    location = f"of-{user_type}"
+    world.highlevel.oauth.access_seconds = 64
+    app = connect(world, user_type, location=location if user_type == "Location" else None)
+    old = app.installation.access_token
+    assert opens(world, location)  # the environment knows the old one now, and keeps it for 5 minutes
+    world.highlevel.oauth.access_seconds = 86_399
+    rotate(world)
+    time.sleep(5)  # the old one lives on, for less than a minute
+    others = [location if user_type == "Location" else f"{location}{number}" for number in range(20)]
+    requests = [(other, f"contact{number}") for number, other in enumerate(others, 2)]
+    assert {answer.status for answer in posted(world, requests, at_once=2)} <= {201, 202}
+    eventually(lambda: set(requests) <= world.highlevel.conversations.keys(), within=60)
+    used_by_function = ("/conversations/", "/oauth/locationToken")
+    assert not [call for call in world.highlevel.calls if call.path in used_by_function and call.status != 201]
+    path = "/conversations/" if user_type == "Location" else "/oauth/locationToken"
+    used = [call.token for call in world.highlevel.calls if call.path == path]
+    assert used[0] == old
+    assert set(used[1:]) == {app.installation.access_token}
+
+
+def test_a_token_that_is_refused_is_replaced_by_the_rotated_one_in_the_same_request(world: World) -> None:
+    app = connect(world, "Location", location="here")
+    assert opens(world, "here")
+    old = app.installation.access_token
+    rotate(world)
+    del world.highlevel.oauth._access[old]
+    assert opens(world, "here", "contact2")
+    assert [call.status for call in creations(world)] in ([201, 401, 201], [201, 201]), "or its environment was new"
+
+
+def test_an_expired_token_waits_for_the_rotation_and_loses_nothing(world: World) -> None:
+    app = App(world.highlevel, "Location", location="waits")
+    world.application.store_token(replace(connection(app), expires_at=int(time.time()) - 1).to_secret())
+    kill(world)  # a retry of another test may have read the former secret
+    since = time.time() - 1
+    answer = post(world, "waits")
+    assert (answer.status, answer.body["status"]) == (202, "deferred")
+    # Since then only: the emulator hands out the first ten thousand lines of a log.
+    eventually(lambda: world.application.lines(since, location_id="waits", reason="token_expired"), within=60)
+    assert not creations(world)
+    rotate(world)
+    eventually(lambda: ("waits", "contact1") in world.highlevel.conversations, within=90)
+
+
+# Connect and doctor, with the real rotation
+
+
+def test_connect_attaches_the_rotation_and_the_doctor_is_content(world: World, run: Run) -> None:
+    app = App(world.highlevel, "Company", company="company9")
+    world.application.store_token(f"pit-{uuid.uuid4()}")
+    terminal = asked(world.application.aws, world.application.stack.name, app, agency=True, first="y")
+    first = app.installation.refresh_token
+    terminal.paste(app.approve(terminal.shown))
+    assert terminal.end() == 0, terminal.shown
+    # Attaching rotates at once: the refresh token that was stored is used, and another one is there.
+    eventually(lambda: world.highlevel.oauth.sent)
+    eventually(lambda: _stored(world).refresh_token == app.installation.refresh_token)
+    assert _stored(world).refresh_token != first
+    assert opens(world, "there")
+
+    code, printed = run("--location", "there")
+    assert code == 0, printed
+    assert "✓ HighLevelToken: the connection of the agency company9; its access token lives for another 24 h" in printed
+    assert "✓ rotation: renewed 0 min ago" in printed
+    assert "✓ token of there: HighLevel accepts it" in printed
+    assert len(world.highlevel.oauth.sent) == 1, "the doctor uses no refresh token"
+    for secret in (app.secret, app.installation.access_token, app.installation.refresh_token):
+        assert secret not in printed
+
+    # The pair is lost: somebody else has used the refresh token up, and its window is over.
+    used = world.highlevel.oauth.window_seconds
+    world.highlevel.oauth.window_seconds = 0
+    app.server.revoke(app.installation)
+    client, arn = world.application.aws.client("secretsmanager"), world.application.stack.outputs["HighLevelTokenArn"]
+    client.rotate_secret(SecretId=arn)
+    eventually(lambda: any(line.startswith("✗ rotation: failed") for line in failing(run("--location", "there")[1])))
+    world.highlevel.oauth.window_seconds = used
+    code, printed = run("--location", "there")
+    assert code == 1
+    (line,) = [line for line in failing(printed) if line.startswith("✗ rotation")]
+    assert "grant_refused" in line
+    assert "only you can: make connect STACK=local" in line
+    for secret in (app.secret, app.installation.access_token, app.installation.refresh_token):
+        assert secret not in printed
+
+    # What it says helps.
+    again = App(world.highlevel, "Company", company="company9")
+    terminal = asked(world.application.aws, world.application.stack.name, again, known=app.id, agency=None)
+    time.sleep(1.1)  # the emulator knows when a value was stored to the second
+    terminal.paste(again.approve(terminal.shown))
+    assert terminal.end() == 0, terminal.shown
+    assert "cleared the label AWSPENDING" in terminal.shown
+    code, printed = run("--location", "there")
+    assert code == 0, printed
+    kill(world)
+    assert opens(world, "there", "contact2")
+
+    # Back to a private token, by hand; the rotation was forgotten.
+    world.application.store_token(f"pit-{uuid.uuid4()}")
+    assert "✗ rotation: attached, but the secret holds no connection" in run("--location", "there")[1]
+
+
+def test_a_sub_accounts_connection_is_not_told_as_the_agencys(world: World, run: Run) -> None:
+    app = connect(world, "Location")
+    assert "✓ HighLevelToken: the connection of a sub-account; its access token" in run("--location", "there")[1]
+    world.application.store_token(replace(connection(app), access_token="no(bearer)token").to_secret())
+    (line,) = [line for line in failing(run("--location", "there")[1]) if line.startswith("✗ token")]
+    assert line.endswith("make connect STACK=local"), "make token would refuse to replace it"
+
+
+def _stored(world: World) -> OAuth:
+    stored = read_oauth(world.application.secret("HighLevelTokenArn"))
+    assert stored is not None
+    return stored
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"expires_at": 1_000_000_000}, "HighLevelToken: the connection of the agency company0000000000001: its token"),
+        ({"access_token": None, "expires_at": None}, "has no access token yet"),
+        ({"company_id": None}, "without its company_id: make connect STACK=local"),
+    ],
+)
+def test_a_connection_that_mints_nothing(world: World, run: Run, changes: dict[str, Any], said: str) -> None:
+    app = connect(world)
+    world.application.store_token(replace(connection(app), **changes).to_secret())
+    code, printed = run("--location", "there")
+    assert code == 1
+    assert said in "\n".join(failing(printed))
+    assert world.highlevel.calls == []
+    assert app.secret not in printed
+
+
+def test_a_connection_of_a_wrong_shape_is_named(world: World, run: Run) -> None:
+    world.application.store_token(json.dumps({"oauth": {"client_id": "x", "client_secret": "hush"}}))
+    code, printed = run("--location", "there")
+    assert code == 1
+    assert "✗ HighLevelToken: oauth.refresh_token is missing: make connect STACK=local" in printed
+    assert "hush" not in printed
+
+
+def test_a_location_that_the_app_is_not_installed_in(world: World, run: Run) -> None:
+    connect(world, locations={"elsewhere"})
+    code, printed = run("--location", "there")
+    assert code == 1
+    assert "✗ token of there: it cannot be minted (403): the app is not installed there" in printed
+    world.highlevel.fail("status", path="/oauth/locationToken", status=503)
+    code, printed = run("--location", "there")
+    assert "✗ token of there: it cannot be minted (503): HighLevel answered with an error" in printed
+    world.highlevel.heal()
+    assert run()[0] == 1
+    assert "name one: make doctor STACK=local LOCATION=" in run()[1]

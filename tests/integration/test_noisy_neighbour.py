@@ -1,0 +1,80 @@
+"""Promise 6: a noisy location harms only itself."""
+
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from create_conversation.submission import Submission
+from local.application import Application
+from local.highlevel import Limits, LocalHighLevel
+from local.stack import LocalAws, deploy
+from tests.integration.world import TOKEN, World, eventually
+
+pytestmark = pytest.mark.alone
+LIMITS = Limits(max=200, interval_ms=10_000)
+NOISY, QUIET, EACH = 1000, 20, 10
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with LocalHighLevel(tokens={TOKEN: "*"}, limits=LIMITS) as highlevel, LocalAws(enforce_iam=True) as aws:
+        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url}))
+        application.store_token(TOKEN)
+        yield World(highlevel, application)
+
+
+def defer(world: World, location: str, count: int) -> None:
+    """Put that many submissions of a location into the retry queue, as a door that defers them does."""
+    queue, url = world.application.aws.client("sqs"), world.application.stack.outputs["RetryQueueUrl"]
+    messages = [
+        Submission(
+            "http",
+            "api",
+            str(uuid.uuid4()),
+            time.time(),
+            "application/json",
+            f'{{"locationId": "{location}", "contactId": "{location}-{number}"}}'.encode(),
+        ).to_message()
+        for number in range(count)
+    ]
+    for start in range(0, count, 10):
+        queue.send_message_batch(
+            QueueUrl=url,
+            Entries=[
+                {"Id": str(number), "MessageBody": message, "MessageGroupId": location}
+                for number, message in enumerate(messages[start : start + 10])
+            ],
+        )
+
+
+def seconds_until_opened(world: World, locations: list[str], within: float) -> float:
+    started = time.monotonic()
+    wanted = len(locations) * EACH
+    eventually(lambda: sum(key[0] in locations for key in list(world.highlevel.conversations)) == wanted, within)
+    return time.monotonic() - started
+
+
+def test_a_thousand_of_one_location_do_not_delay_the_others(world: World) -> None:
+    alone = [f"alone{number}" for number in range(QUIET)]
+    for location in alone:
+        defer(world, location, EACH)
+    needed = seconds_until_opened(world, alone, 60)
+
+    defer(world, "noisy", NOISY)
+    beside = [f"beside{number}" for number in range(QUIET)]
+    for location in beside:
+        defer(world, location, EACH)
+    took = seconds_until_opened(world, beside, 60)
+    print(f"the quiet ones: {needed:.1f} s alone, {took:.1f} s beside the noisy one")
+    assert took <= needed + 10
+
+    eventually(lambda: sum(key[0] == "noisy" for key in list(world.highlevel.conversations)) == NOISY, 180)
+    calls = [call for call in world.highlevel.calls if call.location == "noisy"]
+    refused = sum(call.status == 429 for call in calls)
+    rate = NOISY / (calls[-1].at - calls[0].at)
+    used = rate / (LIMITS.max / (LIMITS.interval_ms / 1000))
+    print(f"the noisy one: {used:.1%} of the announced limit, {refused / len(calls):.2%} refused")
+    assert used >= 0.9
+    assert refused <= 0.02 * len(calls)

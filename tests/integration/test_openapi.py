@@ -1,0 +1,205 @@
+"""The HTTP API is what docs/openapi.yaml says: asked by Schemathesis, and answer by answer."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+
+from highlevel.client import HighLevel
+from local.stack import ROOT
+from tests.integration.aws_faults import FaultyWorld, faulty_world, warm_up
+from tests.integration.world import TOKEN, World
+
+DOCUMENT = ROOT / "docs" / "openapi.yaml"
+CONFIGURATION = Path(__file__).parent / "data" / "schemathesis.toml"
+API = schemathesis.openapi.from_path(str(DOCUMENT))
+PATHS = {"/conversations": "/conversations", "/webhooks/token": "/webhooks/{sender}"}
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@pytest.fixture(scope="module")
+def _api() -> Iterator[FaultyWorld]:
+    """One secret opens both doors."""
+    with faulty_world() as world:
+        world.application.store_sender_secret("token", world.application.api_secret)
+        warm_up(world)
+        yield world
+
+
+@pytest.fixture
+def api(_api: FaultyWorld) -> Iterator[FaultyWorld]:
+    yield _api
+    _api.proxy.heal()
+    _api.highlevel.heal()
+    _api.highlevel.search_lag = 0.0
+    _api.highlevel.scopes.clear()
+
+
+# --- what Schemathesis thinks of -----------------------------------------------------------------------------------
+
+
+def ask(world: World, directory: Path, secret: str) -> list[dict[str, Any]]:
+    """Let Schemathesis ask both doors, the webhooks' one as the sender `token`; fails if it finds a failure. The POSTs
+    and their responses, as in a HAR file."""
+    finished = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("schemathesis"), "--config-file", CONFIGURATION),
+            *("run", DOCUMENT, "--url", world.application.stack.url(), "--generation-deterministic"),
+            *("--max-examples", "100", "--report", "har", "--report-har-path", directory / "report.har"),
+        ],
+        env={**os.environ, "API_SECRET": secret},
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    entries = json.loads((directory / "report.har").read_text())["log"]["entries"]
+    return [entry for entry in entries if entry["request"]["method"] == "POST"]
+
+
+def test_schemathesis_finds_nothing(api: FaultyWorld, tmp_path: Path) -> None:
+    entries = ask(api, tmp_path, api.application.api_secret)
+    assert len(entries) > 150
+    assert {entry["response"]["status"] for entry in entries} >= {200, 201, 400, 401, 415, 422}
+    for entry in entries:
+        if entry["response"]["status"] == 422:
+            assert not is_good(entry["request"]), entry
+
+
+def test_schemathesis_without_a_secret_finds_only_401(api: FaultyWorld, tmp_path: Path) -> None:
+    entries = ask(api, tmp_path, "wrong")
+    assert len(entries) > 150
+    assert {entry["response"]["status"] for entry in entries} == {401}
+
+
+def is_good(request: dict[str, Any]) -> bool:
+    """Whether it names both ids, so that 422 is no answer to it."""
+    try:
+        body = json.loads(request["postData"]["text"])
+    except (KeyError, ValueError):
+        return False
+    return isinstance(body, dict) and all(
+        isinstance(body.get(name), str) and ID.fullmatch(body[name]) for name in ("locationId", "contactId")
+    )
+
+
+# --- answer by answer -----------------------------------------------------------------------------------------------
+
+
+def post(world: World, path: str, body: Any, secret: str | None = None, **headers: str) -> requests.Response:
+    """Ask one door; fails if the answer is not the one in the document."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    sent = {
+        "authorization": f"Bearer {secret or world.application.api_secret}",
+        "content-type": "application/json",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    response = requests.post(world.application.stack.url(path), data, headers=sent, timeout=30)
+    API[PATHS[path]]["POST"].validate_response(response)
+    documented = API.raw_schema["paths"][PATHS[path]]["post"]["responses"]
+    assert str(response.status_code) in documented, "named, not only as one of 5XX"
+    return response
+
+
+def reason(response: requests.Response) -> str:
+    return str(response.json()["type"]).removeprefix("urn:highlevel-conversations:")
+
+
+def test_201_200_and_202(api: FaultyWorld, location: str, contact: str) -> None:
+    body = {"locationId": location, "contactId": contact}
+    assert post(api, "/conversations", body).status_code == 201
+    assert post(api, "/conversations", body).status_code == 200
+    api.highlevel.search_lag = 3600
+    behind = {"locationId": location, "contactId": f"{contact}-behind"}
+    HighLevel(api.highlevel.url).create_conversation(TOKEN, location, f"{contact}-behind", within=5)
+    existing = post(api, "/conversations", behind)
+    assert (existing.status_code, existing.json()["status"]) == (202, "existing")
+    api.highlevel.fail("status", status=503, location=location)
+    deferred = post(api, "/conversations", {"locationId": location, "contactId": f"{contact}-later"})
+    assert (deferred.status_code, deferred.json()["status"]) == (202, "deferred")
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "told"),
+    [
+        (b"{", {}, 400, "invalid_json"),
+        # The emulator, unlike AWS, mends broken UTF-8 in a body that is declared as plain JSON.
+        (b'{"contactId": "\xff"}', {"content_type": "application/scim+json"}, 400, "invalid_encoding"),
+        (b"x" * (256 * 1024 + 1), {}, 413, "body_too_large"),
+        (b"{}", {"content_type": "text/plain"}, 415, "unsupported_media_type"),
+        (b"{}", {"content_encoding": "gzip"}, 415, "unsupported_media_type"),
+        (b"{}", {"authorization": "Bearer wrong"}, 401, "unauthorized"),
+        (b"{}", {"authorization": ""}, 401, "unauthorized"),
+    ],
+)
+def test_what_cannot_be_read_or_proved(
+    api: FaultyWorld, path: str, body: bytes, headers: dict[str, str], status: int, told: str
+) -> None:
+    answer = post(api, path, body, **headers)
+    assert (answer.status_code, reason(answer)) == (status, told)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ([], "invalid_body"),
+        ({"locationId": "a b", "contactId": "c"}, "invalid_body"),
+        ({"contactId": "c"}, "no_location"),
+        ({"locationId": "loc"}, "no_contact"),
+    ],
+)
+def test_422_for_a_caller_and_a_dead_letter_for_a_webhook(api: FaultyWorld, body: Any, told: str) -> None:
+    answer = post(api, "/conversations", body)
+    assert (answer.status_code, reason(answer)) == (422, told)
+    kept = post(api, "/webhooks/token", body)
+    assert (kept.status_code, kept.json()["outcome"]) == (200, "invalid" if body else "ignored")
+
+
+type Trouble = Callable[[World, str], object]
+TROUBLE: dict[str, tuple[int, Trouble]] = {
+    "ids_refused": (422, lambda world, location: world.highlevel.fail("status", status=422, location=location)),
+    "scope_missing": (502, lambda world, _location: world.highlevel.scopes.__setitem__(TOKEN, set())),
+}
+
+
+@pytest.mark.parametrize("told", TROUBLE)
+def test_what_highlevel_refuses(api: FaultyWorld, location: str, contact: str, told: str) -> None:
+    status, trouble = TROUBLE[told]
+    trouble(api, location)
+    body = {"locationId": location, "contactId": contact}
+    answer = post(api, "/conversations", body)
+    assert (answer.status_code, reason(answer)) == (status, told)
+    assert post(api, "/webhooks/token", body | {"contactId": f"{contact}-2"}).json()["outcome"] == "rejected"
+
+
+def test_neither_done_nor_kept(api: FaultyWorld, location: str, contact: str) -> None:
+    api.highlevel.fail("status", status=503, location=location)
+    api.proxy.fail("sqs", "gone")
+    body = {"locationId": location, "contactId": contact}
+    for path, status in (("/conversations", 503), ("/webhooks/token", 429)):
+        answer = post(api, path, body)
+        assert (answer.status_code, reason(answer)) == (status, "not_stored")
+        assert int(answer.headers["retry-after"]) >= 5
+
+
+def test_a_document_that_says_something_else_is_noticed(api: FaultyWorld, location: str, contact: str) -> None:
+    """These tests can fail: an answer of one door is none of the other's."""
+    answer = requests.post(
+        api.application.stack.url("/webhooks/token"),
+        json={"locationId": location, "contactId": contact},
+        headers={"authorization": f"Bearer {api.application.api_secret}"},
+        timeout=30,
+    )
+    with pytest.raises(Exception, match="success"):
+        API["/conversations"]["POST"].validate_response(answer)

@@ -1,0 +1,754 @@
+"""The operator's commands against queues, secrets and logs that are really there. No function is needed for that."""
+
+import contextlib
+import io
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from create_conversation.submission import Submission
+from local.highlevel import LocalHighLevel
+from local.stack import REGION, LocalAws, clean_environment
+from operate import dead_letter_reader, dead_letters, logs, redrive, store_token
+from operate import stack as stack_module
+from operate.redrive import DELAY_SECONDS
+from operate.stack import Stack, StackError, explain
+from tests import children
+
+ROOT = Path(__file__).parents[2]
+PIT = "pit-01234567-89ab-cdef-0123-456789abcdef"
+OTHER = "pit-76543210-89ab-cdef-0123-456789abcdef"
+
+# The outputs that the commands read, of resources without anything that works on them.
+TEMPLATE = {
+    "Parameters": {"HighLevelBaseUrl": {"Type": "String"}, "LocationId": {"Type": "String", "Default": ""}},
+    "Resources": {
+        "Token": {"Type": "AWS::SecretsManager::Secret", "Properties": {}},
+        "Senders": {"Type": "AWS::SecretsManager::Secret", "Properties": {"SecretString": '{"api": "hush"}'}},
+        "Logs": {"Type": "AWS::Logs::LogGroup", "Properties": {}},
+        "Dead": {"Type": "AWS::SQS::Queue", "Properties": {}},
+        "Retry": {
+            "Type": "AWS::SQS::Queue",
+            "Properties": {
+                "RedrivePolicy": {"deadLetterTargetArn": {"Fn::GetAtt": ["Dead", "Arn"]}, "maxReceiveCount": 1}
+            },
+        },
+    },
+    "Outputs": {
+        "ConversationsUrl": {"Value": "https://api.example/conversations"},
+        "SenderSecretsArn": {"Value": {"Fn::GetAtt": ["Senders", "Id"]}},
+        "HighLevelTokenArn": {"Value": {"Fn::GetAtt": ["Token", "Id"]}},
+        "LogGroupName": {"Value": {"Ref": "Logs"}},
+        "RetryQueueUrl": {"Value": {"Ref": "Retry"}},
+        "DeadLetterQueueUrl": {"Value": {"Ref": "Dead"}},
+    },
+}
+
+type Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[LocalAws]:
+    with LocalAws() as local:
+        yield local
+
+
+@pytest.fixture(scope="module")
+def highlevels() -> Iterator[LocalHighLevel]:
+    with LocalHighLevel() as local:
+        yield local
+
+
+@pytest.fixture
+def highlevel(highlevels: LocalHighLevel) -> LocalHighLevel:
+    highlevels.reset()
+    highlevels.tokens.clear()
+    highlevels.tokens |= {PIT: None, OTHER: None}  # good for all locations
+    return highlevels
+
+
+@pytest.fixture
+def stack(aws: LocalAws, highlevel: LocalHighLevel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """A fresh stack that the commands find as they find one in the cloud."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in aws.env.items():
+        monkeypatch.setenv(name, value)
+    formation = aws.client("cloudformation")
+    formation.create_stack(
+        StackName="mine",
+        TemplateBody=json.dumps(TEMPLATE),
+        Parameters=[{"ParameterKey": "HighLevelBaseUrl", "ParameterValue": highlevel.url}],
+    )
+    until = time.monotonic() + 20
+    while formation.describe_stacks(StackName="mine")["Stacks"][0]["StackStatus"] != "CREATE_COMPLETE":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    yield Stack.connect("mine")
+    formation.delete_stack(StackName="mine")
+    while any(stack["StackName"] == "mine" for stack in formation.describe_stacks()["Stacks"]):
+        assert time.monotonic() < until + 20
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def run(stack: Stack, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process: its exit code, what it printed, and what it said on standard error."""
+
+    def run(main: Callable[[list[str]], int], *arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main(["mine", *arguments])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def start(
+    module: str, *arguments: str, stdin: int = subprocess.DEVNULL, stderr: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    variables = clean_environment() | {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
+    return children.start(
+        [sys.executable, "-u", "-m", f"operate.{module}", "mine", *arguments],
+        cwd=ROOT,
+        env={**variables, "PYTHONPATH": "functions:."},
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+    )
+
+
+# --- dead letters -----------------------------------------------------------------------------------------------------
+
+
+def body_of(contact: str) -> str:
+    body = json.dumps({"locationId": "loc", "contactId": contact}).encode()
+    return Submission("http", "api", f"req-{contact}", time.time(), "application/json", body).to_message()
+
+
+def park(stack: Stack, *bodies: str, **attributes: str) -> None:
+    """As the flow does."""
+    for first in range(0, len(bodies), 10):
+        answer = stack.sqs.send_message_batch(
+            QueueUrl=stack.output("DeadLetterQueueUrl"),
+            Entries=[
+                {
+                    "Id": str(number),
+                    "MessageBody": body,
+                    "MessageAttributes": {
+                        name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+                    },
+                }
+                for number, body in enumerate(bodies[first : first + 10])
+            ],
+        )
+        assert not answer.get("Failed")
+
+
+def visible(stack: Stack, queue: str = "DeadLetterQueueUrl") -> int:
+    answer = stack.sqs.get_queue_attributes(
+        QueueUrl=stack.output(queue), AttributeNames=["ApproximateNumberOfMessages"]
+    )
+    return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+
+def stored(stack: Stack, queue: str = "DeadLetterQueueUrl") -> int:
+    """All messages, hidden and delayed ones too."""
+    answer = stack.sqs.get_queue_attributes(QueueUrl=stack.output(queue), AttributeNames=["All"])
+    return sum(int(value) for name, value in answer["Attributes"].items() if name.startswith("ApproximateNumberOf"))
+
+
+def received(stack: Stack, count: int) -> list[Any]:
+    """Take that many messages out of the retry queue."""
+    messages: list[Any] = []
+    until = time.monotonic() + 30
+    while len(messages) < count:
+        assert time.monotonic() < until, f"{len(messages)} of {count}"
+        answer = stack.sqs.receive_message(
+            QueueUrl=stack.output("RetryQueueUrl"),
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=1,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["All"],
+        ).get("Messages", [])
+        messages += answer
+    return messages
+
+
+def move_by_sqs(stack: Stack, body: str, group: str) -> None:
+    """Let a message be received once too often."""
+    url = stack.output("RetryQueueUrl")
+    stack.sqs.send_message(QueueUrl=url, MessageBody=body, MessageGroupId=group)
+    stack.sqs.receive_message(QueueUrl=url, VisibilityTimeout=0)
+    stack.sqs.receive_message(QueueUrl=url)
+    assert visible(stack) == 1
+
+
+def test_an_empty_queue(run: Run) -> None:
+    assert run(dead_letters.main) == (0, "0 dead letters\n", "")
+    assert run(dead_letters.main, "--json") == (0, "", "")
+    assert run(redrive.main, "--wait", "0") == (0, "nothing to redrive\n", "")
+
+
+def test_the_table_shows_every_kind_and_consumes_none(stack: Stack, run: Run) -> None:
+    event = {"detail-type": "ConversationRequested", "id": "e", "detail": {"locationId": "loc2", "contactId": "c"}}
+    record = {"requestContext": {"condition": "RetriesExhausted"}, "requestPayload": event, "responsePayload": {}}
+    move_by_sqs(stack, body_of("moved"), "loc1")
+    time.sleep(0.01)
+    park(stack, body_of("a"), reason="no_token", sender="api", location="loc", attempts="3")
+    time.sleep(0.01)
+    park(stack, json.dumps(event), RULE_ARN="arn", TARGET_ARN="arn", ERROR_CODE="NO_PERMISSIONS", ERROR_MESSAGE="no")
+    time.sleep(0.01)
+    park(stack, json.dumps(record))
+    time.sleep(0.01)
+    park(stack, "not a submission")
+    for _ in range(2):
+        code, printed, said = run(dead_letters.main)
+        rows = [line.split() for line in printed.splitlines()]
+        assert (code, said) == (0, "")
+        assert [row[4:-1] for row in rows[1:-1]] == [
+            ["api", "loc1", "receives", "1000"],
+            ["api", "loc", "no_token", "3"],
+            ["event", "loc2", "undelivered", "-"],
+            ["event", "loc2", "unhandled", "-"],
+            ["-", "-", "unreadable", "-"],
+        ]
+        assert printed.splitlines()[-1] == "5 dead letters"
+        assert visible(stack) == 5
+    code, printed, _ = run(dead_letters.main, "--json")
+    assert [json.loads(line)["reason"] for line in printed.splitlines()] == [row[6] for row in rows[1:-1]]
+
+
+def test_more_than_a_thousand(stack: Stack, run: Run) -> None:
+    park(stack, *(body_of(f"c{number}") for number in range(1234)), reason="no_token", sender="api", location="loc")
+    code, printed, _ = run(dead_letters.main)
+    assert (code, printed.splitlines()[-1]) == (0, "1234 dead letters")
+    ids = [line.split()[-1] for line in printed.splitlines()[1:-1]]
+    assert len(set(ids)) == 1234
+    assert visible(stack) == 1234
+
+
+def test_one_shown_whole(stack: Stack, run: Run) -> None:
+    raw = '{"contactId": "c", "name": "Zoë\x1b[2J"}'.encode()
+    one = Submission("http", "api", "req-1", 1_700_000_000.0, "application/json", raw).to_message()
+    park(stack, one, reason="expired", sender="api", location="loc", attempts="9", last_error="upstream_timeout")
+    park(stack, body_of("other"), reason="no_token")
+    short = next(line.split()[-1] for line in run(dead_letters.main)[1].splitlines() if "expired" in line)
+    code, printed, _ = run(dead_letters.main, "--id", short)
+    head, _, body = printed.partition("\n\n")
+    assert code == 0
+    assert body == '{"contactId": "c", "name": "Zoë\\x1b[2J"}\n'
+    for fact in ("upstream_timeout", "req-1", "2023-11-14T22:13:20.000+00:00", "application/json", "http"):
+        assert fact in head
+    whole = json.loads(run(dead_letters.main, "--id", short, "--json")[1])
+    assert whole["body"] == raw.decode()
+    assert whole["attributes"]["attempts"] == "9"
+    with pytest.raises(StackError, match="no message"):
+        run(dead_letters.main, "--id", "nothing")
+    assert visible(stack) == 2
+
+
+def test_messages_that_another_reader_has(stack: Stack, run: Run) -> None:
+    park(stack, body_of("a"), body_of("b"), reason="no_token")
+    stack.sqs.receive_message(QueueUrl=stack.output("DeadLetterQueueUrl"), VisibilityTimeout=60)
+    code, printed, said = run(dead_letters.main)
+    assert (code, printed.splitlines()[-1]) == (0, "1 dead letter")
+    assert said.startswith("about 1 more are hidden just now")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_everything_is_visible_again(stack: Stack, number: signal.Signals) -> None:
+    park(stack, *(body_of(f"c{number}") for number in range(2000)), reason="no_token")
+    process = start("dead_letters")
+    while visible(stack) > 1900:
+        assert process.poll() is None
+    process.send_signal(number)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 130
+    assert visible(stack) == 2000
+
+
+# --- redrive ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_matches_goes_to_the_retry_queue(stack: Stack, run: Run) -> None:
+    park(stack, body_of("a"), reason="no_token", sender="api", location="loc1", attempts="3")
+    park(stack, body_of("b"), reason="no_token", sender="form", location="loc1")
+    park(stack, body_of("c"), reason="expired", sender="api", location="loc1")
+    park(stack, "not a submission")
+    code, printed, _ = run(redrive.main, "--wait", "0", "--reason", "no_tokens")
+    assert code == 1
+    assert printed.startswith(
+        "nothing to redrive with reason no_tokens: there are 1 with reason no_token of api, 1 with "
+    )
+    assert printed.endswith("; did you mean no_token?\n")
+    assert visible(stack) == 4
+    code, printed, _ = run(redrive.main, "--wait", "0", "--reason", "no_token", "--sender", "api")
+    assert (code, printed) == (0, "1 redriven, 3 others stay\n")
+    (message,) = received(stack, 1)
+    assert json.loads(message["Body"])["submission"]["request_id"] == "req-a"
+    assert message["Attributes"]["MessageGroupId"] == "loc1"
+    assert message["MessageAttributes"]["attempts"]["StringValue"] == "3"
+    assert (visible(stack), stored(stack)) == (3, 3)
+    assert run(redrive.main, "--wait", "0")[:2] == (0, "3 redriven\n")
+    assert stored(stack) == 0
+
+
+def test_the_body_stays_as_it_is_and_the_group_is_kept(stack: Stack, run: Run) -> None:
+    body = body_of("moved")
+    move_by_sqs(stack, body, "loc7")
+    assert run(redrive.main, "--wait", "0", "--reason", "receives")[:2] == (0, "1 redriven\n")
+    (message,) = received(stack, 1)
+    assert (message["Body"], message["Attributes"]["MessageGroupId"]) == (body, "loc7")
+
+
+def test_large_bodies(stack: Stack, run: Run) -> None:
+    body = Submission("http", "api", "r", 1.0, "application/json", b"x" * 256 * 1024).to_message()
+    for _ in range(7):
+        park(stack, body, reason="no_token")
+    assert run(redrive.main, "--wait", "0")[:2] == (0, "7 redriven\n")
+    assert stored(stack, "RetryQueueUrl") == 7
+
+
+def test_thousands(stack: Stack, run: Run) -> None:
+    contacts = {f"c{number}" for number in range(3000)}
+    park(stack, *map(body_of, sorted(contacts)), reason="no_token", location="loc")
+    started = time.monotonic()
+    assert run(redrive.main, "--wait", "0")[:2] == (0, "3000 redriven\n")
+    assert time.monotonic() - started < 30
+    assert stored(stack) == 0
+    assert len(received(stack, 3000)) == 3000
+
+
+def test_what_is_parked_again_is_not_redriven_in_circles(
+    stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something that parks at once whatever it gets works on the retry queue meanwhile."""
+    parked_again = 0
+    stop = threading.Event()
+
+    def park_again() -> None:
+        nonlocal parked_again
+        url = stack.output("RetryQueueUrl")
+        while not stop.is_set() and parked_again < 1000:
+            for message in stack.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+                park(stack, message["Body"], reason="no_token")
+                stack.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                parked_again += 1
+
+    take = redrive._Redrive.take
+
+    def take_long(self: redrive._Redrive, letters: list[dead_letter_reader.DeadLetter]) -> list[str]:
+        time.sleep(1)  # so that the first ones are back before the last ones are sent
+        return take(self, letters)
+
+    monkeypatch.setattr(redrive._Redrive, "take", take_long)
+    park(stack, *(body_of(f"c{number}") for number in range(400)), reason="no_token")
+    thread = threading.Thread(target=park_again)
+    thread.start()
+    try:
+        code, printed, _ = run(redrive.main, "--wait", "0")
+        time.sleep(DELAY_SECONDS + 1)
+    finally:
+        stop.set()
+        thread.join()
+    done, _, meanwhile = printed.partition(", ")
+    assert (code, done) == (0, "400 redriven")
+    assert meanwhile.endswith("came meanwhile\n")
+    assert parked_again == 400
+    assert visible(stack) == 400
+
+
+def everywhere(aws: LocalAws, stack: Stack) -> dict[str, int]:
+    """How often each submission is stored in either queue, visible or not, by request id."""
+    found: dict[str, int] = {}
+    for queue in ("DeadLetterQueueUrl", "RetryQueueUrl"):
+        query = urllib.parse.urlencode({"QueueUrl": stack.output(queue)})
+        text = aws.get(f"/_ministack/sqs/messages?{query}")[1].decode()
+        for name in re.findall(r"request_id\W+(req-\w+)", text):
+            found[name] = found.get(name, 0) + 1
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_redrive_that_is_cut_off_loses_nothing(aws: LocalAws, stack: Stack, number: signal.Signals) -> None:
+    names = {f"req-c{number}" for number in range(2000)}
+    park(stack, *(body_of(name.removeprefix("req-")) for name in names), reason="no_token", location="loc")
+    process = start("redrive", "--wait", "0")
+    while stored(stack, "RetryQueueUrl") < 100:
+        assert process.poll() is None
+    process.send_signal(number)
+    printed, said = process.communicate(timeout=60)
+    found = everywhere(aws, stack)
+    assert set(found) == names
+    assert stored(stack) > 0
+    if number == signal.SIGINT:
+        assert (process.returncode, said) == (130, "")
+        assert set(found.values()) == {1}
+        assert printed == f"interrupted: {stored(stack, 'RetryQueueUrl')} redriven, the others stay\n"
+        assert visible(stack) == stored(stack)
+
+
+def test_the_network_is_lost_between_send_and_delete(
+    aws: LocalAws, stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> list[str]:
+        raise EndpointConnectionError(endpoint_url="http://sqs")
+
+    park(stack, body_of("a"), body_of("b"), reason="no_token", location="loc")
+    with monkeypatch.context() as patch:
+        patch.setattr(redrive._Redrive, "_delete", lost)
+        with pytest.raises(EndpointConnectionError):
+            run(redrive.main, "--wait", "0")
+    assert visible(stack) == 2
+    assert everywhere(aws, stack) == {"req-a": 2, "req-b": 2}
+    assert run(redrive.main, "--wait", "0")[:2] == (0, "2 redriven\n")
+    assert everywhere(aws, stack) == {"req-a": 2, "req-b": 2}
+
+
+def test_some_cannot_be_sent(stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    send = redrive._Redrive._send
+    park(stack, body_of("a"), body_of("b"), body_of("c"), reason="no_token", location="loc")
+    monkeypatch.setattr(redrive._Redrive, "_send", lambda self, batch: send(self, batch)[1:])
+    code, printed, _ = run(redrive.main, "--wait", "0")
+    assert (code, printed) == (1, "2 redriven, 1 failed and stay\n")
+    assert visible(stack) == 1
+
+
+# --- token ------------------------------------------------------------------------------------------------------------
+
+
+def secret(stack: Stack) -> str:
+    return stack.secrets_manager.get_secret_value(SecretId=stack.output("HighLevelTokenArn"))["SecretString"]
+
+
+@pytest.fixture
+def store(stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Store a token; gives what was printed, which never holds it."""
+
+    def store(value: str, *arguments: str) -> str:
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{value}\n"))
+        code, printed, said = run(store_token.main, *arguments)
+        assert code == 0
+        assert value not in printed + said
+        return printed
+
+    return store
+
+
+def test_the_first_token_and_its_successor(stack: Stack, store: Callable[..., str]) -> None:
+    printed = store(PIT)
+    assert secret(stack) == PIT
+    tried, stored_in = printed.splitlines()[:2]
+    assert tried == "✓ token: HighLevel accepts it; what it may do: make doctor STACK=mine LOCATION=<location id>"
+    assert stored_in.startswith("stored a private integration token (40 characters) in arn:aws:secretsmanager:")
+    assert stack.output("ConversationsUrl") in printed
+    assert "--secret-id " + stack.output("SenderSecretsArn") in printed
+    assert "hush" not in printed
+    assert "within 5 minutes" not in printed
+    assert "within 5 minutes" in store(OTHER)
+    assert secret(stack) == OTHER
+
+
+def test_typed_on_a_terminal_it_is_not_shown(stack: Stack) -> None:
+    ours, theirs = pty.openpty()
+    process = start("token", stdin=theirs, stderr=theirs)
+    shown = b""
+    while not shown.endswith(b"(is not shown): "):
+        shown += os.read(ours, 1024)
+    os.write(ours, f"{PIT}\n".encode())
+    printed, _ = process.communicate(timeout=60)
+    os.close(theirs)
+    with contextlib.suppress(OSError):  # EIO: all was read
+        shown += os.read(ours, 1024)
+    os.close(ours)
+    assert process.returncode == 0
+    assert PIT not in printed + shown.decode()
+    assert secret(stack) == PIT
+
+
+def test_tokens_by_location(stack: Stack, run: Run, store: Callable[..., str]) -> None:
+    store(PIT, "--location", "loc1")
+    assert json.loads(secret(stack)) == {"tokens": {"loc1": PIT}}
+    store(OTHER, "--location", "loc2")
+    store(OTHER, "--location", "loc1")
+    assert json.loads(secret(stack)) == {"tokens": {"loc1": OTHER, "loc2": OTHER}}
+    store(PIT, "--location", "*")
+    assert json.loads(secret(stack)) == {"tokens": {"loc1": OTHER, "loc2": OTHER, "*": PIT}}
+    kept = secret(stack)
+    with pytest.raises(StackError, match="LOCATION=") as raised:
+        store(PIT)
+    assert PIT not in str(raised.value)
+    with pytest.raises(StackError, match="a location id"):
+        store(PIT, "--location", "not an id")
+    assert secret(stack) == kept
+
+
+@pytest.mark.parametrize("kept", [PIT, json.dumps({"token": PIT}), json.dumps(PIT)])
+def test_a_single_token_becomes_everybody_elses(stack: Stack, store: Callable[..., str], kept: str) -> None:
+    stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString=kept)
+    assert "use the one that is stored for *" in store(OTHER, "--location", "loc1")
+    assert json.loads(secret(stack)) == {"tokens": {"*": PIT, "loc1": OTHER}}
+
+
+@pytest.mark.parametrize("arguments", [(), ("--location", "loc1")])
+def test_an_oauth_connection_is_not_overwritten(stack: Stack, store: Callable[..., str], arguments: list[str]) -> None:
+    kept = json.dumps({"oauth": {"refresh_token": "hush"}})
+    stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString=kept)
+    with pytest.raises(StackError, match="OAuth") as raised:
+        store(PIT, *arguments)
+    assert "hush" not in str(raised.value)
+    assert "PARAMETERS=RotateToken=false" in str(raised.value), "its rotation would go on, and fail"
+    assert secret(stack) == kept
+
+
+def test_another_shape_can_be_replaced_but_not_added_to(stack: Stack, store: Callable[..., str]) -> None:
+    stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString='{"pit": "hush"}')
+    with pytest.raises(StackError, match="another shape"):
+        store(PIT, "--location", "loc1")
+    store(PIT)
+    assert secret(stack) == PIT
+    stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString="{}")
+    store(PIT, "--location", "loc1")
+    assert json.loads(secret(stack)) == {"tokens": {"loc1": PIT}}
+
+
+def test_a_refused_token_changes_nothing(stack: Stack, store: Callable[..., str]) -> None:
+    store(PIT)
+    with pytest.raises(StackError, match="nothing was stored"):
+        store(f"Bearer {OTHER}")
+    assert secret(stack) == PIT
+
+
+UNKNOWN = "pit-00000000-89ab-cdef-0123-456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "trouble", "told"),
+    [
+        pytest.param((), "", "✗ token: HighLevel does not accept the token (401)", id="refused"),
+        pytest.param(("--location", "loc1"), "", "✗ token of loc1: HighLevel does not accept", id="refused there"),
+        pytest.param(("--location", "loc1"), "foreign", "✗ token of loc1: HighLevel's token has no", id="another's"),
+        pytest.param(("--location", "loc1"), "scope", "✗ scope conversations.write: the token lacks it", id="scope"),
+        pytest.param((), "agency", "✗ token: The HighLevel token is of the wrong kind", id="an agency's"),
+        pytest.param((), "down", "✗ HighLevel: HighLevel answered with an error (503)", id="down"),
+        pytest.param((), "reset", "✗ HighLevel: The connection to HighLevel was lost", id="cut off"),
+        pytest.param(("--location", "loc1"), "limited", "✗ quota of loc1: used up (429)", id="out of quota"),
+    ],
+)
+def test_what_highlevel_does_not_accept_is_not_stored_unasked(
+    stack: Stack,
+    highlevel: LocalHighLevel,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    trouble: str,
+    told: str,
+) -> None:
+    stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString=PIT)
+    match trouble:
+        case "foreign":
+            highlevel.tokens[UNKNOWN] = "loc2"
+        case "scope":
+            highlevel.tokens[UNKNOWN] = None
+            highlevel.scopes[UNKNOWN] = {"conversations.readonly", "contacts.write"}
+        case "agency":
+            highlevel.agency_tokens.add(UNKNOWN)
+        case "down":
+            highlevel.fail("status", status=503)
+        case "reset":
+            highlevel.fail("reset")
+        case "limited":
+            highlevel.fail("status", status=429)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{UNKNOWN}\n"))
+    with pytest.raises(StackError) as raised:
+        store_token.main(["mine", *arguments])
+    assert str(raised.value) == "nothing was stored; what is stored now stays. To store it all the same: FORCE=1"
+    printed = capsys.readouterr().out
+    assert told in printed
+    assert UNKNOWN not in printed
+    assert secret(stack) == PIT
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{UNKNOWN}\n"))
+    assert store_token.main(["mine", "--force", *arguments]) == 0
+    assert UNKNOWN in secret(stack)
+    assert not highlevel.conversations
+    assert not highlevel.contacts
+
+
+def test_what_a_token_may_do_is_said_before_it_is_stored(
+    stack: Stack, highlevel: LocalHighLevel, store: Callable[..., str]
+) -> None:
+    highlevel.scopes[PIT] = {"conversations.write", "conversations.readonly"}
+    lines = store(PIT, "--location", "loc1").splitlines()
+    assert [line.partition(":")[0] for line in lines[:4]] == [
+        "✓ token of loc1",
+        "✓ scope conversations.write",
+        "✓ scope conversations.readonly",
+        "✗ scope contacts.write",
+    ]
+    assert json.loads(secret(stack)) == {"tokens": {"loc1": PIT}}
+    assert [call.status for call in highlevel.calls][-3:] == [200, 422, 401]
+    assert not highlevel.conversations
+
+
+@pytest.mark.parametrize(("answer", "is_stored"), [("y", True), ("", False), ("no", False)])
+def test_on_a_terminal_it_is_asked(stack: Stack, highlevel: LocalHighLevel, answer: str, is_stored: bool) -> None:
+    stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString=PIT)
+    ours, theirs = pty.openpty()
+    process = start("token", stdin=theirs, stderr=theirs)
+    shown = b""
+    while not shown.endswith(b"(is not shown): "):
+        shown += os.read(ours, 1024)
+    os.write(ours, f"{UNKNOWN}\n".encode())
+    assert process.stdout is not None
+    printed = ""
+    while not printed.endswith("[y/N] "):
+        one = process.stdout.read(1)
+        assert one, printed
+        printed += one
+    assert "✗ token: HighLevel does not accept the token (401)" in printed
+    assert "Store it all the same, in place of the one that is stored now?" in printed
+    os.write(ours, f"{answer}\n".encode())
+    process.communicate(timeout=20)
+    os.close(theirs)
+    os.close(ours)
+    assert process.returncode == (0 if is_stored else 1)
+    assert secret(stack) == (UNKNOWN if is_stored else PIT)
+
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+class Log:
+    """Writes into the stack's log group as the function does."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._logs = stack.logs
+        self._group = stack.output("LogGroupName")
+        for stream in ("one", "two"):
+            self._logs.create_log_stream(logGroupName=self._group, logStreamName=stream)
+
+    def write(self, message: object, *, ago: float = 0, stream: str = "one") -> None:
+        text = message if isinstance(message, str) else json.dumps(message)
+        self._logs.put_log_events(
+            logGroupName=self._group,
+            logStreamName=stream,
+            logEvents=[{"timestamp": int((time.time() - ago) * 1000), "message": text}],
+        )
+
+    def submission(self, contact: str, *, ago: float = 0, stream: str = "one", **members: object) -> None:
+        line = {"level": "INFO", "message": "submission", "outcome": "opened", "contact_id": contact, **members}
+        self.write(line, ago=ago, stream=stream)
+
+
+def contacts(printed: str) -> list[str]:
+    return re.findall(r"\bc\d\b", printed)
+
+
+def test_the_lines_up_to_now(stack: Stack, run: Run) -> None:
+    log = Log(stack)
+    log.submission("c0", ago=1000)
+    log.submission("c2", ago=3, stream="two", reason="no_token", request_id="r2")
+    log.submission("c1", ago=5)
+    log.write("START RequestId: 1")
+    log.write({"_aws": {}})
+    log.write({"level": "WARNING", "message": "aws trouble", "part": "queues"})
+    code, printed, said = run(logs.main, "--no-follow")
+    assert (code, said, contacts(printed)) == (0, "", ["c1", "c2"])
+    assert printed.splitlines()[-1].endswith("WARNING aws trouble part=queues")
+    assert len(printed.splitlines()) == 4
+    assert contacts(run(logs.main, "--no-follow", "--since", "1h")[1]) == ["c0", "c1", "c2"]
+    for option, value in (("--contact", "c2"), ("--request", "r2"), ("--reason", "no_token")):
+        printed = run(logs.main, "--no-follow", option, value)[1]
+        assert (contacts(printed), len(printed.splitlines())) == (["c2"], 2)
+
+
+def test_live_until_interrupted(stack: Stack) -> None:
+    log = Log(stack)
+    log.submission("c1")
+    process = start("logs")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("time ")
+    assert contacts(process.stdout.readline()) == ["c1"]
+    log.submission("c2", stream="two")
+    assert contacts(process.stdout.readline()) == ["c2"]
+    log.submission("c3", ago=50)  # late
+    log.submission("c4")
+    assert [contacts(process.stdout.readline()) for _ in range(2)] == [["c3"], ["c4"]]
+    time.sleep(2.5)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 0
+
+
+def test_a_closed_pipe_ends_it_without_a_word(stack: Stack) -> None:
+    log = Log(stack)
+    process = start("logs")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    log.submission("c1")
+    with process.stderr:
+        assert process.stderr.read() == ""
+    assert process.wait(60) == 0
+
+
+# --- the stack --------------------------------------------------------------------------------------------------------
+
+
+def test_the_stack_that_serve_runs(
+    aws: LocalAws, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the user's AWS settings are."""
+    for name in aws.env:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    served = {"endpoint": aws.endpoint, "stack": "mine", "region": REGION, "conversations_url": "http://here"}
+    served |= {"access_key_id": aws.env["AWS_ACCESS_KEY_ID"], "secret_access_key": aws.env["AWS_SECRET_ACCESS_KEY"]}
+    (tmp_path / "serve.json").write_text(json.dumps(served))
+    monkeypatch.setattr(stack_module, "SERVE_FILE", tmp_path / "serve.json")
+    local = Stack.connect("local")
+    assert local.output("ConversationsUrl") == "http://here"
+    assert local.output("RetryQueueUrl") == stack.output("RetryQueueUrl")
+    assert visible(local) == 0
+
+
+def test_no_such_stack(stack: Stack) -> None:
+    with pytest.raises(StackError, match=f"there is no stack theirs in {REGION}"):
+        Stack.connect("theirs")
+
+
+def test_access_denied_names_the_action() -> None:
+    """IAM enforced, and a user who may do nothing."""
+    with LocalAws(enforce_iam=True) as aws, pytest.MonkeyPatch.context() as patch:
+        aws.client("iam").create_user(UserName="nobody")
+        key = aws.client("iam").create_access_key(UserName="nobody")["AccessKey"]
+        for name, value in aws.env.items():
+            patch.setenv(name, value)
+        patch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        patch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+        with pytest.raises(ClientError) as raised:
+            Stack.connect("mine")
+        assert explain(raised.value) == "these AWS credentials may not cloudformation:DescribeStacks"
+        patch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+        with pytest.raises(ClientError) as raised:
+            Stack.connect("mine")
+        assert "does not know these credentials" in explain(raised.value)

@@ -1,0 +1,382 @@
+"""`make sender`, `make send` and `make doctor` against the served stack."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from create_conversation.errors import REASONS
+from create_conversation.senders.config import load
+from local.application import Application
+from local.highlevel import Limits, LocalHighLevel
+from local.serve import announcement
+from local.stack import ROOT, LocalAws, clean_environment, deploy
+from operate import dead_letters, doctor, redrive, send, sender, store_token
+from operate import stack as stack_module
+from operate.stack import StackError
+from tests.integration.world import World, eventually
+
+LOCATION = "ve9EPM428h8vShlRW1KT"
+TOKEN = f"pit-{uuid.uuid4()}"
+SENT = ("typeform", "tally", "standard-webhooks", "highlevel-workflow", "token", "api")
+OTHERS = sorted({name for name, entry in load().items() if entry.scheme in ("token", "mac")} - {*SENT})
+
+type Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Path]]:
+    """The stack, and the file that tells the commands where it is."""
+    with LocalHighLevel(tokens={TOKEN: LOCATION}) as highlevel, LocalAws(enforce_iam=True) as aws:
+        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, "LocationId": LOCATION}))
+        application.store_token(TOKEN)
+        where = tmp_path_factory.mktemp("serve") / "serve.json"
+        where.write_text(json.dumps(announcement(application)))
+        yield World(highlevel, application), where
+
+
+@pytest.fixture
+def world(served: tuple[World, Path]) -> Iterator[World]:
+    world, _ = served
+    world.highlevel.reset()
+    _forget_the_log(world)  # the doctor reads an hour of it
+    queues = world.application.aws.client("sqs")
+    queues.purge_queue(QueueUrl=world.application.stack.outputs["DeadLetterQueueUrl"])
+    yield world
+    world.highlevel.reset()
+    world.highlevel.envelope = "nest"
+    world.application.store_token(TOKEN)
+
+
+def _forget_the_log(world: World) -> None:
+    logs, group = world.application.aws.client("logs"), world.application.stack.outputs["LogGroupName"]
+    for stream in logs.describe_log_streams(logGroupName=group)["logStreams"]:
+        logs.delete_log_stream(logGroupName=group, logStreamName=stream["logStreamName"])
+
+
+@pytest.fixture
+def run(served: tuple[World, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process: its exit code and what it printed."""
+    monkeypatch.setattr(stack_module, "SERVE_FILE", served[1])
+
+    def run(main: Callable[[list[str]], int], *arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main(["local", *arguments])
+        return code, capsys.readouterr().out
+
+    return run
+
+
+def command(where: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it as make does, in a process of its own; only the file of `make serve` is another."""
+    code = (
+        "import pathlib, runpy, sys, operate.stack\n"
+        f"operate.stack.SERVE_FILE = pathlib.Path({str(where)!r})\n"
+        f"sys.argv[0] = {module!r}\n"
+        f"runpy.run_module('operate.{module}', run_name='__main__')\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, "local", *arguments],
+        cwd=ROOT,
+        env={
+            **clean_environment(),
+            "PYTHONPATH": f"functions{os.pathsep}.",
+            "HTTP_PROXY": "http://127.0.0.1:1",
+            "NO_PROXY": "",
+            "no_proxy": "",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def secrets(world: World) -> dict[str, list[str] | str]:
+    return dict(json.loads(world.application.secret("SenderSecretsArn")))
+
+
+def test_from_no_secret_to_a_conversation(world: World, served: tuple[World, Path]) -> None:
+    _, where = served
+    refused = command(where, "send", "typeform")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "typeform has no secret yet: make sender NAME=typeform STACK=local\n"
+    made = {name: command(where, "sender", name) for name in SENT}
+    kept = secrets(world)
+    for name, finished in made.items():
+        assert (finished.returncode, finished.stderr) == (0, "")
+        assert kept[name][0] in finished.stdout
+    assert isinstance(kept["api"], list)
+    assert kept["api"][1] == world.application.api_secret
+    for name in SENT:
+        fired = command(where, "send", name)
+        assert fired.returncode == 0, fired.stdout + fired.stderr
+        status, request_id, body, *more = fired.stdout.splitlines()
+        assert status.startswith("201  " if name == "api" else "200  ")
+        assert json.loads(body).get("outcome") == (None if name == "api" else "opened")
+        assert more == []
+        line = world.application.wait_for_line(request_id=request_id.removeprefix("x-request-id: "))
+        assert (line["sender"], line["outcome"], line["location_id"]) == (name, "opened", LOCATION)
+        assert kept[name][0] not in fired.stdout + fired.stderr
+    assert len(world.highlevel.conversations) == len(SENT)
+
+
+def test_every_other_preset_from_no_secret_to_a_conversation(world: World, run: Run) -> None:
+    for name in OTHERS:
+        code, printed = run(sender.main, name)
+        assert code == 0
+        assert f"/webhooks/{name}" in printed
+        assert "senders.toml" not in printed, "it is told where to paste it"
+    for name in OTHERS:
+        code, printed = run(send.main, name)
+        assert (code, json.loads(printed.splitlines()[2])["outcome"]) == (0, "opened")
+    assert len(world.highlevel.conversations) == len(OTHERS)
+
+
+def test_rotated_and_retired(world: World, run: Run) -> None:
+    first = secrets(world).get("tally", [])
+    run(sender.main, "tally")
+    run(sender.main, "tally")
+    run(sender.main, "tally")
+    kept = secrets(world)
+    assert len(kept["tally"]) == 2
+    assert kept["tally"][0] not in first
+    assert run(send.main, "tally")[0] == 0
+    assert run(sender.main, "tally", "--retire")[0] == 0
+    assert secrets(world) == {**kept, "tally": [kept["tally"][0]]}
+    assert run(send.main, "tally")[0] == 0
+
+
+def test_a_wrong_secret_is_tried_twice_and_explained(world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(sender.main, "token")
+    monkeypatch.setattr(send, "NOTICED_SECONDS", 0.1)
+    monkeypatch.setattr(send, "_secret", lambda *_: "hush-hush-hush-hush")
+    code, printed = run(send.main, "token")
+    assert code == 1
+    assert printed.startswith("401  ")
+    assert "make deploy" in printed
+    assert "hush" not in printed
+
+
+def test_a_location_that_is_not_the_stacks(world: World, run: Run) -> None:
+    run(sender.main, "highlevel-workflow")
+    code, printed = run(send.main, "highlevel-workflow", "--location", "elsewhere")
+    assert code == 0
+    assert '"outcome": "rejected"' in printed
+    assert "make dead-letters STACK=local" in printed
+    code, printed = run(doctor.main)
+    assert code == 1
+    assert "✗ dead-letter queue: 1 submission failed and needs you: make dead-letters STACK=local" in printed
+
+
+def letters(run: Run) -> list[dict[str, object]]:
+    return [json.loads(line) for line in run(dead_letters.main, "--json")[1].splitlines()]
+
+
+def test_a_redrive_waits_and_says_what_became_of_each(world: World, run: Run) -> None:
+    world.application.store_sender_secret("token", world.application.api_secret)
+    headers = {"Authorization": f"Bearer {world.application.api_secret}", "Content-Type": "application/json"}
+    world.highlevel.fail("status", status=422, message="no such contact")
+    answers = [
+        world.application.deliver("token", body, headers) for body in (b'{"contactId": "cured"}', b'{"note": "none"}')
+    ]
+    cured, hopeless = (answer.headers["x-request-id"] for answer in answers)
+    eventually(lambda: len(letters(run)) == 2)
+    before = {str(letter["request_id"]): letter for letter in letters(run)}
+    assert [before[name]["attempts"] for name in (cured, hopeless)] == [1, 1]
+
+    world.highlevel.reset()
+    code, printed = run(redrive.main)
+    assert code == 1
+    assert printed.splitlines()[0] == "2 redriven"
+    assert f"  opened      {cured}  token  conversation " in printed
+    assert f"  came back   {hopeless}  token  no_contact: No contact is named" in printed
+    assert printed.endswith("1 opened\n1 came back: fix the cause, then make redrive STACK=local\n")
+    eventually(lambda: len(letters(run)) == 1)
+    (letter,) = letters(run)
+    assert letter["first_time"] == before[hopeless]["first_time"]
+    assert letter["attempts"] == 2
+    code, printed = run(redrive.main, "--reason", "no_contacts")
+    assert code == 1
+    assert printed.endswith(": there are 1 with reason no_contact of token; did you mean no_contact?\n")
+    code, printed = run(redrive.main, "--wait", "1")
+    assert code == 1
+    assert f"  still open  {hopeless}  no try is logged yet" in printed
+    assert printed.endswith("1 still open: tried again automatically, see make logs STACK=local\n")
+    eventually(lambda: len(letters(run)) == 1)
+    assert letters(run)[0]["attempts"] == 3
+
+
+def test_a_healthy_stack(world: World, served: tuple[World, Path]) -> None:
+    _, where = served
+    finished = command(where, "doctor")
+    assert (finished.returncode, finished.stderr) == (0, ""), finished.stdout
+    assert "✗" not in finished.stdout
+    names = [line.partition(":")[0] for line in finished.stdout.splitlines()]
+    assert names == [
+        "✓ stack",
+        "✓ senders",
+        "✓ HighLevelToken",
+        f"✓ token of {LOCATION}",
+        "✓ scope conversations.write",
+        "✓ scope conversations.readonly",
+        "✓ scope contacts.write",
+        f"✓ quota of {LOCATION}",
+        "✓ retry queue",
+        "✓ dead-letter queue",
+        "✓ log",
+        "✓ pauses",
+    ]
+    assert "97 of 100 calls left in this 10 s, 199,997 left today" in finished.stdout
+    assert TOKEN not in finished.stdout
+    assert world.application.api_secret not in finished.stdout
+    # Nothing was written.
+    assert [(call.method, call.path, call.status) for call in world.highlevel.calls] == [
+        ("GET", "/conversations/search", 200),
+        ("POST", "/conversations/", 422),
+        ("POST", "/contacts/upsert", 422),
+    ]
+    assert not world.highlevel.conversations
+    assert not world.highlevel.contacts
+
+
+def test_a_token_is_tried_on_the_highlevel_of_the_local_stack(
+    world: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = f"pit-{uuid.uuid4()}"
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{wrong}\n"))
+    with pytest.raises(StackError, match="nothing was stored; what is stored now stays"):
+        run(store_token.main)
+    assert world.application.secret("HighLevelTokenArn") == TOKEN
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{TOKEN}\n"))
+    code, printed = run(store_token.main)
+    assert code == 0
+    assert printed.startswith(f"✓ token of {LOCATION}: HighLevel accepts it\n✓ scope conversations.write: ")
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{TOKEN}\n"))
+    with pytest.raises(StackError, match="nothing was stored"):
+        run(store_token.main, "--location", "elsewhere")
+    assert not world.highlevel.conversations
+
+
+def failing(printed: str) -> list[str]:
+    return [line for line in printed.splitlines() if line.startswith("✗")]
+
+
+@pytest.mark.parametrize("scope", ["conversations.write", "conversations.readonly", "contacts.write"])
+@pytest.mark.parametrize("envelope", ["nest", "http_exception"])
+def test_a_missing_scope(world: World, run: Run, scope: str, envelope: str) -> None:
+    world.highlevel.envelope = envelope  # type: ignore[assignment]
+    world.highlevel.scopes[TOKEN] = {"conversations.write", "conversations.readonly", "contacts.write"} - {scope}
+    code, printed = run(doctor.main)
+    assert code == 1
+    (line,) = failing(printed)
+    assert line.startswith(f"✗ scope {scope}: the token lacks it")
+    assert not world.highlevel.conversations
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        ("agency", f"token of {LOCATION}: {REASONS['token_kind_refused'].title}"),
+        ("revoked", f"token of {LOCATION}: {REASONS['token_refused'].title}"),
+        ("inactive", f"token of {LOCATION}: {REASONS['location_inactive'].title}"),
+        ("blocked", f"HighLevel: {REASONS['upstream_unexpected'].title}"),
+        ("down", f"HighLevel: {REASONS['upstream_error'].title} (503): nothing to do"),
+        ("reset", f"HighLevel: {REASONS['upstream_connection_lost'].title}"),
+        ("limited", f"quota of {LOCATION}: used up (429)"),
+        ("no call left", f"quota of {LOCATION}: 0 of 1 calls left in this 10 s: used up for now"),
+        ("no call left today", f"quota of {LOCATION}: none left today"),
+    ],
+)
+def test_highlevel_says_no(world: World, run: Run, monkeypatch: pytest.MonkeyPatch, trouble: str, told: str) -> None:
+    store_token = f"pit-{uuid.uuid4()}"
+    match trouble:
+        case "agency":
+            world.highlevel.agency_tokens.add(store_token)
+            world.application.store_token(store_token)
+        case "revoked":
+            world.application.store_token(store_token)
+        case "inactive":
+            world.highlevel.inactive_locations.add(LOCATION)
+        case "blocked":
+            world.highlevel.fail("html")
+        case "down":
+            world.highlevel.fail("status", status=503)
+        case "reset":
+            world.highlevel.fail("reset")
+        case "limited":
+            world.highlevel.fail("status", status=429)
+        case "no call left":
+            monkeypatch.setattr(world.highlevel, "limits", Limits(max=1))
+            run(doctor.main)
+        case "no call left today":
+            monkeypatch.setattr(world.highlevel, "limits", Limits(daily=0))
+    code, printed = run(doctor.main)
+    assert code == 1
+    (line,) = failing(printed)
+    assert line.startswith(f"✗ {told}")
+    assert store_token not in printed
+
+
+def test_each_location_with_a_token_of_its_own(world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = stack_module.Stack.connect("local")
+    without_default = stack_module.Stack(
+        stack.name,
+        stack.outputs,
+        {**stack.parameters, "LocationId": ""},
+        stack.sqs,
+        stack.secrets_manager,
+        stack.logs,
+        stack.functions,
+        stack.apis,
+        stack.formation,
+        stack.aws,
+        is_local=True,
+    )
+    monkeypatch.setattr(stack_module.Stack, "connect", lambda _name: without_default)
+    world.application.store_token(json.dumps({"tokens": {LOCATION: TOKEN, "elsewhere": TOKEN, "*": "x y"}}))
+    code, printed = run(doctor.main)
+    assert code == 1
+    assert f"✓ token of {LOCATION}: " in printed
+    *closed, line = failing(printed)
+    assert {each.partition(": ")[2][:12] for each in closed} <= {"closed (401)"}, "there is no LocationId"
+    assert line.startswith(f"✗ token of elsewhere: {REASONS['location_refused'].title} (403)")
+    code, printed = run(doctor.main, "--location", "third")
+    assert failing(printed)[-1].startswith("✗ token of third: the token holds characters")
+    world.application.store_token(TOKEN)
+    code, printed = run(doctor.main)
+    assert failing(printed)[len(closed) :] == ["✗ location: name one: make doctor STACK=local LOCATION=<location id>"]
+
+
+def test_secrets_that_cannot_work(world: World, run: Run) -> None:
+    client = world.application.aws.client("secretsmanager")
+    arn = world.application.stack.outputs["SenderSecretsArn"]
+    before = world.application.secret("SenderSecretsArn")
+    wrong = {"api": "generated-and-long", "typefrom": ["hush"], "tally": 17}
+    try:
+        client.put_secret_value(SecretId=arn, SecretString=json.dumps(wrong))
+        code, printed = run(doctor.main)
+        assert code == 1
+        assert [line.split("'s")[0][:40] for line in failing(printed)] == [
+            "✗ SenderSecrets: 'typefrom' is no sender"[:40],
+            "✗ SenderSecrets: tally must be a text or"[:40],
+        ]
+        assert "hush" not in printed
+        client.put_secret_value(SecretId=arn, SecretString="hush")
+        code, printed = run(doctor.main)
+        assert failing(printed)[0].startswith("✗ senders: SenderSecrets is not a JSON object")
+        assert "hush" not in printed
+        assert "✓ quota" in printed
+    finally:
+        client.put_secret_value(SecretId=arn, SecretString=before)
+
+
+def test_no_stack_at_all(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(stack_module, "SERVE_FILE", tmp_path / "serve.json")
+    assert run(doctor.main) == (1, "✗ stack: the local stack is not running: make serve\n")

@@ -1,0 +1,153 @@
+"""What a user connects by editing `functions/senders.toml` alone: built, deployed and redriven as a user does it."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from local.application import Answer, Application
+from local.highlevel import LocalHighLevel
+from local.stack import ROOT, LocalAws, build, deploy
+from tests.integration.test_outcomes import dead_letters
+from tests.integration.world import TOKEN, World, eventually
+
+APP = Ed25519PrivateKey.generate()  # as if it were HighLevel's
+APP_KEY = base64.b64encode(APP.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
+OURS = """
+[our-site]
+scheme = "token"
+where = ["header:x-our-key"]
+email = "{email}"
+location_id = "site"
+locations = ["berlin", "vienna"]
+when = "kind == 'signup'"
+
+[highlevel-app]
+app_id = "our-app"
+public_keys = ["{key}"]
+
+[orders]
+scheme = "event"
+source = "shop"
+email = "detail.order.customer"
+location_id = "detail.shop"
+"""
+
+
+class Project:
+    """A clone whose senders.toml can be edited, with its stack."""
+
+    def __init__(self, folder: Path, aws: LocalAws, highlevel: LocalHighLevel) -> None:
+        self._folder, self._aws = folder, aws
+        self._parameters = {"HighLevelBaseUrl": highlevel.url}
+        shutil.copy(ROOT / "template.yaml", folder)
+        shutil.copytree(ROOT / "functions", folder / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def deploy(self, senders: str) -> Application:
+        (self._folder / "functions" / "senders.toml").write_text(senders)
+        built = build(self._folder / "template.yaml")
+        return Application(self._aws, deploy(self._aws, self._parameters, built=built))
+
+
+@pytest.fixture(scope="module")
+def project_and_highlevel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, LocalHighLevel]]:
+    with LocalHighLevel(tokens={TOKEN: "*"}) as highlevel, LocalAws(enforce_iam=True) as aws:
+        yield Project(tmp_path_factory.mktemp("clone"), aws, highlevel), highlevel
+
+
+@pytest.fixture(scope="module")
+def mistaken(project_and_highlevel: tuple[Project, LocalHighLevel]) -> World:
+    project, highlevel = project_and_highlevel
+    application = project.deploy(OURS.format(email="contact.e_mail", key=APP_KEY))
+    application.store_token(TOKEN)
+    application.store_sender_secret("our-site", "our-site-secret")
+    return World(highlevel, application)
+
+
+def signup(world: World, **payload: Any) -> Answer:
+    headers = {"content-type": "application/json", "x-our-key": "our-site-secret"}
+    return world.application.deliver("our-site", json.dumps({"kind": "signup", **payload}).encode(), headers)
+
+
+def app_event(
+    world: World, app_id: str = "our-app", age: float = 0.0, key: Ed25519PrivateKey = APP, **extra: str
+) -> Answer:
+    at = (datetime.now(UTC) - timedelta(seconds=age)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    body = json.dumps(
+        {"type": "ContactCreate", "appId": app_id, "timestamp": at, "locationId": "berlin", **extra}
+    ).encode()
+    signature = base64.b64encode(key.sign(body)).decode()
+    return world.application.deliver(
+        "highlevel-app", body, {"content-type": "application/json", "x-ghl-signature": signature}
+    )
+
+
+def test_an_apps_webhook_opens_its_contacts_conversation(mistaken: World, contact: str) -> None:
+    answer = app_event(mistaken, id=contact, webhookId="w1")
+    assert (answer.status, answer.body["outcome"]) == (200, "opened")
+    assert ("berlin", contact) in mistaken.highlevel.conversations
+    late = app_event(mistaken, id=contact + "b", age=75 * 60)  # HighLevel repeats with the first time
+    assert late.body["outcome"] == "opened"
+
+
+def test_another_apps_webhook_is_refused(mistaken: World, contact: str) -> None:
+    """HighLevel signs the webhooks of every app with one key."""
+    assert app_event(mistaken, app_id="another-app", id=contact).status == 401
+    assert app_event(mistaken, key=Ed25519PrivateKey.generate(), id=contact).status == 401
+    assert app_event(mistaken, age=2 * 3600, id=contact).status == 401
+    assert mistaken.calls(contact) == 0
+
+
+def test_a_sender_names_only_its_own_locations(mistaken: World) -> None:
+    answer = signup(mistaken, site="paris", contact={"e_mail": "a@example.com"})
+    assert (answer.status, answer.body["outcome"]) == (200, "rejected")
+    assert dead_letters(mistaken, reason="location_not_allowed")
+    assert signup(mistaken, site="vienna", contact={"e_mail": "b@example.com"}).body["outcome"] == "opened"
+    other = json.dumps({"kind": "other"}).encode()
+    headers = {"content-type": "application/json", "x-our-key": "our-site-secret"}
+    assert mistaken.application.deliver("our-site", other, headers).body["outcome"] == "ignored"
+
+
+def test_an_event_of_another_shape_is_mapped(mistaken: World) -> None:
+    event_id = mistaken.application.put_event({"order": {"customer": "c@example.com"}, "shop": "berlin"}, source="shop")
+    line = mistaken.application.wait_for_line(request_id=event_id)
+    assert (line["outcome"], line["sender"]) == ("opened", "orders")
+
+
+def test_a_wrong_mapping_loses_nothing(mistaken: World, project_and_highlevel: tuple[Project, LocalHighLevel]) -> None:
+    """The last of this file: it mends the mapping."""
+    world, (project, highlevel) = mistaken, project_and_highlevel
+    answer = signup(world, site="berlin", contact={"mail": "late@example.com"})
+    assert (answer.status, answer.body["outcome"]) == (200, "invalid")
+    [letter] = dead_letters(world, reason="no_contact")
+    assert letter["sender"] == "our-site"
+
+    application = project.deploy(OURS.format(email="contact.mail", key=APP_KEY))
+    redrive(application, "--reason", "no_contact")
+    request_id = answer.headers["x-request-id"]
+    assert application.wait_for_line(60, request_id=request_id, trigger="retry")["outcome"] == "opened"
+    assert [c["email"] for c in highlevel.contacts.values()].count("late@example.com") == 1
+    eventually(lambda: not dead_letters(world, reason="no_contact"))
+
+
+def redrive(application: Application, *arguments: str) -> None:
+    """`make redrive`."""
+    subprocess.run(
+        [sys.executable, "-m", "operate.redrive", application.stack.name, *arguments],
+        env={**os.environ, **application.aws.env, "PYTHONPATH": str(ROOT / "functions")},
+        cwd=ROOT,
+        check=True,
+        timeout=60,
+    )
+    time.sleep(0.1)

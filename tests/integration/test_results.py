@@ -1,0 +1,177 @@
+"""Result events on the bus of a deployed stack, caught by a rule of a subscriber's; and EventBridge in trouble."""
+
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import botocore.session
+import pytest
+
+from local.fault_proxy import Mode
+from tests.integration.aws_faults import FaultyWorld, faulty_world, warm_up
+from tests.integration.world import eventually
+
+PATTERN = {"source": ["highlevel-conversations"]}
+PUT = ("events", "PutEvents")
+BUS = "requests-and-results"
+
+
+@pytest.fixture(scope="module")
+def _world() -> Iterator[FaultyWorld]:
+    with faulty_world(ResultEvents="on", EventBusName=BUS) as world:
+        yield world
+
+
+@pytest.fixture
+def world(_world: FaultyWorld) -> Iterator[FaultyWorld]:
+    """The module's application, each test with a process of its own, warm: it remembers trouble."""
+    warm_up(_world)
+    yield _world
+    _world.recover()
+
+
+@pytest.fixture
+def subscriber(world: FaultyWorld) -> Iterator["Subscriber"]:
+    subscriber = Subscriber(world)
+    yield subscriber
+    subscriber.leave()
+
+
+class Subscriber:
+    """A rule on the bus, and the queue that it fills."""
+
+    def __init__(self, world: FaultyWorld) -> None:
+        self._sqs, self._events = world.application.aws.client("sqs"), world.application.aws.client("events")
+        self._bus = world.application.stack.outputs["EventBus"]
+        self._url = self._sqs.create_queue(QueueName="subscriber")["QueueUrl"]
+        queue = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]
+        self._events.put_rule(Name="subscriber", EventBusName=self._bus, EventPattern=json.dumps(PATTERN))
+        self._events.put_targets(
+            Rule="subscriber", EventBusName=self._bus, Targets=[{"Id": "queue", "Arn": queue["QueueArn"]}]
+        )
+        self._received: list[dict[str, Any]] = []
+
+    def received(self, contact: str) -> list[dict[str, Any]]:
+        """The events about that contact so far."""
+        while messages := self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10).get("Messages"):
+            self._received += [json.loads(message["Body"]) for message in messages]
+            for message in messages:
+                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+        return [event for event in self._received if event["detail"].get("contactId") == contact]
+
+    def wait_for(self, contact: str, count: int) -> list[dict[str, Any]]:
+        eventually(lambda: len(self.received(contact)) >= count)
+        return self.received(contact)
+
+    def leave(self) -> None:
+        self._events.remove_targets(Rule="subscriber", EventBusName=self._bus, Ids=["queue"])
+        self._events.delete_rule(Name="subscriber", EventBusName=self._bus)
+        self._sqs.delete_queue(QueueUrl=self._url)
+
+
+def test_each_end_at_each_door_is_published_once_and_none_comes_back_as_a_request(
+    world: FaultyWorld, subscriber: Subscriber, location: str, contact: str
+) -> None:
+    answer = world.post(location, contact)
+    assert world.post(location, contact).status == 200
+    world.highlevel.fail("status", status=422, contact=f"{contact}-no", message="no such contact")
+    assert world.post(location, f"{contact}-no").status == 422
+    event_id = world.put_event(location, f"{contact}-event")
+    world.keep(location, f"{contact}-retry")
+
+    opened, existing = subscriber.wait_for(contact, 2)
+    assert (opened["detail-type"], existing["detail-type"]) == ("ConversationOpened", "ConversationExisting")
+    assert opened["source"] == "highlevel-conversations"
+    assert opened["detail"] == {
+        "locationId": location,
+        "contactId": contact,
+        "conversationId": answer.body["conversation"]["id"],
+        "outcome": "opened",
+        "sender": "api",
+        "trigger": "http",
+        "requestId": answer.headers["x-request-id"],
+    }
+    [rejected] = subscriber.wait_for(f"{contact}-no", 1)
+    assert (rejected["detail-type"], rejected["detail"]["reason"]) == ("ConversationRejected", "ids_refused")
+    for name, trigger, request_id in (("event", "event", event_id), ("retry", "retry", f"{contact}-retry")):
+        [told] = subscriber.wait_for(f"{contact}-{name}", 1)
+        assert (told["detail-type"], told["detail"]["trigger"]) == ("ConversationOpened", trigger)
+        assert told["detail"]["requestId"] == request_id
+
+    time.sleep(1)  # our own rule would have taken them by now
+    triggers = [line["trigger"] for line in world.application.lines(location_id=location)]
+    assert sorted(triggers) == ["event", "http", "http", "http", "retry"]
+    assert len(subscriber.received(contact)) == 2
+
+
+def test_even_if_our_rule_asks_for_their_detail_type_they_do_not_go_round(
+    world: FaultyWorld, subscriber: Subscriber, location: str, contact: str
+) -> None:
+    """The rule excludes them by their source alone."""
+    detail = {"locationId": location, "contactId": contact}
+    world.application.put_event(detail, source="highlevel-conversations")
+    assert subscriber.wait_for(contact, 1)
+    time.sleep(1)
+    assert world.application.lines(contact_id=contact) == []
+
+
+@pytest.mark.parametrize("mode", ["hang", "throttle", "gone", "error"])
+def test_eventbridge_in_trouble_fails_and_delays_no_submission(
+    world: FaultyWorld, location: str, contact: str, mode: Mode
+) -> None:
+    world.post(location, contact)
+    world.proxy.fail("events", mode)
+    first = world.post(location, contact)
+    assert first.status == 200
+    seconds = []
+    for _ in range(5):
+        answer = world.post(location, contact)
+        assert answer.status == 200
+        seconds.append(answer.seconds)
+    assert first.seconds < 1.5
+    assert statistics.median(seconds) < 0.25, "only the first waits, and that 0.25 s at most"
+    world.put_event(location, f"{contact}-event")
+    assert world.line(f"{contact}-event", "event")["outcome"] == "opened"
+    world.keep(location, f"{contact}-retry")
+    assert world.line(f"{contact}-retry", "retry")["outcome"] == "opened"
+    eventually(lambda: world.application.count("RetryQueue") == 0)
+    assert world.application.count("DeadLetterQueue") == 0
+    told = [line for line in world.application.stack.logs() if line.get("message") == "result events not confirmed"]
+    assert told
+
+
+def test_it_may_publish_nothing_else(world: FaultyWorld) -> None:
+    """The role, as the emulator evaluates it: another source, or another bus, is refused."""
+    iam, name = world.application.aws.client("iam"), world.application.stack.resource("CreateConversationRole")
+    arn = iam.get_role(RoleName=name)["Role"]["Arn"]
+    sts = world.application.aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+    events: Any = botocore.session.Session().create_client(
+        "events",
+        region_name="us-east-1",
+        endpoint_url=world.application.aws.endpoint,
+        aws_access_key_id=sts["AccessKeyId"],
+        aws_secret_access_key=sts["SecretAccessKey"],
+        aws_session_token=sts["SessionToken"],
+    )
+    entry = {
+        "Source": "highlevel-conversations",
+        "DetailType": "ConversationOpened",
+        "Detail": "{}",
+        "EventBusName": BUS,
+    }
+    assert events.put_events(Entries=[entry])["FailedEntryCount"] == 0
+    for other in ({"Source": "my.crm"}, {"EventBusName": "default"}):
+        with pytest.raises(events.exceptions.ClientError, match="AccessDenied"):
+            events.put_events(Entries=[entry | other])
+    events.close()
+
+
+def test_off_no_client_is_made(world: FaultyWorld, location: str, contact: str) -> None:
+    with world.configured(RESULT_BUS=""):
+        calls = world.proxy.calls[PUT]
+        assert world.post(location, contact).status == 201
+        assert world.proxy.calls[PUT] == calls
+    assert world.post(location, contact).status == 200
+    eventually(lambda: world.proxy.calls[PUT] == calls + 1)

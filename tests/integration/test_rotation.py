@@ -1,0 +1,291 @@
+"""The token's rotation in the deployed application: the unchanged template, its roles enforced."""
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.exceptions import ClientError
+
+from local.stack import LocalAws
+from tests.integration.aws_faults import FaultyWorld, faulty_world
+from tests.integration.rotating import CURRENT, PENDING, PREVIOUS, Rotating
+from tests.integration.world import eventually
+
+SECRETS_MANAGER = ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage")
+
+
+@pytest.fixture(scope="module")
+def troubled() -> Iterator[FaultyWorld]:
+    with faulty_world() as world:
+        yield world
+
+
+@pytest.fixture
+def rotating(troubled: FaultyWorld) -> Iterator[Rotating]:
+    yield Rotating.connected(troubled)
+    troubled.recover()
+    troubled.highlevel.oauth.window_seconds, troubled.highlevel.oauth.access_seconds = 30.0, 86_399
+
+
+def test_attaching_the_schedule_rotates_at_once_and_the_function_goes_on(rotating: Rotating) -> None:
+    first = rotating.stages()[CURRENT]
+    since = time.time()
+    _assert_opens(rotating)
+    rotating.attach()
+    assert rotating.ended(since)["outcome"] == "finished"
+    assert rotating.is_well()
+    assert rotating.stages()[PREVIOUS] == first
+    assert [line["outcome"] for line in rotating.lines(since)] == ["created", "nothing_to_do", "tested", "finished"]
+    described = rotating.client.describe_secret(SecretId=rotating.arn)
+    assert described["RotationEnabled"] is True
+    assert described["RotationRules"] == {"ScheduleExpression": "rate(4 hours)"}
+    _assert_opens(rotating)
+    _assert_tells_nothing(rotating)
+
+
+# Killed
+
+
+def _after(operation: str) -> Callable[[Rotating], threading.Event]:
+    """Killed when Secrets Manager has carried out the function's next such call, and not answered."""
+
+    def arm(rotating: Rotating) -> threading.Event:
+        killed = threading.Event()
+
+        def hook(_request: object) -> None:
+            if not killed.is_set():
+                rotating.world.kill()
+                killed.set()
+
+        rotating.world.proxy.on("secretsmanager", operation, after=hook)
+        return killed
+
+    return arm
+
+
+def _before(operation: str) -> Callable[[Rotating], threading.Event]:
+    """Killed while the function waits for its next such call, of which Secrets Manager never hears."""
+
+    def arm(rotating: Rotating) -> threading.Event:
+        proxy = rotating.world.proxy
+        so_far = proxy.calls["secretsmanager", operation]
+        proxy.fail("secretsmanager", "hang", operation=operation, times=1)
+        return _killed_when(rotating, lambda: proxy.calls["secretsmanager", operation] > so_far)
+
+    return arm
+
+
+def _in_highlevel(kind: str, path: str) -> Callable[[Rotating], threading.Event]:
+    """Killed when HighLevel has the call: `hang` has not handled it, `slow` has."""
+
+    def arm(rotating: Rotating) -> threading.Event:
+        fault = rotating.world.highlevel.fail(kind, path=path, times=1, **({"seconds": 8} if kind == "slow" else {}))
+        return _killed_when(rotating, lambda: fault.times == 0)
+
+    return arm
+
+
+def _killed_when(rotating: Rotating, happened: Callable[[], bool]) -> threading.Event:
+    killed = threading.Event()
+
+    def watch() -> None:
+        while not happened():
+            time.sleep(0.01)
+        time.sleep(0.05)
+        rotating.world.kill()
+        rotating.world.proxy.heal()
+        killed.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return killed
+
+
+CRASH_POINTS = {
+    **{f"before {operation}": _before(operation) for operation in SECRETS_MANAGER},
+    **{f"after {operation}": _after(operation) for operation in SECRETS_MANAGER},
+    **{
+        f"HighLevel, {path}, {kind}": _in_highlevel(kind, path)
+        for path in ("/oauth/token", "/conversations/search")
+        for kind in ("hang", "slow")
+    },
+}
+# The pair is in the killed process only.
+UNSTORED = ("before PutSecretValue", "HighLevel, /oauth/token, slow")
+
+
+@pytest.mark.parametrize("crash_point", CRASH_POINTS)
+def test_killed_at_a_seam_the_next_rotation_ends_it(rotating: Rotating, crash_point: str) -> None:
+    killed = CRASH_POINTS[crash_point](rotating)
+    rotating.rotate()
+    assert killed.wait(15)
+    since = time.time()
+    rotating.rotate()
+    assert rotating.ended(since)["outcome"] != "failed"
+    assert rotating.is_well()
+    _assert_opens(rotating)
+
+
+@pytest.mark.parametrize("crash_point", UNSTORED)
+def test_what_single_use_makes_impossible_is_named(rotating: Rotating, crash_point: str) -> None:
+    killed = CRASH_POINTS[crash_point](rotating)
+    rotating.rotate()
+    assert killed.wait(15)
+    rotating.world.highlevel.oauth.window_seconds = 0
+    since = time.time()
+    rotating.rotate()
+    failed = rotating.ended(since)
+    assert (failed["step"], failed["outcome"], failed["reason"]) == ("createSecret", "failed", "grant_refused")
+    # The alarm is on the function's errors; and until the access token dies nothing else fails.
+    text = "\n".join(rotating.world.application.stack.log_lines(since))
+    assert "RotationFailed: grant_refused" in text
+    _assert_opens(rotating)
+
+
+# Trouble
+
+
+@pytest.mark.parametrize("mode", ["throttle", "gone", "error"])
+def test_secrets_manager_in_trouble_costs_no_pair(rotating: Rotating, mode: Any) -> None:
+    rotating.world.proxy.fail("secretsmanager", mode, operation="PutSecretValue", times=8)
+    since = time.time()
+    rotating.rotate()
+    assert rotating.ended(since)["outcome"] == "finished"
+    assert rotating.is_well()
+    assert rotating.world.highlevel.oauth.sent[-1].again is False
+    assert "pair not stored yet" in "\n".join(rotating.world.application.stack.log_lines(since))
+
+
+def test_a_suspended_location_rotates_when_it_is_active_again(troubled: FaultyWorld) -> None:
+    rotating = Rotating.connected(troubled, "suspended1")
+    before = rotating.current()
+    try:
+        troubled.highlevel.inactive_locations.add("suspended1")
+        since = time.time()
+        rotating.rotate()
+        assert rotating.ended(since)["reason"] == "location_inactive"
+        assert rotating.current() == before
+        troubled.highlevel.inactive_locations.clear()
+        since = time.time()
+        rotating.rotate()
+        assert rotating.ended(since)["outcome"] == "finished"
+        assert rotating.is_well()
+    finally:
+        troubled.highlevel.inactive_locations.clear()
+        troubled.recover()
+
+
+def test_a_private_token_is_left_as_it_is(rotating: Rotating) -> None:
+    token = f"pit-{uuid.uuid4()}"
+    rotating.world.application.store_token(token)
+    since = time.time()
+    rotating.rotate()
+    assert rotating.ended(since)["reason"] == "not_oauth"
+    assert rotating.client.get_secret_value(SecretId=rotating.arn)["SecretString"] == token
+    assert token not in "\n".join(rotating.world.application.stack.log_lines())
+
+
+# Least privilege
+
+
+def test_each_permission_is_needed_and_there_is_no_other(rotating: Rotating) -> None:
+    """Without any one of the role's four permissions on the secret the rotation fails, and with all of them it ends."""
+    iam = rotating.world.application.aws.client("iam")
+    role = rotating.world.application.stack.resource("TokenRotationRole")
+    whole = iam.get_role_policy(RoleName=role, PolicyName="TokenRotation")["PolicyDocument"]
+    whole = whole if isinstance(whole, dict) else json.loads(whole)
+    (statement,) = (statement for statement in whole["Statement"] if statement["Sid"] == "RotateThisOneSecret")
+    assert sorted(statement["Action"]) == [f"secretsmanager:{operation}" for operation in SECRETS_MANAGER]
+    assert statement["Resource"] == rotating.arn
+    try:
+        for missing in statement["Action"]:
+            lessened = {**statement, "Action": [action for action in statement["Action"] if action != missing]}
+            others = [other for other in whole["Statement"] if other["Sid"] != "RotateThisOneSecret"]
+            document = json.dumps({**whole, "Statement": [*others, lessened]})
+            iam.put_role_policy(RoleName=role, PolicyName="TokenRotation", PolicyDocument=document)
+            if missing == "secretsmanager:PutSecretValue":
+                _assert_put_is_denied(rotating)
+                continue
+            since = time.time()
+            rotating.rotate()
+            failed = rotating.ended(since)
+            assert (failed["outcome"], failed["detail"]) == (
+                "failed",
+                "AccessDeniedException from Secrets Manager",
+            ), missing
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName="TokenRotation", PolicyDocument=json.dumps(whole))
+    since = time.time()
+    rotating.rotate()
+    assert rotating.ended(since)["outcome"] != "failed"
+    assert rotating.is_well()
+
+
+def _assert_put_is_denied(rotating: Rotating) -> None:
+    """It tries until its time ends, five minutes: do not wait for it."""
+    since = time.time()
+    rotating.rotate()
+    eventually(lambda: rotating.world.proxy.calls["secretsmanager", "PutSecretValue"] > 3)
+    assert PENDING in rotating.stages()
+    assert not rotating.lines(since, outcome="finished")
+    rotating.world.kill()
+
+
+def test_the_role_reaches_nothing_else(rotating: Rotating) -> None:
+    stack = rotating.world.application.stack
+    client = _as_the_role(rotating.world.application.aws, stack.resource("TokenRotationRole"))
+    secret = rotating.arn
+    assert client("secretsmanager").describe_secret(SecretId=secret)["ARN"] == secret
+    senders = stack.outputs["SenderSecretsArn"]
+    denied: list[Callable[[], object]] = [
+        lambda: client("secretsmanager").get_secret_value(SecretId=senders),
+        lambda: client("secretsmanager").put_secret_value(SecretId=senders, SecretString="{}"),
+        lambda: client("secretsmanager").describe_secret(SecretId=senders),
+        lambda: client("secretsmanager").delete_secret(SecretId=secret),
+        lambda: client("secretsmanager").rotate_secret(SecretId=secret),
+        lambda: client("secretsmanager").update_secret(SecretId=secret, Description="x"),
+        lambda: client("secretsmanager").list_secrets(),
+        lambda: client("dynamodb").get_item(TableName=stack.resource("Records"), Key={"pk": {"S": "x"}}),
+        lambda: client("sqs").send_message(QueueUrl=stack.outputs["RetryQueueUrl"], MessageBody="x"),
+        lambda: client("sqs").receive_message(QueueUrl=stack.outputs["DeadLetterQueueUrl"]),
+        lambda: client("lambda").invoke(FunctionName=stack.resource("CreateConversation")),
+    ]
+    for call in denied:
+        with pytest.raises(ClientError, match=r"AccessDenied|not authorized"):
+            call()
+
+
+def _as_the_role(aws: LocalAws, role: str) -> Callable[[str], Any]:
+    arn = aws.client("iam").get_role(RoleName=role)["Role"]["Arn"]
+    given = aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+    session = botocore.session.Session()
+    return lambda service: session.create_client(
+        service,
+        region_name="us-east-1",
+        endpoint_url=aws.endpoint,
+        aws_access_key_id=given["AccessKeyId"],
+        aws_secret_access_key=given["SecretAccessKey"],
+        aws_session_token=given["SessionToken"],
+    )
+
+
+def _assert_opens(rotating: Rotating) -> None:
+    """A submission meets a living token, even where a busy machine defers it."""
+    contact = uuid.uuid4().hex
+    assert rotating.world.post("locationA", contact).status in (201, 202)
+    eventually(lambda: rotating.world.is_open("locationA", contact), within=60)
+    reasons = {line.get("reason") for line in rotating.world.application.lines(contact_id=contact)}
+    assert not {reason for reason in reasons if reason and "token" in reason}
+
+
+def _assert_tells_nothing(rotating: Rotating) -> None:
+    """No line of any function holds a token or the client's secret."""
+    text = "\n".join(rotating.world.application.stack.log_lines())
+    server = rotating.world.highlevel.oauth
+    secrets = {*server.clients.values(), *server._access, *server._refresh}
+    assert len(secrets) >= 5
+    assert not [secret for secret in secrets if secret in text]

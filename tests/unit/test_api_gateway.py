@@ -1,0 +1,170 @@
+"""API Gateway's event and answer: any piece may be missing or malformed."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from create_conversation.errors import REASONS
+from create_conversation.outcome import Outcome
+from create_conversation.triggers import api_gateway
+from create_conversation.triggers.api_gateway import ANSWER_SECONDS, STORE_SECONDS
+from tests.unit.fakes import Clock
+from tests.unit.world import CONTEXT, gateway_event, sample
+
+SAMPLE: dict[str, Any] = sample("http_conversation")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(api_gateway, "time", clock)
+    return clock
+
+
+# How much time is left
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "left"),
+    [
+        (0, 4.0),
+        (1, 3.999),
+        (250, 3.75),
+        (1500, 2.5),
+        (3000, 1.0),
+        (3001, STORE_SECONDS),
+        (4000, STORE_SECONDS),
+        (9999, STORE_SECONDS),
+        (10_000, STORE_SECONDS),
+        (10_001, ANSWER_SECONDS),
+        (3_600_000, ANSWER_SECONDS),
+        (10**12, ANSWER_SECONDS),
+        (-1, ANSWER_SECONDS),
+        (-60_000, ANSWER_SECONDS),
+    ],
+)
+def test_what_the_gateway_and_a_cold_start_took_is_gone(clock: Clock, age_ms: int, left: float) -> None:
+    taken = int(1000 * clock.time()) - age_ms
+    for epoch in (taken, float(taken)):
+        assert api_gateway.seconds_left({"requestContext": {"timeEpoch": epoch}}) == pytest.approx(left)
+
+
+@pytest.mark.parametrize(
+    "epoch",
+    [None, "1000000000", [], {}, True, False, 0, -1, 10**400, -(10**400), float("nan"), float("inf"), float("-inf")],
+    ids=lambda epoch: str(epoch)[:12],
+)
+def test_a_time_that_cannot_be_right_is_not_believed(clock: Clock, epoch: object) -> None:
+    assert api_gateway.seconds_left({"requestContext": {"timeEpoch": epoch}}) == ANSWER_SECONDS
+
+
+@pytest.mark.parametrize("event", [{}, {"requestContext": None}, {"requestContext": []}, {"requestContext": {}}])
+def test_without_a_time_there_is_all_of_it(event: dict[str, Any]) -> None:
+    assert api_gateway.seconds_left(event) == ANSWER_SECONDS
+
+
+# The request
+
+
+def test_a_request_is_read_as_it_came() -> None:
+    event = {"headers": {"X-Signature": "AbC=", "accept": "*/*"}, "rawQueryString": "a=1&a=2&b=%C3%BC", "body": "ü{"}
+    request = api_gateway.request(event)
+    assert dict(request.headers) == {"x-signature": "AbC=", "accept": "*/*"}
+    assert (request.query, request.body) == ("a=1&a=2&b=%C3%BC", "ü{".encode())
+
+
+def test_a_body_in_base64_is_its_bytes() -> None:
+    assert api_gateway.request({"body": "/+7bAA==", "isBase64Encoded": True}).body == b"\xff\xee\xdb\0"
+    assert api_gateway.request({"body": "/+7bAA==", "isBase64Encoded": False}).body == b"/+7bAA=="
+    assert api_gateway.request({"body": "/+7bAA==", "isBase64Encoded": "true"}).body == b"/+7bAA=="
+
+
+@pytest.mark.parametrize("body", [None, 7, True, [], {}, b"bytes"])
+def test_a_body_that_is_no_text_is_empty(body: object) -> None:
+    assert api_gateway.request({"body": body}).body == b""
+
+
+@pytest.mark.parametrize("body", ["not base64!", "YQ", "ü", "Y\nQ==", "_-7bAA=="])
+def test_base64_that_is_none_is_empty(body: str) -> None:
+    assert api_gateway.request({"body": body, "isBase64Encoded": True}).body == b""
+
+
+def test_a_lone_surrogate_is_no_crash() -> None:
+    assert api_gateway.request({"body": "\ud800"}).body == b"\xed\xa0\x80"
+
+
+@pytest.mark.parametrize("odd", [None, 7, "text", [], ["a"]])
+def test_missing_and_odd_members_are_empty(odd: object) -> None:
+    request = api_gateway.request({"headers": odd, "rawQueryString": odd if not isinstance(odd, str) else None})
+    assert (dict(request.headers), request.query, request.body) == ({}, "", b"")
+    assert api_gateway.path_parameter({"pathParameters": odd}, "sender") == ""
+    assert api_gateway.path_parameter({"pathParameters": {"sender": None}}, "sender") == ""
+    assert api_gateway.path_parameter({}, "sender") == ""
+
+
+def test_the_sender_is_what_the_route_says() -> None:
+    assert api_gateway.path_parameter({"pathParameters": {"sender": "typeform"}}, "sender") == "typeform"
+
+
+# The request's id
+
+
+@pytest.mark.parametrize("given", ["UZ1hXjYbFiAEPvw=", "a", "A-_9=+/", "x" * 128])
+def test_the_gateways_id_is_the_requests(given: str) -> None:
+    assert api_gateway.request_id({"requestContext": {"requestId": given}}, CONTEXT) == given
+
+
+@pytest.mark.parametrize("given", [None, "", 7, [], "a b", "a\n", "a\r\nset-cookie: x", "ü", "x" * 129])
+def test_an_id_that_fits_no_header_is_replaced_by_lambdas(given: object) -> None:
+    found = api_gateway.request_id(
+        {"requestContext": {"requestId": given}}, SimpleNamespace(aws_request_id="of-lambda")
+    )
+    assert found == "of-lambda"
+
+
+# The answer
+
+
+def test_a_reply_is_json_that_nobody_keeps() -> None:
+    answer = api_gateway.reply(202, "request-1", {"status": "deferred"}, retry_after="5")
+    assert answer == {
+        "statusCode": 202,
+        "headers": {
+            "x-request-id": "request-1",
+            "content-type": "application/json",
+            "cache-control": "no-store",
+            "retry-after": "5",
+        },
+        "body": '{"status": "deferred"}',
+        "isBase64Encoded": False,
+    }
+
+
+@pytest.mark.parametrize("reason", sorted(REASONS))
+@pytest.mark.parametrize("status", [None, 429])
+def test_a_problem_is_complete_for_each_reason(reason: str, status: int | None) -> None:
+    answer = api_gateway.problem(Outcome("rejected", reason, retry_after=17.0), "request-1", status)
+    body = json.loads(answer["body"])
+    told = status or REASONS[reason].status
+    assert answer["statusCode"] == body["status"] == told
+    assert body["type"] == f"urn:highlevel-conversations:{reason}"
+    assert body["title"] == REASONS[reason].title
+    assert body["detail"].endswith(".")
+    assert body["instance"] == answer["headers"]["x-request-id"] == "request-1"
+    assert answer["headers"]["content-type"] == "application/problem+json"
+    assert answer["headers"].get("www-authenticate") == ("Bearer" if told == 401 else None)
+    assert answer["headers"].get("retry-after") == ("17" if told in (429, 503) else None)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "told"), [(None, "5"), (0.0, "5"), (0.4, "5"), (5.0, "5"), (42.0, "42"), (3600.0, "3600")]
+)
+def test_retry_after_is_whole_seconds_and_never_at_once(retry_after: float | None, told: str) -> None:
+    assert api_gateway.whole_seconds(retry_after) == told
+
+
+def test_the_sample_has_what_is_read() -> None:
+    assert api_gateway.request_id(SAMPLE, CONTEXT) == SAMPLE["requestContext"]["requestId"]
+    assert api_gateway.seconds_left(gateway_event(age=1.0)) == pytest.approx(3.0, abs=0.2)

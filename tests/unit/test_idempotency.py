@@ -1,0 +1,133 @@
+"""What HighLevel has answered, in DynamoDB; on any trouble, go on without."""
+
+import time
+
+import pytest
+
+from create_conversation.idempotency import SKIP_SECONDS, IdempotencyRecord, IdempotencyStore, contact_key, delivery_key
+from tests.unit.conftest import Log
+from tests.unit.fakes import Clock, FakeDynamoDb, no_answer, refusal
+from tests.unit.world import CONTACT, LOCATION
+
+TTL = 3600.0
+PK = f"contact#{LOCATION}#{CONTACT}"
+KEY = {"pk": {"S": PK}}
+
+
+@pytest.fixture
+def table() -> FakeDynamoDb:
+    return FakeDynamoDb()
+
+
+@pytest.fixture
+def records(table: FakeDynamoDb) -> IdempotencyStore:
+    return IdempotencyStore(table, "Records", TTL)
+
+
+def test_what_is_remembered_is_found(records: IdempotencyStore) -> None:
+    assert records.get(PK) is None
+    records.save(PK, "conv-1")
+    assert records.get(PK) == IdempotencyRecord("conv-1")
+    assert records.get(contact_key("another", CONTACT)) is None
+    assert records.get(contact_key(LOCATION, "another")) is None
+
+
+def test_an_unknown_id_is_remembered_and_overwrites_no_known_one(records: IdempotencyStore) -> None:
+    records.save(PK, None)
+    assert records.get(PK) == IdempotencyRecord(None)
+    records.save(PK, "conv-1")
+    records.save(PK, None)
+    assert records.get(PK) == IdempotencyRecord("conv-1")
+
+
+def test_a_delivery_is_remembered_with_the_contact_that_it_led_to(
+    records: IdempotencyStore, table: FakeDynamoDb
+) -> None:
+    key = delivery_key("typeform#delivery-1")
+    records.save(key, "conv-1", "contact-1")
+    assert records.get(key) == IdempotencyRecord("conv-1", "contact-1")
+    assert records.get(delivery_key("typeform#delivery-2")) is None
+    assert records.get(delivery_key("tally#delivery-1")) is None
+    assert delivery_key("typeform#delivery-1", "another@example.com") != key
+    assert table.items.keys() == {key}
+
+
+def test_a_delivery_without_a_known_conversation_is_remembered_too(records: IdempotencyStore) -> None:
+    key = delivery_key("typeform#delivery-1")
+    records.save(key, None, "contact-1")
+    assert records.get(key) == IdempotencyRecord(None, "contact-1")
+    records.save(key, "conv-1", "contact-1")
+    records.save(key, None, "contact-1")
+    assert records.get(key) == IdempotencyRecord("conv-1", "contact-1")
+
+
+def test_a_contact_and_a_delivery_are_never_taken_for_each_other() -> None:
+    """Ids and senders' names hold no #; an id of a delivery may."""
+    assert contact_key("a", "b").startswith("contact#")
+    assert delivery_key("contact#a#b").startswith("delivery#")
+    assert contact_key("a", "b_c") != contact_key("a_b", "c")
+
+
+def test_the_table_is_asked_for_one_item_by_its_key(table: FakeDynamoDb, records: IdempotencyStore) -> None:
+    records.get(PK)
+    records.get(PK, consistent=True)
+    reads = table.named("GetItem")
+    assert [(read["TableName"], read["Key"], read["ConsistentRead"]) for read in reads] == [
+        ("Records", KEY, False),
+        ("Records", KEY, True),
+    ]
+    records.save(PK, "conv-1")
+    (write,) = table.named("UpdateItem")
+    assert (write["TableName"], write["Key"]) == ("Records", KEY)
+    expires_at = int(table.items[PK]["expires_at"]["N"])
+    assert expires_at == pytest.approx(time.time() + TTL, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "found"), [(5.0, IdempotencyRecord("conv-1")), (-1.0, None), (-100_000.0, None)]
+)
+def test_the_time_to_live_is_checked_on_read(
+    table: FakeDynamoDb, records: IdempotencyStore, expires_in: float, found: IdempotencyRecord | None
+) -> None:
+    table.put(LOCATION, CONTACT, "conv-1", expires_in)
+    assert records.get(PK) == found
+
+
+def test_an_item_without_a_time_to_live_is_no_record(table: FakeDynamoDb, records: IdempotencyStore) -> None:
+    table.items[PK] = KEY | {"conversation_id": {"S": "conv-1"}}
+    assert records.get(PK) is None
+
+
+def test_an_expired_id_does_not_come_back_to_life(table: FakeDynamoDb, records: IdempotencyStore) -> None:
+    table.put(LOCATION, CONTACT, "conversation-deleted-since", expires_in=-1.0)
+    records.save(PK, None)
+    assert records.get(PK) in (None, IdempotencyRecord(None))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        no_answer(),
+        refusal("ProvisionedThroughputExceededException", "GetItem"),
+        refusal("ResourceNotFoundException", "GetItem"),
+        refusal("AccessDeniedException", "GetItem"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_trouble_is_logged_and_passed_over(table: FakeDynamoDb, error: Exception, log: Log) -> None:
+    clock = Clock()
+    records = IdempotencyStore(table, "Records", TTL, clock)
+    table.put(LOCATION, CONTACT, "conv-1", 2**31)
+    table.error = error
+    assert records.get(PK) is None
+    records.save(PK, "conv-1")
+    assert len(table.calls) == 1, "a table in trouble is left alone for a while"
+    table.error = None
+    clock.now += SKIP_SECONDS + 0.1
+    assert records.get(PK) == IdempotencyRecord("conv-1")
+    assert [trouble["part"] for trouble in log.troubles] == ["records"]
+    assert "message-of-aws" not in log.text
+
+
+def test_one_delivery_id_for_two_people_is_two_deliveries() -> None:
+    assert delivery_key("shop#loc#777", "a@example.com") != delivery_key("shop#loc#777", "b@example.com")

@@ -1,0 +1,81 @@
+"""What is taken for a token, and that no part of it is ever told."""
+
+import getpass
+import io
+import warnings
+
+import pytest
+
+from operate import store_token
+from operate.stack import StackError
+
+PIT = "pit-01234567-89ab-cdef-0123-456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (PIT, "a private integration token"),
+        (PIT.upper().replace("PIT", "pit"), "a private integration token"),
+        ("eyJhbGciOi.eyJhdXRo.c2lnbmF0dXJl", "an access token (JWT)"),
+    ],
+)
+def test_known_kinds(given: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert store_token._check(given) == kind
+    assert capsys.readouterr().err == ""
+
+
+def test_another_kind_is_taken_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert store_token._check("some-other-token") == "a token of unknown kind"
+    hint = capsys.readouterr().err
+    assert "looks like neither" in hint
+    assert "some-other-token" not in hint
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("", "nothing was entered"),
+        (f"Bearer {PIT}", 'without "Bearer"'),
+        (f"bearer:{PIT}", 'without "Bearer"'),
+        (f"{PIT} x", "no blanks"),
+        (f'"{PIT}"', "characters"),
+        ('{"token":"secretsecret"}', "characters"),
+        ("tökensecret", "characters"),
+        ("short", "length"),
+        ("x" * 8193, "length"),
+    ],
+)
+def test_what_cannot_be_a_token_is_refused_and_not_told(given: str, said: str) -> None:
+    with pytest.raises(StackError, match=said) as raised:
+        store_token._check(given)
+    assert "stored" in str(raised.value)
+    assert "secret" not in str(raised.value)
+    assert PIT not in str(raised.value)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_one_line_of_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"  {PIT}\r\nmore\n"))
+    assert store_token._ask() == PIT
+
+
+def test_a_terminal_is_asked_without_echo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: f"{PIT} ")
+    assert store_token._ask() == PIT
+
+
+def test_a_terminal_that_would_show_it_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_echo_control(prompt: str) -> str:
+        warnings.warn("Can not control echo on the terminal.", getpass.GetPassWarning, stacklevel=2)
+        return PIT
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr(getpass, "getpass", no_echo_control)
+    with pytest.raises(StackError, match="pipe the token in"):
+        store_token._ask()

@@ -1,0 +1,106 @@
+"""A location that is out of quota is not called until its window ends."""
+
+from typing import Any
+
+import pytest
+
+from create_conversation.rate_limit import DAY_EMPTY_SECONDS, MAX_LOCATIONS, RESERVE, RateLimits
+from highlevel.responses import ApiResult, RateLimit
+from tests.unit.fakes import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def answer(remaining: int | None = 50, status: int = 201, daily: int | None = 1000, **changes: Any) -> ApiResult:
+    values: dict[str, Any] = {"max": 100, "interval_ms": 10_000} | changes
+    limit = RateLimit(values["max"], remaining, values["interval_ms"], daily)
+    return ApiResult("opened", status=status, rate_limit=limit, retry_after=values.get("retry_after"))
+
+
+def test_a_location_nobody_asked_for_may_be_called(clock: Clock) -> None:
+    quota = RateLimits(clock)
+    assert (quota.delay("loc"), quota.delay("loc", in_background=True)) == (0, 0)
+    assert quota.min_interval("loc") == 0.1
+
+
+def test_the_pace_is_what_was_announced(clock: Clock) -> None:
+    quota = RateLimits(clock)
+    quota.record_response("loc", answer(interval_ms=20_000))
+    assert (quota.delay("loc"), quota.min_interval("loc")) == (0, 0.2)
+    quota.record_response("sandbox", answer(max=25))
+    assert quota.min_interval("sandbox") == 0.4
+    quota.record_response("silent", answer(max=None, interval_ms=None))
+    assert quota.min_interval("silent") == 0.1
+
+
+def test_an_empty_window_waits_for_its_end_alone(clock: Clock) -> None:
+    quota = RateLimits(clock)
+    quota.record_response("noisy", answer(remaining=3))
+    clock.now += 4
+    quota.record_response("noisy", answer(remaining=0))
+    assert quota.delay("noisy") == 6
+    assert quota.delay("quiet") == 0
+    clock.now += 6
+    assert quota.delay("noisy") == 0
+
+
+def test_a_window_that_shows_more_calls_left_is_a_new_one(clock: Clock) -> None:
+    quota = RateLimits(clock)
+    quota.record_response("loc", answer(remaining=1))
+    clock.now += 9
+    quota.record_response("loc", answer(remaining=99))
+    quota.record_response("loc", answer(remaining=0))
+    assert quota.delay("loc") == 10
+
+
+@pytest.mark.parametrize(("limit", "reserve"), [(100, RESERVE), (25, RESERVE), (10, 5), (2, 1), (1, 0), (None, 0)])
+def test_in_the_background_the_last_of_a_window_is_left_to_others(
+    clock: Clock, limit: int | None, reserve: int
+) -> None:
+    quota = RateLimits(clock)
+    quota.record_response("loc", answer(remaining=reserve + 1, max=limit))
+    assert quota.delay("loc", in_background=True) == 0
+    quota.record_response("loc", answer(remaining=reserve, max=limit))
+    assert quota.delay("loc", in_background=True) == 10
+    assert quota.delay("loc") == (0 if reserve else 10)
+
+
+def test_an_empty_day_is_asked_again_a_quarter_of_an_hour_later(clock: Clock) -> None:
+    quota = RateLimits(clock)
+    quota.record_response("loc", answer(remaining=40, daily=0))
+    assert quota.delay("loc") == DAY_EMPTY_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("api_result", "wait"),
+    [
+        (ApiResult("deferred", status=429), 10),
+        (ApiResult("deferred", status=429, retry_after=42.0), 42),
+        (ApiResult("deferred", status=429, retry_after=0.0), 0),
+        (answer(remaining=0, status=429, interval_ms=20_000), 20),
+        (answer(remaining=7, status=429), 10),
+        (answer(remaining=7, status=429, retry_after=42.0), 42),
+        (ApiResult("deferred", status=503, retry_after=42.0), 0),
+        (ApiResult("deferred"), 0),
+    ],
+)
+def test_a_429_closes_the_location_as_long_as_it_says(clock: Clock, api_result: ApiResult, wait: float) -> None:
+    quota = RateLimits(clock)
+    quota.record_response("loc", api_result)
+    assert quota.delay("loc") == wait
+    clock.now += wait
+    assert quota.delay("loc") == 0
+
+
+def test_only_so_many_locations_are_known_and_the_last_asked_stay(clock: Clock) -> None:
+    quota = RateLimits(clock)
+    for number in range(MAX_LOCATIONS):
+        quota.record_response(f"loc-{number}", answer(remaining=0))
+    quota.record_response("loc-0", answer(remaining=0))
+    quota.record_response("one-more", answer(remaining=0))
+    assert quota.delay("loc-0") > 0
+    assert quota.delay("loc-1") == 0
+    assert quota.delay("loc-2") > 0

@@ -1,0 +1,411 @@
+"""Every answer HighLevel is known to give, and every failure of the network, means one thing."""
+
+import inspect
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import urllib3
+import urllib3.exceptions
+
+from create_conversation.errors import REASONS
+from highlevel.responses import (
+    MAX_RETRY_AFTER_SECONDS,
+    ApiResult,
+    classify_response,
+    classify_upsert,
+    found_conversation,
+)
+from shared.connection_pool import HttpResponse
+from tests.unit.world import CONTACT, LOCATION
+
+HTML = b"<!DOCTYPE html><title>Attention Required! | Cloudflare</title>"
+CONVERSATION = {"id": "conv-1", "contactId": CONTACT, "locationId": LOCATION, "deleted": False}
+
+
+def judge(status: int, body: object = b"", **headers: str) -> ApiResult:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return classify_response(HttpResponse(status, named, content), LOCATION, CONTACT)
+
+
+def nest(status: int, message: object) -> dict[str, Any]:
+    return {"statusCode": status, "message": message, "error": "Some Phrase", "traceId": "t-1"}
+
+
+def http_exception(status: int, message: object) -> dict[str, Any]:
+    return {"status": status, "message": message, "name": "HttpException", "traceId": "t-1"}
+
+
+ENVELOPES = pytest.mark.parametrize("envelope", [nest, http_exception])
+
+
+@ENVELOPES
+@pytest.mark.parametrize(
+    ("status", "message", "outcome", "reason", "suspect"),
+    [
+        (401, "Invalid JWT", "deferred", "token_refused", True),
+        (401, "Invalid token: access token is invalid", "deferred", "token_refused", True),
+        (401, "Invalid Private Integration token", "deferred", "token_refused", True),
+        (401, "A wording nobody has seen yet", "deferred", "token_refused", True),
+        (401, "version header was not found.", "rejected", "version_refused", False),
+        (401, "version header is invalid", "rejected", "version_refused", False),
+        (400, "Invalid API version segment 'x' at position 0", "rejected", "version_refused", False),
+        (401, "The token is not authorized for this scope.", "rejected", "scope_missing", False),
+        (
+            401,
+            "This authClass type is not allowed to access this scope. Please reach out to your point of contact.",
+            "rejected",
+            "token_kind_refused",
+            False,
+        ),
+        (401, "This location is not accessible from this token!", "rejected", "location_refused", False),
+        (403, "The token does not have access to this location.", "rejected", "location_refused", False),
+        (403, "Forbidden resource", "rejected", "upstream_refused", False),
+        (400, f"Conversation with the contact id:{CONTACT} already exists!", "existing", "", False),
+        (400, f"CONVERSATION WITH THE CONTACT ID:{CONTACT} ALREADY EXISTS!", "existing", "", False),
+        (400, ["Conversation with the contact id:x already exists!"], "existing", "", False),
+        (422, "Conversation with the contact id:x already exists!", "rejected", "ids_refused", False),
+        (400, "Location is not active", "deferred", "location_inactive", False),
+        (403, "Location is not active", "deferred", "location_inactive", False),
+        (400, "Contact not found", "rejected", "ids_refused", False),
+        (404, "Contact not found", "rejected", "ids_refused", False),
+        (400, ["contactId must be a string", "contactId should not be empty"], "rejected", "ids_refused", False),
+        (422, ["contactId must be a string", 7, None], "rejected", "ids_refused", False),
+        (404, "Cannot POST /conversations", "rejected", "upstream_refused", False),
+        (409, "Conflict", "rejected", "upstream_refused", False),
+    ],
+)
+def test_a_refusal_is_told_by_status_and_message(
+    envelope: Any, status: int, message: object, outcome: str, reason: str, suspect: bool
+) -> None:
+    judged = judge(status, envelope(status, message))
+    assert (judged.outcome, judged.reason, judged.token_suspect) == (outcome, reason, suspect)
+    assert (judged.status, judged.trace_id, judged.body) == (status, "t-1", None)
+
+
+def test_the_oauth_wording_of_a_bad_token_is_suspect_too() -> None:
+    judged = judge(401, {"error": "UnAuthorized!", "error_description": "token expired"})
+    assert (judged.outcome, judged.reason, judged.token_suspect) == ("deferred", "token_refused", True)
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 520, 529, 599])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        HTML,
+        nest(500, "Conversation already exists!"),
+        nest(500, "version header is invalid"),
+        nest(500, "This location is not accessible from this token!"),
+        b"\xff{",
+    ],
+)
+def test_what_time_mends_is_deferred_whatever_the_body_says(status: int, body: object) -> None:
+    judged = judge(status, body)
+    assert judged.outcome == "deferred"
+    assert judged.reason == ("rate_limited" if status == 429 else "upstream_error")
+    assert not judged.token_suspect
+
+
+@pytest.mark.parametrize("status", [202, 204, 301, 302, 307, 308, 400, 401, 403, 404, 422])
+@pytest.mark.parametrize("body", [b"", HTML, b"[]", b'"already exists"', b'{"message": null}', b'{"message": 5}', b"{"])
+def test_what_is_not_highlevels_own_answer_proves_nothing(status: int, body: bytes) -> None:
+    judged = judge(status, body)
+    assert (judged.outcome, judged.reason, judged.token_suspect) == ("deferred", "upstream_unexpected", False)
+
+
+@pytest.mark.parametrize("status", [200, 302])
+def test_a_message_in_an_answer_that_is_no_refusal_proves_nothing(status: int) -> None:
+    assert judge(status, nest(400, "already exists")).reason == "upstream_unexpected"
+
+
+@pytest.mark.parametrize("status", [200, 201])
+def test_the_body_of_the_right_conversation_is_handed_on(status: int) -> None:
+    body = {"success": True, "conversation": CONVERSATION, "traceId": "t-2"}
+    judged = judge(status, body)
+    assert (judged.outcome, judged.body, judged.trace_id) == ("opened", body, "t-2")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        HTML,
+        b'{"success":true,"conversation":{"id',
+        b"[]",
+        b"null",
+        b"[" * 100_000,
+        {"success": True},
+        {"conversation": None},
+        {"conversation": [CONVERSATION]},
+        {"conversation": CONVERSATION | {"contactId": "somebody-else"}},
+        {"conversation": CONVERSATION | {"locationId": "somewhere-else"}},
+        {"conversation": CONVERSATION | {"id": ""}},
+        {"conversation": CONVERSATION | {"id": "a\nb"}},
+        {"conversation": CONVERSATION | {"id": 7}},
+    ],
+)
+def test_201_is_opened_but_names_nobody_elses_conversation(body: object) -> None:
+    judged = judge(201, body)
+    assert (judged.outcome, judged.body) == ("opened", None)
+    assert judge(200, body).reason == "upstream_unexpected"
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("0", 0.0),
+        ("99999999999", MAX_RETRY_AFTER_SECONDS),
+        ("Fri, 01 Jan 2010 00:00:00 GMT", 0.0),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", MAX_RETRY_AFTER_SECONDS),
+        *((garbage, None) for garbage in ("", "soon", "-5", "1.5", "1e3", "٣", "NaN", "Fri, 99 Foo 2010")),
+        *((garbage, None) for garbage in ("9" * 5000, "Fri, 01 Jan 99999999999 00:00:00 GMT")),
+    ],
+)
+def test_retry_after_is_read_or_passed_over(header: str, seconds: float | None) -> None:
+    assert judge(429, HTML, retry_after=header).retry_after == seconds
+    assert judge(503, HTML, RETRY_AFTER=header).retry_after == seconds
+
+
+def test_retry_after_as_a_date_counts_from_now() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    wait = judge(429, retry_after=date).retry_after
+    assert wait is not None
+    assert 57 < wait <= 60
+
+
+def test_a_429_without_retry_after_has_none() -> None:
+    judged = judge(429, nest(429, "Too Many Requests"))
+    assert (judged.reason, judged.retry_after) == ("rate_limited", None)
+
+
+def test_the_rate_limit_is_read_from_every_answer() -> None:
+    limits = {
+        "X-RateLimit-Max": "100",
+        "x-ratelimit-remaining": "7",
+        "X-RateLimit-Interval-Milliseconds": "10000",
+        "X-RateLimit-Daily-Remaining": "199999",
+    }
+    answers = (201, 400, 429, 500)
+    for judged in (classify_response(HttpResponse(status, limits, b""), LOCATION, CONTACT) for status in answers):
+        assert judged.rate_limit is not None
+        limit = judged.rate_limit
+        assert (limit.max, limit.remaining, limit.interval_ms, limit.daily_remaining) == (100, 7, 10000, 199999)
+
+
+@pytest.mark.parametrize("value", ["", "-1", "many", "1e9", "9" * 5000])
+def test_a_garbage_rate_limit_is_no_limit(value: str) -> None:
+    limit = judge(201, x_ratelimit_remaining=value, x_ratelimit_max="5").rate_limit
+    assert limit is not None
+    assert (limit.remaining, limit.max) == (None, 5)
+    assert judge(201).rate_limit is None
+
+
+@pytest.mark.parametrize("trace_id", [7, "", "a b", "a\nb", "x" * 65, ["x"]])
+def test_a_strange_trace_id_is_left_out(trace_id: object) -> None:
+    assert judge(500, {"traceId": trace_id}).trace_id is None
+
+
+POOL = urllib3.HTTPConnectionPool("127.0.0.1")
+EXCEPTIONS = sorted(
+    {
+        kind
+        for kind in vars(urllib3.exceptions).values()
+        if inspect.isclass(kind) and issubclass(kind, urllib3.exceptions.HTTPError)
+    },
+    key=lambda kind: kind.__name__,
+)
+REASON_OF: dict[str, str] = {
+    "SSLError": "upstream_unreachable",
+    "ConnectTimeoutError": "upstream_unreachable",
+    "NewConnectionError": "upstream_unreachable",
+    "NameResolutionError": "upstream_unreachable",
+    "ReadTimeoutError": "upstream_timeout",
+    "ProtocolError": "upstream_connection_lost",
+    "IncompleteRead": "upstream_connection_lost",
+}
+
+
+def instance(kind: type[Exception]) -> Exception:
+    """An exception as urllib3 makes it: a value for each parameter, by its name."""
+    answer = SimpleNamespace(tell=lambda: 1, length_remaining=2)
+    values = {"pool": POOL, "conn": POOL, "url": "/", "partial": 1, "expected": 2, "response": answer, "length": b"x"}
+    values |= {"error": OSError(), "reason": OSError(), "defects": []}
+    _, *parameters = inspect.signature(kind.__init__).parameters.values()
+    required = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    return kind(*(values.get(parameter.name, "text") for parameter in required))
+
+
+def test_the_enumeration_sees_them_all() -> None:
+    assert len(EXCEPTIONS) >= 30
+    assert {kind.__name__ for kind in EXCEPTIONS} >= REASON_OF.keys()
+
+
+@pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
+def test_each_exception_of_urllib3_is_deferred_but_an_unusable_address(kind: type[Exception]) -> None:
+    judged = classify_response(instance(kind), LOCATION, CONTACT)
+    if issubclass(kind, urllib3.exceptions.LocationValueError):
+        assert (judged.outcome, judged.reason) == ("rejected", "base_url_refused")
+    else:
+        assert judged.outcome == "deferred"
+        assert judged.reason == REASON_OF.get(kind.__name__, judged.reason)
+    assert judged.reason in REASONS
+    assert (judged.status, judged.retry_after, judged.token_suspect) == (None, None, False)
+
+
+def test_exceptions_that_are_not_urllib3s_are_deferred() -> None:
+    assert classify_response(TimeoutError(), LOCATION, CONTACT).reason == "upstream_timeout"
+    assert classify_response(ValueError(), LOCATION, CONTACT).reason == "internal_error"
+
+
+def search(status: int, body: object) -> dict[str, Any] | None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return found_conversation(HttpResponse(status, {}, content), LOCATION, CONTACT)
+
+
+def test_a_search_gives_the_contacts_conversation_wherever_it_stands() -> None:
+    other = CONVERSATION | {"id": "conv-0", "contactId": "somebody-else"}
+    expected = {"id": "conv-1", "contactId": CONTACT, "locationId": LOCATION}
+    assert search(200, {"conversations": [None, 7, other, CONVERSATION], "total": 4}) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b""),
+        (200, HTML),
+        (200, {"conversations": None}),
+        (200, {"conversations": {}}),
+        (200, {"conversations": []}),
+        (200, {"conversations": [CONVERSATION | {"contactId": "somebody-else"}]}),
+        (200, {"conversations": [CONVERSATION | {"locationId": "somewhere-else"}]}),
+        (401, {"conversations": [CONVERSATION]}),
+        (500, {"conversations": [CONVERSATION]}),
+    ],
+)
+def test_a_search_that_does_not_show_it_gives_none(status: int, body: object) -> None:
+    assert search(status, body) is None
+
+
+def test_a_search_that_failed_gives_none() -> None:
+    assert found_conversation(urllib3.exceptions.ProtocolError(), LOCATION, CONTACT) is None
+
+
+# The contact's upsert
+
+
+def judge_upsert(status: int, body: object = b"", **headers: str) -> ApiResult:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return classify_upsert(HttpResponse(status, named, content), LOCATION)
+
+
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize(
+    "contact",
+    [
+        {"id": CONTACT, "locationId": LOCATION},
+        {"id": CONTACT, "locationId": LOCATION, "tags": ["a"], "email": None},
+        {"id": CONTACT},
+    ],
+)
+def test_an_upsert_finds_the_contact_new_or_not(status: int, contact: dict[str, Any]) -> None:
+    headers = {"x_ratelimit_remaining": "7"}
+    for new in (True, False):
+        judged = judge_upsert(status, {"new": new, "contact": contact, "traceId": "t-1"}, **headers)
+        assert (judged.outcome, judged.reason, judged.contact) == ("found", "", CONTACT)
+        assert (judged.status, judged.trace_id, judged.body) == (status, "t-1", None)
+        assert judged.rate_limit is not None
+        assert judged.rate_limit.remaining == 7
+
+
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        HTML,
+        b"[]",
+        b"null",
+        b'{"contact": {"id"',
+        b"[" * 100_000,
+        {},
+        {"contact": None},
+        {"contact": []},
+        {"contact": CONTACT},
+        {"contact": {}},
+        {"contact": {"id": None}},
+        {"contact": {"id": 7}},
+        {"contact": {"id": ""}},
+        {"contact": {"id": "a b"}},
+        {"contact": {"id": f"{CONTACT}\n"}},
+        {"contact": {"id": "x" * 65}},
+        {"contact": {"id": CONTACT, "locationId": "another"}},
+        {"contact": {"id": CONTACT, "locationId": None}},
+        {"message": "Conversation with the contact id:x already exists!"},
+    ],
+    ids=lambda body: str(body)[:40],
+)
+def test_an_upsert_that_names_no_contact_of_this_location_is_deferred(status: int, body: object) -> None:
+    judged = judge_upsert(status, body)
+    assert (judged.outcome, judged.reason, judged.contact) == ("deferred", "upstream_unexpected", None)
+    assert judged.status == status
+
+
+@ENVELOPES
+@pytest.mark.parametrize(
+    ("status", "message", "outcome", "reason", "suspect"),
+    [
+        (400, "email must be an email", "rejected", "contact_refused", False),
+        (422, ["email must be an email", "phone should not be empty"], "rejected", "contact_refused", False),
+        (404, "Contact not found", "rejected", "contact_refused", False),
+        (400, "Contact with this phone already exists", "rejected", "contact_refused", False),
+        (400, "Location is not active", "deferred", "location_inactive", False),
+        (401, "Invalid JWT", "deferred", "token_refused", True),
+        (401, "Invalid Private Integration token", "deferred", "token_refused", True),
+        (401, "The token is not authorized for this scope.", "rejected", "scope_missing", False),
+        (401, "version header is invalid", "rejected", "version_refused", False),
+        (401, "This location is not accessible from this token!", "rejected", "location_refused", False),
+        (403, "The token does not have access to this location.", "rejected", "location_refused", False),
+        (404, "Cannot POST /contacts/upsert", "rejected", "upstream_refused", False),
+        (409, "Conflict", "rejected", "upstream_refused", False),
+        (408, "Request Timeout", "deferred", "upstream_error", False),
+        (429, "Too Many Requests", "deferred", "rate_limited", False),
+        (500, "Internal Server Error", "deferred", "upstream_error", False),
+        (503, "Service Unavailable", "deferred", "upstream_error", False),
+    ],
+)
+def test_a_refused_upsert_is_told_by_status_and_message(
+    envelope: Any, status: int, message: object, outcome: str, reason: str, suspect: bool
+) -> None:
+    judged = judge_upsert(status, envelope(status, message), retry_after="17")
+    assert (judged.outcome, judged.reason, judged.token_suspect) == (outcome, reason, suspect)
+    assert (judged.status, judged.trace_id, judged.contact, judged.body) == (status, "t-1", None, None)
+    assert judged.retry_after == (17 if outcome == "deferred" else None)
+    assert judged.reason in REASONS
+
+
+@pytest.mark.parametrize("status", [202, 204, 302, 401, 403, 404, 422, 500])
+def test_an_upsert_answered_by_somebody_else_is_deferred(status: int) -> None:
+    assert judge_upsert(status, HTML).outcome == "deferred"
+    assert judge_upsert(status).outcome == "deferred"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        urllib3.exceptions.ProtocolError("x"),
+        urllib3.exceptions.SSLError("x"),
+        TimeoutError(),
+        urllib3.exceptions.LocationValueError("x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_upsert_fails_as_a_create_does(error: Exception) -> None:
+    assert classify_upsert(error, LOCATION) == classify_response(error, LOCATION, CONTACT)

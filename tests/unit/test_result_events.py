@@ -1,0 +1,235 @@
+"""Result events: which end of a submission makes which, and that publishing never fails or delays one."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from create_conversation import result_events as results_module
+from create_conversation.errors import DeferredError, IgnoredError, NotStoredError, UnauthorizedError
+from create_conversation.outcome import Outcome
+from create_conversation.result_events import ResultEvents
+from create_conversation.senders.mapping import Target
+from create_conversation.submission_log import SubmissionLog
+from create_conversation.triggers import http_api as http_module
+from highlevel.client import HighLevel
+from tests.stopwatch import Stopwatch
+from tests.unit.conftest import Log
+from tests.unit.fakes import no_answer, refusal
+from tests.unit.world import (
+    CONTACT,
+    CONTEXT,
+    LOCATION,
+    TOKEN,
+    World,
+    gateway_event,
+    request,
+    sample,
+    sqs_record,
+    submission,
+    webhook_event,
+)
+
+REQUEST_ID = sample("http_conversation")["requestContext"]["requestId"]
+UNREACHABLE = no_answer()
+
+
+def message(contact: str = CONTACT) -> str:
+    return submission(body=json.dumps(request(contact=contact)).encode()).to_message()
+
+
+# Which
+
+
+def test_a_caller_makes_one_opened_then_existing_with_every_id(world: World) -> None:
+    for _ in range(2):
+        world.post(gateway_event())
+    conversation = world.highlevel.conversations[LOCATION, CONTACT]["id"]
+    detail = {
+        "locationId": LOCATION,
+        "contactId": CONTACT,
+        "conversationId": conversation,
+        "sender": "api",
+        "trigger": "http",
+        "requestId": REQUEST_ID,
+    }
+    assert world.events_published() == [
+        ("ConversationOpened", detail | {"outcome": "opened"}),
+        ("ConversationExisting", detail | {"outcome": "existing"}),
+    ]
+
+
+def test_a_webhook_makes_one_for_each_submission(world: World) -> None:
+    world.highlevel.fail(kind="status", status=422, message="no such contact", contact="contact-1")
+    bodies: list[Any] = [request(contact="contact-1"), request(contact="contact-2"), {"locationId": LOCATION}]
+    world.post(webhook_event(bodies))
+    told = [
+        (kind, detail["outcome"], detail.get("reason"), detail["sender"], detail["trigger"])
+        for kind, detail in world.events_published()
+    ]
+    assert told == [
+        ("ConversationRejected", "rejected", "ids_refused", "token", "webhook"),
+        ("ConversationOpened", "opened", None, "token", "webhook"),
+        ("ConversationRejected", "invalid", "no_contact", "token", "webhook"),
+    ]
+    assert len(world.eventbridge.calls) == 1
+
+
+def test_many_submissions_go_in_tens(world: World) -> None:
+    world.post(webhook_event([request(contact=f"contact-{number}") for number in range(23)]))
+    assert [len(call["Entries"]) for call in world.eventbridge.named("PutEvents")] == [10, 10, 3]
+
+
+def test_a_body_that_cannot_be_read_is_rejected_with_its_reason(world: World) -> None:
+    world.post(gateway_event("{"))
+    world.post(webhook_event("{"))
+    assert [(kind, detail["reason"]) for kind, detail in world.events_published()] == [
+        ("ConversationRejected", "invalid_json")
+    ] * 2
+
+
+def test_an_event_and_a_retry_make_theirs(world: World) -> None:
+    event = sample("event_conversation_requested")
+    world.events.handle(event, CONTEXT)
+    world.retry(*(sqs_record(message(f"contact-{number}"), number) for number in range(3)), sqs_record("{", 9))
+    told = [(kind, detail["trigger"], detail["requestId"]) for kind, detail in world.events_published()]
+    assert told == [
+        ("ConversationOpened", "event", event["id"]),
+        *[("ConversationOpened", "retry", "request-1")] * 3,
+        ("ConversationRejected", "retry", "message-9"),
+    ]
+    assert len(world.eventbridge.calls) == 2, "one call for a batch of the queue"
+
+
+def test_what_is_given_up_is_rejected_as_expired(world: World) -> None:
+    world.highlevel.fail(kind="status", status=503)
+    world.retry(sqs_record(message(), receives=300, age=4 * 86_400))
+    [(kind, detail)] = world.events_published()
+    assert (kind, detail["reason"], detail["contactId"]) == ("ConversationRejected", "expired", CONTACT)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome.from_error(error)
+        for error in (
+            DeferredError("deadline"),
+            IgnoredError("other_event"),
+            UnauthorizedError(),
+            NotStoredError("failed"),
+        )
+    ],
+    ids=lambda outcome: outcome.name,
+)
+def test_what_has_not_ended_and_strangers_make_none(world: World, outcome: Outcome) -> None:
+    line = SubmissionLog("http", "request-1", "api", Target(LOCATION, CONTACT))
+    line.write(outcome, "unit")
+    world.results.publish([line, SubmissionLog("http", "never ended")], 1)
+    assert world.eventbridge.calls == []
+
+
+def test_a_stranger_and_a_deferred_one_make_none_at_the_door(world: World) -> None:
+    world.highlevel.fail(kind="status", status=503)
+    assert world.post(gateway_event(authorization="Bearer wrong"))["statusCode"] == 401
+    assert world.post(webhook_event(request(), secret="wrong"))["statusCode"] == 401
+    assert world.post(gateway_event())["statusCode"] == 202
+    world.retry(sqs_record(message()))
+    assert world.eventbridge.calls == []
+
+
+def test_an_email_address_or_a_phone_number_never_is_in_one(world: World) -> None:
+    body = {"locationId": LOCATION, "email": "jane@example.com", "phone": "+15125550123", "firstName": "Jane-Anne"}
+    world.post(webhook_event(body))
+    HighLevel(world.highlevel.url).create_conversation(TOKEN, LOCATION, "15125550123", within=2)
+    world.post(gateway_event(json.dumps(request(contact="15125550123"))))
+    assert [kind for kind, _ in world.events_published()] == ["ConversationOpened", "ConversationExisting"]
+    published = json.dumps(world.events_published())
+    for secret in ("jane@", "Jane-Anne", "5550123"):
+        assert secret not in published
+
+
+def test_off_nothing_is_called(world: World) -> None:
+    world.results = ResultEvents(world.eventbridge, None, "unit")
+    assert world.post(gateway_event())["statusCode"] == 201
+    assert world.retry(sqs_record(message())) == []
+    assert world.eventbridge.calls == []
+
+
+# Never fails, never delays
+
+
+@pytest.mark.parametrize("error", [UNREACHABLE, refusal("ThrottlingException", "PutEvents"), RuntimeError(TOKEN)])
+def test_trouble_changes_no_answer_and_is_logged_without_its_text(world: World, log: Log, error: Exception) -> None:
+    world.eventbridge.error = error
+    assert world.post(gateway_event())["statusCode"] == 201
+    world.events.handle(sample("event_conversation_requested"), CONTEXT)
+    assert world.retry(sqs_record(message())) == []
+    warnings = [line for line in log.troubles if line["message"] == "result events not confirmed"]
+    assert [(line["events"], line["why"]) for line in warnings] == [
+        (1, type(error).__name__),
+        (1, "skipped"),
+        (1, "skipped"),
+    ]
+    assert [metric["ResultEventsNotConfirmed"] for metric in log.metrics if "ResultEventsNotConfirmed" in metric] == [
+        [1.0]
+    ] * 3
+    assert TOKEN not in log.text
+    assert "message-of-aws" not in log.text
+
+
+def test_events_that_eventbridge_does_not_take_are_counted(world: World, log: Log) -> None:
+    world.eventbridge.refused = "InternalFailure"
+    world.post(webhook_event([request(contact=f"contact-{number}") for number in range(3)]))
+    [warning] = log.troubles
+    assert (warning["events"], warning["why"]) == (3, "InternalFailure")
+
+
+@pytest.mark.parametrize("door", ["caller", "webhook"])
+def test_a_hanging_eventbridge_holds_up_one_answer_for_a_moment_and_no_other(world: World, log: Log, door: str) -> None:
+    event = gateway_event() if door == "caller" else webhook_event(request())
+    world.post(event)
+    world.eventbridge.hang = 30
+    waits, times = [], []
+    for _ in range(5):
+        started, stopwatch = time.monotonic(), Stopwatch()
+        assert world.post(event)["statusCode"] == 200
+        waits.append(time.monotonic() - started)
+        times.append(stopwatch.seconds)
+    assert waits[0] >= http_module.RESULTS_SECONDS
+    assert times[0] < http_module.RESULTS_SECONDS + 0.2
+    assert max(times[1:]) < 0.15
+    assert len(world.eventbridge.calls) == 2
+
+
+def test_when_the_time_is_up_the_answer_waits_for_nothing(world: World) -> None:
+    """The event is on its way all the same."""
+    world.eventbridge.hang = 30
+    line = SubmissionLog("http", "request-1", "api", Target(LOCATION, CONTACT))
+    line.write(Outcome("opened"), "unit")
+    stopwatch = Stopwatch()
+    world.http._publish([line], time.monotonic() - 1)
+    assert stopwatch.seconds < 0.1
+    until = time.monotonic() + 5
+    while not world.eventbridge.calls:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_after_a_rest_it_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results_module, "SKIP_SECONDS", 0.05)
+    world.eventbridge.error = UNREACHABLE
+    world.post(gateway_event())
+    world.eventbridge.error = None
+    time.sleep(0.06)
+    world.post(gateway_event())
+    assert len(world.eventbridge.calls) == 2
+
+
+def test_a_submission_that_the_queue_cannot_take_has_no_event(world: World) -> None:
+    world.highlevel.fail(kind="status", status=503)
+    world.sqs.error = UNREACHABLE
+    assert world.post(gateway_event())["statusCode"] == 503
+    with pytest.raises(NotStoredError):
+        world.events.handle(sample("event_conversation_requested"), CONTEXT)
+    assert world.eventbridge.calls == []

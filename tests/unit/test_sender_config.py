@@ -1,0 +1,294 @@
+"""A mistake in presets.toml or senders.toml is found at start, and the message says where it is and what is right."""
+
+import re
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from create_conversation.senders.config import FIELDS, FUNCTIONS, PRESETS, SendersError, load
+
+TOKEN = 'scheme = "token"\nwhere = ["bearer"]\nemail = "email"\n'
+MAC = 'scheme = "mac"\nsig_header = "x-sig"\nsigned = "{body}"\nemail = "email"\n'
+PUBKEY = 'scheme = "pubkey"\nsig_header = "x-sig"\nsigned = "{body}"\nkey_format = "spki_base64"\nemail = "email"\n'
+EVENT = 'scheme = "event"\ncontact_id = "detail.id"\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def mistake(folder: Path, text: str, file: str = "senders.toml") -> str:
+    """What load() says of the user's file."""
+    for name, shipped in (("senders.toml", b""), ("presets.toml", PRESETS.read_bytes())):
+        (folder / name).write_bytes(shipped)
+    (folder / file).write_text(text, "utf-8")
+    with pytest.raises(SendersError) as error:
+        load(folder, folder / "presets.toml")
+    return str(error.value)
+
+
+def test_the_shipped_files_are_valid_and_the_users_is_empty() -> None:
+    assert load().keys() == tomllib.loads((PRESETS).read_text("utf-8")).keys()
+    assert tomllib.loads((FUNCTIONS / "senders.toml").read_text("utf-8")) == {}
+
+
+def test_the_commented_examples_of_the_users_file_are_valid(folder: Path) -> None:
+    lines = (FUNCTIONS / "senders.toml").read_text("utf-8").splitlines()
+    examples = [line.removeprefix("# ") for line in lines if re.match(r"# (\[\S+\]|\w+ = )", line)]
+    (folder / "senders.toml").write_text("\n".join(examples), "utf-8")
+    senders = load(folder)
+    assert senders["our-site"].locations
+    assert senders["highlevel-app"].app_id
+
+
+def test_the_place_of_the_clone_does_not_matter(tmp_path: Path) -> None:
+    folder = tmp_path / "a folder, Ünïcode"
+    folder.mkdir()
+    (folder / "senders.toml").write_bytes((FUNCTIONS / "senders.toml").read_bytes())
+    assert load(folder).keys() == load().keys()
+
+
+# --- entries ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "right"),
+    [
+        # keys
+        (TOKEN + 'emial = "x"', "emial", "did you mean email?"),
+        (TOKEN + 'contact-id = "x"', "contact-id", "did you mean contact_id?"),
+        (TOKEN + 'location = "x"', "location", "did you mean location"),
+        (TOKEN + "xyzzy = 1", "xyzzy", "known are contact_id, email, first_name"),
+        (TOKEN + "[a.nested]\nx = 1", "nested", "is not a key of scheme token"),
+        (TOKEN + 'sig_header = "x"', "sig_header", "is not a key of scheme token"),
+        (MAC + 'where = ["bearer"]', "where", "is not a key of scheme mac"),
+        (MAC + 'public_keys = ["x"]', "public_keys", "is not a key of scheme mac"),
+        (PUBKEY + 'encoding = "hex"', "encoding", "is not a key of scheme pubkey"),
+        (PUBKEY + 'hash = "sha1"', "hash", "is not a key of scheme pubkey"),
+        (MAC + 'hash = "md5"', "hash", "must be one of sha256, sha1"),
+        (MAC + 'ping = "webhook id"', "ping", "must be the name of the one form field"),
+        (MAC + 'ping = ""', "ping", "must be a text"),
+        (TOKEN + 'ping = "webhook_id"', "ping", "is not a key of scheme token"),
+        (EVENT + 'id = "json:id"', "id", "is not a key of scheme event"),
+        (EVENT + 'detail-type = "x"', "detail-type", "did you mean detail_type?"),
+        # what is missing
+        ('where = ["bearer"]\nemail = "email"', "scheme", "must be one of token, mac, pubkey, event"),
+        ('scheme = "token"\nemail = "email"', "where", "is missing; scheme token needs it"),
+        ('scheme = "mac"\nsigned = "{body}"\nemail = "x"', "sig_header", "is missing; scheme mac needs it"),
+        ('scheme = "mac"\nsig_header = "x"\nemail = "x"', "signed", "is missing; scheme mac needs it"),
+        (PUBKEY.replace('key_format = "spki_base64"\n', ""), "key_format", "is missing; scheme pubkey needs it"),
+        ('scheme = "token"\nwhere = ["bearer"]', "contact_id", "name the contact by contact_id, email or phone"),
+        ('scheme = "token"\nwhere = ["bearer"]\nfirst_name = "x"', "contact_id", "name the contact by"),
+        (MAC + 'sig_format = "kv"', "sig_label", "is missing; sig_format kv needs it"),
+        (MAC + 'sig_format = "space-list"', "sig_label", "is missing; sig_format space-list needs it"),
+        (MAC.replace("{body}", "{ts}.{body}"), "ts", "is missing; signed holds {ts}"),
+        (MAC.replace("{body}", "{id}.{body}"), "id", "is missing; signed holds {id}"),
+        # one of a few
+        (TOKEN.replace('"token"', '"hmac"'), "scheme", "must be one of token, mac, pubkey, event"),
+        (TOKEN.replace('"token"', '["token"]'), "scheme", "must be one of"),
+        (MAC + 'sig_format = "list"\nsig_label = "v1"', "sig_format", "must be one of plain, kv, space-list"),
+        (MAC + 'encoding = "base64url"', "encoding", "must be one of hex, base64"),
+        (MAC + 'ts = "header:x"\nts_unit = "us"', "ts_unit", "must be one of s, ms, iso8601"),
+        (MAC + 'key_format = "hex"', "key_format", "must be one of utf8, whsec_base64"),
+        (MAC + 'key_format = "spki_base64"', "key_format", "must be one of utf8, whsec_base64"),
+        (PUBKEY.replace("spki_base64", "utf8"), "key_format", "must be one of spki_base64, whpk_base64"),
+        (PUBKEY + 'requires = ["appId"]', "requires", 'can only be ["app_id"]'),
+        (PUBKEY + "requires = []", "requires", "must be a list of texts"),
+        # types
+        *(
+            (TOKEN.replace('"email"', value), "email", "must be a text")
+            for value in ('""', "1", "true", "[]", '["email"]', "{ a = 1 }", "1979-05-27", "nan")
+        ),
+        *(
+            (TOKEN.replace('["bearer"]', value), "where", 'must be a list of texts, such as ["…"]')
+            for value in ('"bearer"', "[]", "[1]", '[""]', '["bearer", 1]', '{ a = "bearer" }')
+        ),
+        *(
+            (TOKEN + f"locations = {value}", "locations", "must be a list of texts")
+            for value in ('"loc1"', "[]", "[1]")
+        ),
+        *(
+            (MAC + f"{key} = {value}", key, "must be a list of texts")
+            for key in ("parse", "strip")
+            for value in ('"a"', "[]")
+        ),
+        (EVENT + 'strip = ["a"]', "strip", "is not a key of scheme event"),
+        *(
+            (MAC + f'ts = "header:x"\ntolerance_s = {value}', "tolerance_s", "number of seconds from 1 to 86400")
+            for value in ('"300"', "0", "-1", "86401", "true", "1.5", "inf", "[300]")
+        ),
+        # values
+        *(
+            (TOKEN.replace('"bearer"', f'"{place}"'), "where", f"'{place}' must be bearer, basic, header:")
+            for place in ("Bearer", "cookie", "header:", "header:X-Key", "query:", "query:a b", "body", "json:x", "*")
+        ),
+        (TOKEN + 'locations = ["*", "loc1"]', "locations", 'must be location ids, or ["*"] for any'),
+        (TOKEN + 'locations = ["a b"]', "locations", "must be location ids"),
+        *(
+            (TOKEN.replace('"email"', f'"{path}"'), "email", "is not JMESPath")
+            for path in ("a[", "a || ", "a[?b", "a(", "]")
+        ),
+        (TOKEN + "when = \"kind = 'x'\"", "when", "is not JMESPath"),
+        (TOKEN + 'id = "json:["', "id", "is not JMESPath"),
+        *(
+            (TOKEN + f'id = "{place}"', "id", "must be header:<name in lower case> or json:<JMESPath>")
+            for place in ("id", "header:X")
+        ),
+        *(
+            (MAC + f'ts = "{place}"', "ts", "must be header:<name>, kv:<label> or json:<member>")
+            for place in ("t", "header:X", "json:a.b")
+        ),
+        (MAC.replace("x-sig", "X-Sig"), "sig_header", "must be a header's name in lower case"),
+        (MAC.replace("x-sig", "x sig"), "sig_header", "must be a header's name in lower case"),
+        *(
+            (MAC.replace('"{body}"', f'"{signed}"'), "signed", "must hold {body}")
+            for signed in ("x", "{ts}", "{body}{url}", "{body", "{body}}")
+        ),
+        (PUBKEY + 'public_keys = [""]', "public_keys", "must be a list of texts"),
+    ],
+)
+def test_a_mistake_names_file_entry_key_and_what_is_right(entry: str, key: str, right: str, folder: Path) -> None:
+    said = mistake(folder, f"[{'a' if '[a.nested]' in entry else 'our-site'}]\n{entry}")
+    entry_name = "a" if "[a.nested]" in entry else "our-site"
+    assert said.startswith(f"senders.toml: [{entry_name}] {key}: ")
+    assert right in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "right"),
+    [
+        (MAC.replace("{body}", "{id}.{body}") + 'id = "json:id"', "id", "header:"),
+        (MAC.replace("{body}", "{ts}.{body}") + 'ts = "kv:t"', "ts", "kv"),
+        (PUBKEY + 'public_keys = ["not a key"]', "public_keys", "Ed25519"),
+        (PUBKEY + 'public_keys = ["MCowBQYDK2VwAyEA"]', "public_keys", "Ed25519"),
+    ],
+)
+def test_an_entry_that_could_let_nobody_in_is_a_mistake(entry: str, key: str, right: str, folder: Path) -> None:
+    said = mistake(folder, f"[our-site]\n{entry}")
+    assert said.startswith(f"senders.toml: [our-site] {key}: ")
+    assert right in said
+
+
+@pytest.mark.parametrize("name", ["your-email", "fields[email]", "E-mail address", "Straße"])
+def test_a_forms_field_whose_name_is_no_jmespath_is_to_be_quoted(name: str, folder: Path) -> None:
+    said = mistake(folder, "[our-site]\n" + TOKEN.replace('"email"', f'"{name}"'))
+    assert said.startswith("senders.toml: [our-site] email: is not JMESPath")
+    assert f"""'"{name}"'""" in said
+
+
+@pytest.mark.parametrize(
+    "name", ["Our-Site", "our_site", '"our site"', '"-x"', '"ö"', "x" * 64, '""', '"a/b"', '"a#b"']
+)
+def test_a_bad_name(name: str, folder: Path) -> None:
+    said = mistake(folder, f"[{name}]\n{TOKEN}")
+    assert said == f"senders.toml: [{name.strip('"')}]: a name has lower-case letters, digits and -, 63 at most"
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["presets.toml", "senders.toml"])
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("[a\n", "line 1"),
+        (f"[a]\n{TOKEN}email = 'again'\n", "line 5"),
+        (f"[a]\n{TOKEN}[a]\n{TOKEN}", "line 5"),
+        (f"[a]\n{TOKEN}phone = phone\n", "line 5"),
+        (TOKEN, "scheme: put every key below the [name] of a sender"),
+        (f"[[a]]\n{TOKEN}", "a: put every key below the [name] of a sender"),
+        (f"[a]\n{TOKEN}phon = 'x'\n", "[a] phon: is not a key of scheme token; did you mean phone?"),
+    ],
+)
+def test_a_mistake_names_its_file(file: str, text: str, right: str, folder: Path) -> None:
+    said = mistake(folder, text, file)
+    assert said.startswith(f"{file}: ")
+    assert right in said
+
+
+def test_a_file_that_is_no_text_or_is_missing(folder: Path) -> None:
+    with pytest.raises(SendersError, match=r"^senders\.toml: "):
+        load(folder)
+    (folder / "senders.toml").write_bytes(b"[a]\nemail = '\xff'")
+    with pytest.raises(SendersError, match=r"^senders\.toml: .*utf-8"):
+        load(folder)
+
+
+# --- entries under a preset's name ------------------------------------------------------------------------------------
+
+
+def test_an_entry_under_a_presets_name_changes_only_its_keys(folder: Path) -> None:
+    changes = '[typeform]\nlocations = ["loc1"]\nemail = "form_response.hidden.mail"\n[highlevel-app]\napp_id = "a1"\n'
+    (folder / "senders.toml").write_text(changes, "utf-8")
+    ours, theirs = load(), load(folder)
+    paths = theirs["typeform"].paths
+    assert theirs["typeform"] == replace(ours["typeform"], locations=("loc1",), paths=paths)
+    assert theirs["highlevel-app"] == replace(ours["highlevel-app"], app_id="a1", paths=theirs["highlevel-app"].paths)
+    for name in ours.keys() - {"typeform"}:
+        assert {key: path.expression for key, path in ours[name].paths.items()} == {
+            key: path.expression for key, path in theirs[name].paths.items()
+        }
+    assert theirs["typeform"].paths["email"].expression == "form_response.hidden.mail"
+    assert theirs["typeform"].paths["phone"].expression == ours["typeform"].paths["phone"].expression
+    assert theirs.keys() == ours.keys()
+
+
+def test_an_entry_with_a_scheme_takes_nothing_from_a_preset_of_its_name(folder: Path) -> None:
+    """It may be older than the preset, which came with an update."""
+    (folder / "senders.toml").write_text(f"[stripe]\n{TOKEN}", "utf-8")
+    stripe = load(folder)["stripe"]
+    assert (stripe.where, stripe.id, list(stripe.paths)) == (("bearer",), "", ["email"])
+
+
+def test_a_mistake_in_a_changed_preset_is_one_of_the_users_file(folder: Path) -> None:
+    said = mistake(folder, '[typeform]\nencoding = "base32"')
+    assert said == "senders.toml: [typeform] encoding: must be one of hex, base64"
+
+
+def test_a_key_of_a_preset_may_be_emptied(folder: Path) -> None:
+    (folder / "senders.toml").write_text('[typeform]\nprefix = ""\n[highlevel-app]\napp_id = ""\n', "utf-8")
+    senders = load(folder)
+    assert senders["typeform"].prefix == senders["highlevel-app"].app_id == ""
+
+
+def test_own_entries_stand_beside_the_presets(folder: Path) -> None:
+    (folder / "senders.toml").write_text(f"[a]\n{TOKEN}\n[b-2]\n{MAC}\n[0]\n{EVENT}", "utf-8")
+    senders = load(folder)
+    assert senders.keys() == {*load(), "a", "b-2", "0"}
+    assert (senders["b-2"].encoding, senders["b-2"].sig_format, senders["b-2"].tolerance_s) == ("base64", "plain", 300)
+
+
+@pytest.mark.parametrize("change", ['source = "crm"', 'detail_type = "lead"'])
+def test_the_entry_for_all_other_events_stays_one_for_all(change: str, folder: Path) -> None:
+    assert mistake(folder, f"[event]\n{change}").startswith("senders.toml: [event] ")
+
+
+@pytest.mark.parametrize("name", ["api", "event"])
+def test_the_doors_own_entries_keep_their_scheme(name: str, folder: Path) -> None:
+    scheme = "event" if name == "api" else "token"
+    assert mistake(folder, f'[{name}]\nscheme = "{scheme}"\n').startswith(f"senders.toml: [{name}] ")
+
+
+def test_every_field_of_each_preset_is_compiled() -> None:
+    entries = tomllib.loads((PRESETS).read_text("utf-8"))
+    for name, sender in load().items():
+        assert sender.paths.keys() - {"id", "when"} == entries[name].keys() & set(FIELDS)
+        assert all(path.expression for path in sender.paths.values())
+
+
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("startswith(kind, 'x')", "JMESPath has no function startswith; did you mean starts_with?"),
+        ("starts_with(kind)", "starts_with takes 2 arguments, not 1"),
+        ("a[?lower(b) == 'x'] | [0]", "JMESPath has no function lower"),
+    ],
+)
+def test_a_call_that_could_only_fail_is_a_mistake(path: str, right: str, folder: Path) -> None:
+    said = mistake(folder, f'[our-site]\n{TOKEN}\nwhen = "{path}"')
+    assert said.startswith("senders.toml: [our-site] when: ")
+    assert right in said

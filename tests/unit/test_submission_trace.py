@@ -1,0 +1,85 @@
+"""What the page of `make serve` tells of a submission's way, from what was recorded of a running stack."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from create_conversation.errors import REASONS
+from local.page.submission_trace import ENDS_AT, STEPS, way
+
+RECORDED: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "data" / "traces.json").read_text())
+BY_NAME = {case["about"]: case for case in RECORDED}
+
+
+@pytest.mark.parametrize("case", RECORDED, ids=[case["about"] for case in RECORDED])
+def test_a_recorded_submission_shows_its_way(case: dict[str, Any]) -> None:
+    steps = way(case["line"], case["answer"], case["calls"])
+    assert {step.name: step.state for step in steps} == case["way"]
+    assert all(step.text for step in steps if step.state != "unreached")
+
+
+def test_every_reason_has_its_step() -> None:
+    assert ENDS_AT.keys() == REASONS.keys()
+    assert set(ENDS_AT.values()) <= set(STEPS)
+
+
+OUTCOMES = {"invalid": 400, "unauthorized": 401, "rejected": 502, "deferred": 202, "not_stored": 503}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_reason_stops_the_way_where_it_says(reason: str) -> None:
+    """Nothing behind that step is shown as passed, and the outcome is never a success."""
+    for outcome, status in OUTCOMES.items():
+        steps = way({"outcome": outcome, "reason": reason, "trigger": "http", "sender": "api"}, {"status": status})
+        states = {step.name: step.state for step in steps}
+        stop = ENDS_AT[reason]
+        assert states[stop] in ("failed", "waiting")
+        behind = STEPS[STEPS.index(stop) + 1 :]
+        assert not [name for name in behind if states[name] == "passed"]
+        assert states["outcome"] in ("failed", "waiting")
+
+
+def test_a_reason_that_the_page_does_not_know_is_shown_as_the_outcome() -> None:
+    [*_, outcome] = way({"outcome": "rejected", "reason": "of_tomorrow", "trigger": "http", "sender": "api"})
+    assert (outcome.state, "of_tomorrow" in outcome.text) == ("failed", True)
+
+
+def test_before_there_is_a_line_nothing_is_claimed() -> None:
+    assert {step.state for step in way(None)} == {"unreached"}
+    steps = way(None, {"status": 500})
+    assert [step.state for step in steps] == ["unreached"] * 5 + ["waiting"]
+    assert "500" in steps[-1].text
+
+
+@pytest.mark.parametrize(
+    ("about", "step", "text"),
+    [
+        ("a form is opened", "contact", "looked up by e-mail or phone"),
+        ("a form is opened", "highlevel", "answered 201"),
+        ("a wrong signature", "outcome", "answered 401"),
+        ("a wrong signature", "outcome", "not kept"),
+        ("no contact", "outcome", "reason no_contact: kept in the dead-letter queue"),
+        ("no contact, from a caller", "outcome", "not kept"),
+        ("half a body", "outcome", "not kept"),
+        ("an event without contact", "outcome", "kept in the dead-letter queue"),
+        ("the same delivery again", "highlevel", "on record"),
+        ("HighLevel fails at the look-up", "highlevel", "(answered 503 to POST /contacts/upsert)"),
+        ("HighLevel fails at the look-up", "outcome", "kept in the retry queue"),
+        ("and the retry opens it", "outcome", "by the retry queue, attempt 1"),
+    ],
+)
+def test_what_it_says(about: str, step: str, text: str) -> None:
+    case = BY_NAME[about]
+    told = {each.name: each.text for each in way(case["line"], case["answer"], case["calls"])}
+    assert text in told[step]
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"), [("invalid_json", False), ("body_too_large", False), ("no_contact", True), ("no_token", True)]
+)
+def test_without_the_answer_the_reason_tells_what_a_webhook_was_answered(reason: str, kept: bool) -> None:
+    """One that was sent by curl: only its line is there to see."""
+    line = {"outcome": "invalid", "reason": reason, "trigger": "webhook", "sender": "tally"}
+    assert ("dead-letter queue" in way(line)[-1].text) is kept
