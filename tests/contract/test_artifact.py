@@ -57,7 +57,7 @@ def test_the_artifact_holds_the_function_and_its_requirements_only(artifact: Pat
     packages = {path.name for path in artifact.iterdir() if "-" not in path.name}
     assert packages - required == {
         "__pycache__",
-        "shared.connection_pool.py",
+        "shared",
         "create_conversation",
         "highlevel",
         "requirements.txt",
@@ -329,14 +329,14 @@ def test_it_verifies_ed25519(artifact: Path) -> None:
     code = """
 import base64
 from nacl.signing import SigningKey
-from create_conversation.senders.verification import Request, is_proved
+from create_conversation.senders.verification import Request, is_authentic
 from create_conversation.senders.config import Sender
 key = SigningKey.generate()
 public = "whpk_" + base64.b64encode(bytes(key.verify_key)).decode()
 sender = Sender("own", "pubkey", sig_header="signature", key_format="whpk_base64", public_keys=(public,))
 signature = base64.b64encode(key.sign(b"body").signature).decode()
 for body in (b"body", b"another"):
-    print(is_proved(sender, Request({"signature": signature}, "", body), (), 0.0))
+    print(is_authentic(sender, Request({"signature": signature}, "", body), (), 0.0))
 """
     assert run(artifact, code).split() == ["True", "False"]
 
