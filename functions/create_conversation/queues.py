@@ -118,11 +118,11 @@ def backoff(
 ) -> float:
     """Seconds until a message of that age is visible again, whatever it waits for: about 5 % of its age, from 5 s up to
     `cap`, so that SQS's 1,000 receives never come before the age limit. `retry_after`: not sooner, up to an hour.
-    `may_be_early`: at any time until then, for one of many that must not all come in the same minutes."""
-    base = _planned(age, cap)
-    least = MIN_WAIT_SECONDS if may_be_early else (1 - JITTER) * base
+    `may_be_early`: at any time before that, for one of many that must not all come in the same minutes."""
+    base, least = _planned(age, cap), _planned(0.0, cap)
+    earliest, latest = max(least, (1 - JITTER) * base), min((1 + JITTER) * base, cap)
+    wait = rng.uniform(least, earliest) if may_be_early else rng.uniform(earliest, latest)
     bound = min(retry_after or 0.0, MAX_WAIT_SECONDS)
-    wait = rng.uniform(max(_planned(0.0, cap), least), min((1 + JITTER) * base, cap))
     return max(wait, bound + rng.uniform(0, JITTER * base)) if bound else wait
 
 

@@ -169,6 +169,7 @@ class Result:
     moved: int
     receives_max: int
     receives_mean: float
+    invocations: float  # for each submission
     lost: int
     twice: int
     drain: float | None  # share of the limit at which the waiting were opened, once they could be
@@ -298,6 +299,7 @@ def _result(scenario: Scenario, waiting: int, account: Account, limits: Limits, 
         len(sqs.moved),
         max(receives, default=0),
         sum(receives) / max(1, len(receives)),
+        sqs.batches / waiting,
         max(0, waiting - ended - len(sqs.messages)) + len(sqs.expired),
         sum(1 for count in highlevel.conversations.values() if count > 1),
         _drain(scenario, waiting, highlevel, limits),

@@ -171,11 +171,11 @@ def test_a_message_waits_about_a_twentieth_of_its_age_from_5_s_to_15_minutes(
     assert most - 0.05 * (most - least) < max(found) <= most
 
 
-def test_one_of_many_may_come_at_any_time_until_then() -> None:
+def test_one_of_many_may_come_at_any_time_before_that() -> None:
     rng = random.Random(7)
     found = [backoff(72 * HOUR, 900.0, 9.0, rng, may_be_early=True) for _ in range(2000)]
     assert 9 <= min(found) < 60
-    assert 890 < max(found) <= 900
+    assert 620 < max(found) <= 630
 
 
 @pytest.mark.parametrize("cap", [2.0, 5.0, 15.0])
