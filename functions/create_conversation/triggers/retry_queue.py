@@ -221,8 +221,8 @@ class RetryQueueHandler:
 
     def _wait(self, message: _Message, outcome: Outcome) -> float:
         age, cap = self._seconds_since(message.sent_at), self.settings.backoff_cap
-        # A backlog that all came at the same moment, as after a pause, spreads, and uses each window: it has been received
-        # less often than was planned, so it may.
+        # A backlog that all came at the same moment, as after a pause, spreads and uses each window. It may: it was
+        # received less often than planned.
         planned = receives_within(100 * round(age / 100), cap) if outcome.reason == "quota_exhausted" else 0
         return backoff(age, cap, outcome.retry_after, self.rng, may_be_early=message.receives < planned)
 
