@@ -63,12 +63,12 @@ _TODO = {
 }
 # What AWS says of a table, a queue, a secret that somebody has deleted.
 _GONE = ("ResourceNotFoundException", "QueueDoesNotExist", "InvalidRequestException")
-# What suffers while AWS refuses a part of the function.
-_PARTS = {
-    "records": "submissions go on; a repeat costs a call to HighLevel, and its answer may lack the conversation's id",
-    "secrets": "what was read before still serves; a new environment of the function cannot start from it",
-    "queues": "what HighLevel does not take at once is not kept, its sender must repeat it; a retry comes back early",
-    "results": "result events are lost; submissions go on",
+# What happens while a service of AWS refuses or does not answer.
+_CONSEQUENCES = {
+    "DynamoDB": "submissions go on; a repeat costs a call to HighLevel, and its answer may lack the conversation's id",
+    "Secrets Manager": "what was read before still serves; a new environment of the function cannot start from it",
+    "SQS": "what HighLevel does not take at once is not kept, its sender must repeat it; a retry comes back early",
+    "EventBridge": "result events are lost; submissions go on",
 }
 # What ended a rotation for good; all else, time mends.
 _ROTATION_TODO = {
@@ -451,28 +451,29 @@ def _count(stack: Stack, output: str) -> int:
 
 def _check_log(stack: Stack, report: Report) -> None:
     """What no answer and no queue shows: AWS refused the function, or it met a mistake of its own, and it went on."""
-    troubles: dict[tuple[str, str, str], list[float]] = {}
-    for line in _lines(stack, '{ ($.message = "aws trouble") || ($.message = "internal error") }'):
-        if line.get("message") == "aws trouble":
-            what = (str(line.get("part")), str(line.get("operation") or "a call"), str(line.get("code")))
-        elif line.get("message") == "internal error":
+    failures: dict[tuple[str, str, str], list[float]] = {}
+    for line in _lines(stack, '{ ($.message = "aws_request_failed") || ($.message = "internal_error") }'):
+        if line.get("message") == "aws_request_failed":
+            what = (str(line.get("service")), str(line.get("operation") or "a call"), str(line.get("error")))
+        elif line.get("message") == "internal_error":
             what = ("", "", str(line.get("error")))
         else:
             continue
-        troubles.setdefault(what, []).append(line["at"])
-    for (part, operation, code), times in troubles.items():
+        failures.setdefault(what, []).append(line["at"])
+    for (service, operation, code), times in failures.items():
         often = _often(times)
-        if not part:
+        if not service:
             report.bad("internal error", f"{code}, in the last hour {often}: docs/operations.md#internal-errors")
             continue
-        todo = "AWS's own trouble, if it goes on: its health dashboard"
+        todo = "a failure of AWS; if it goes on, see its health dashboard"
         if code in DENIED:
             todo = "its role lacks the permission: docs/operations.md#missing-permission"
         elif code in _GONE:
             todo = "it was deleted: docs/operations.md#restore"
         report.bad(
-            f"AWS, {part}",
-            f"{operation}: {code}, in the last hour {often}; {todo}. Meanwhile {_PARTS.get(part, 'it goes on')}",
+            f"AWS, {service}",
+            f"{operation}: {code}, in the last hour {often}; {todo}. "
+            f"Meanwhile {_CONSEQUENCES.get(service, 'it goes on')}",
         )
     refused = _refused(stack)
     senders = all_senders() if refused else {}
@@ -481,8 +482,8 @@ def _check_log(stack: Stack, report: Report) -> None:
             f"sender {name}",
             f"refused, in the last hour {_often(times)}, and not let in since: {_why_refused(name, senders)}",
         )
-    if not troubles and not refused:
-        report.good("log", "no trouble with AWS, no internal error, no sender locked out in the last hour")
+    if not failures and not refused:
+        report.good("log", "no failed AWS request, no internal error, no sender locked out in the last hour")
 
 
 def _why_refused(name: str, senders: Mapping[str, Sender]) -> str:

@@ -39,7 +39,8 @@ _COLUMNS = {
     "request_id": 0,
 }
 _LEVELS = ("WARNING", "ERROR", "CRITICAL")
-_NOT_SHOWN = ("level", "message", "timestamp", "service")
+_NOT_SHOWN = ("level", "message", "timestamp")
+_FUNCTION = ("service", "highlevel-conversations")  # in other lines `service` is the service of AWS that failed
 # What the Lambda runtime writes when a function cannot start, is killed or takes too long.
 _RUNTIME_TROUBLE = re.compile(r"\[ERROR\]|Task timed out|Runtime exited|Runtime\.\w+Error|Status: (?:timeout|error)")
 
@@ -149,7 +150,7 @@ def _line(event: "FilteredLogEventTypeDef", wanted: Mapping[str, str], widths: d
     members = [
         f"{name}={value if isinstance(value, str) else json.dumps(value)}"
         for name, value in line.items()
-        if name not in _NOT_SHOWN and value is not None
+        if name not in _NOT_SHOWN and (name, value) != _FUNCTION and value is not None
     ]
     return f"{at}  {printable(' '.join([line['level'], str(line.get('message')), *members]))}"
 

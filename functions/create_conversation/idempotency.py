@@ -78,7 +78,7 @@ class IdempotencyStore:
         except AwsError as error:
             if error.code == "ConditionalCheckFailedException":
                 return {}  # what is on record says more
-            submission_log.aws_request_failed("records", error)
+            submission_log.aws_request_failed("DynamoDB", error)
             self._skip_until = self._clock.monotonic() + SKIP_SECONDS
             return None
 

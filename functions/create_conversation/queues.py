@@ -109,7 +109,7 @@ class Queues:
         try:
             return self._sqs.call(operation, **arguments)
         except AwsError as error:
-            submission_log.aws_request_failed("queues", error)
+            submission_log.aws_request_failed("SQS", error)
             raise NotStoredError("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS) from None
 
 

@@ -48,7 +48,7 @@ class ResultEvents:
         except Exception as error:  # noqa: BLE001 whatever it is, it must not fail the submission
             self._skip_until = self._clock.monotonic() + SKIP_SECONDS
             if isinstance(error, AwsError):
-                submission_log.aws_request_failed("results", error)
+                submission_log.aws_request_failed("EventBridge", error)
             submission_log.unpublished(len(entries), type(error).__name__, self._metrics_namespace)
         else:
             if failed:

@@ -75,7 +75,7 @@ class CachedSecret:
             if not self._unreachable:  # it was never given a value, or it is gone: an answer, not an outage
                 self._text = None
                 raise SecretMissingError from None
-            submission_log.aws_request_failed("secrets", error)  # get() decides: stale, or unavailable
+            submission_log.aws_request_failed("Secrets Manager", error)  # get() decides: stale, or unavailable
 
 
 def _passed(then: float, now: float, seconds: float) -> bool:

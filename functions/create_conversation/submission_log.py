@@ -102,14 +102,14 @@ def _no_phone(contact: str | None) -> str | None:
     return None if contact and re.fullmatch(r"[0-9_-]{7,}", contact) else contact
 
 
-def aws_request_failed(part: str, error: AwsError) -> None:
+def aws_request_failed(service: str, error: AwsError) -> None:
     """An AWS service refused or could not be reached; we go on, or say so to the sender."""
-    _logger.warning("aws trouble", extra={"part": part, "code": error.code, "operation": error.operation})
+    _logger.warning("aws_request_failed", extra={"service": service, "operation": error.operation, "error": error.code})
 
 
 def unpublished(events: int, why: str, metrics_namespace: str) -> None:
     """EventBridge has not confirmed these result events: they come late, or never. The canonical lines have it all."""
-    _logger.warning("result events not confirmed", extra={"events": events, "why": why})
+    _logger.warning("result_events_not_confirmed", extra={"events": events, "error": why})
     metrics = AmazonCloudWatchEMFProvider(namespace=metrics_namespace)
     metrics.add_metric("ResultEventsNotConfirmed", MetricUnit.Count, events)
     _print(metrics)
@@ -122,5 +122,5 @@ def _print(metrics: AmazonCloudWatchEMFProvider) -> None:
 
 def failure(error: Exception) -> None:
     """A mistake of ours: its class and the way to it. Its text is left out, it may hold what must not be logged."""
-    way = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-    _logger.error("internal error", extra={"error": type(error).__name__, "way": way})
+    frames = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    _logger.error("internal_error", extra={"error": type(error).__name__, "frames": frames})

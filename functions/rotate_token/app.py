@@ -33,7 +33,7 @@ def handler(event: dict[str, Any], context: Any) -> None:
     except RotationFailedError as error:
         failed = error
     except (ClientError, BotoCoreError) as error:
-        failed = RotationFailedError("aws_trouble", f"{code_of(error)} from Secrets Manager")
+        failed = RotationFailedError("aws_request_failed", f"{code_of(error)} from Secrets Manager")
     except Exception as error:  # noqa: BLE001 its text may hold what must not be logged
         line.mistake(error)
         failed = RotationFailedError("internal_error", type(error).__name__)

@@ -64,9 +64,9 @@ class RotationLog:
 
     def not_stored_yet(self, error: BotoError) -> None:
         """A new pair is in this function's memory only."""
-        _logger.error("pair not stored yet", extra={"code": code_of(error), "request_id": self.request_id})
+        _logger.error("token_pair_not_stored", extra={"error": code_of(error), "request_id": self.request_id})
 
     def mistake(self, error: Exception) -> None:
         """A mistake of ours: its class and the way to it, without its text."""
-        way = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-        _logger.error("internal error", extra={"error": type(error).__name__, "way": way})
+        frames = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+        _logger.error("internal_error", extra={"error": type(error).__name__, "frames": frames})

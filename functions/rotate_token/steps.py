@@ -38,7 +38,8 @@ class RotationFailedError(Exception):
     Reasons: grant_refused, client_refused, oauth_refused, base_url_refused (a person must mend it: make connect),
     location_inactive (suspended; the refresh token stays good), upstream_* and rate_limited (time mends it),
     token_refused (HighLevel does not know the new access token), not_oauth, oauth_malformed, no_token (the secret's
-    text), not_pending, pending_empty, pending_superseded (its labels), aws_trouble, internal_error, step_unknown.
+    text), not_pending, pending_empty, pending_superseded (its labels), aws_request_failed, internal_error,
+    step_unknown.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:

@@ -81,7 +81,7 @@ def run(size: float, progress: Progress) -> Part:
             kills += _redrive_killed(world, location, redriven)
         progress("seams: waiting for the leases of killed batches to end")
         part.problems += _reconcile(world, location, sent)
-        errors = [line for line in world.application.stack.logs() if line.get("message") == "internal error"]
+        errors = [line for line in world.application.stack.logs() if line.get("message") == "internal_error"]
         part.problems += [f"internal error: {line}" for line in errors]
         twice = [contact for contact, times in Counter(world.creations(location)).items() if times > 1]
         part.problems += [f"two conversations: {contact}" for contact in twice]

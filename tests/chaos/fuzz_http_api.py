@@ -73,7 +73,7 @@ def _of_the_log(requests: Requests, application: Application, since: float) -> l
     for line in application.stack.log_lines(since - 60):
         if leaks := requests.canary.leaks(line):
             problems.append(("leak", f"raw: {', '.join(leaks)} in the log"))
-        if '"internal error"' in line or "Traceback" in line:
+        if '"internal_error"' in line or "Traceback" in line:
             problems.append(("internal error", f"raw: {line[:500]}"))
         duration = re.search(r'"duration_ms":(\d+)', line)
         if duration and int(duration[1]) > ANSWER_MS:

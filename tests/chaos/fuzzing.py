@@ -387,7 +387,7 @@ class World:
             return
         if "_aws" in told:
             self.tally.ends[f"{told.get('trigger')} {told.get('outcome')}"] += 1
-        elif told.get("message") == "internal error" or told.get("reason") in ("internal_error", "failed"):
+        elif told.get("message") == "internal_error" or told.get("reason") in ("internal_error", "failed"):
             self._wrong("internal error", self._who(place), line[:700])
 
     def _who(self, place: int) -> str:

@@ -40,7 +40,7 @@ class Invocation:
 
     @property
     def failed(self) -> bool:
-        signs = ("[ERROR]", "Traceback (most recent", "Task timed out", '"internal error"', '"level":"ERROR"')
+        signs = ("[ERROR]", "Traceback (most recent", "Task timed out", '"internal_error"', '"level":"ERROR"')
         return self.died or any(sign in self.text for sign in signs)
 
 

@@ -191,7 +191,7 @@ def test_a_message_that_is_lost_is_seen(world: World) -> None:
         ("[]", "log"),
         ('{"_aws": {}}{"_aws": {}}', "log"),
         ("{}", "log"),
-        ('{"level": "ERROR", "message": "internal error", "error": "KeyError"}', "internal error"),
+        ('{"level": "ERROR", "message": "internal_error", "error": "KeyError"}', "internal error"),
         ('{"level": "INFO", "message": "submission", "reason": "internal_error"}', "internal error"),
     ],
 )

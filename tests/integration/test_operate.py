@@ -666,10 +666,10 @@ def test_the_lines_up_to_now(stack: Stack, run: Run) -> None:
     log.submission("c1", ago=5)
     log.write("START RequestId: 1")
     log.write({"_aws": {}})
-    log.write({"level": "WARNING", "message": "aws trouble", "part": "queues"})
+    log.write({"level": "WARNING", "message": "aws_request_failed", "service": "SQS"})
     code, printed, said = run(logs.main, "--no-follow")
     assert (code, said, contacts(printed)) == (0, "", ["c1", "c2"])
-    assert printed.splitlines()[-1].endswith("WARNING aws trouble part=queues")
+    assert printed.splitlines()[-1].endswith("WARNING aws_request_failed service=SQS")
     assert len(printed.splitlines()) == 4
     assert contacts(run(logs.main, "--no-follow", "--since", "1h")[1]) == ["c0", "c1", "c2"]
     for option, value in (("--contact", "c2"), ("--request", "r2"), ("--reason", "no_token")):

@@ -138,7 +138,7 @@ def test_eventbridge_in_trouble_fails_and_delays_no_submission(
     assert world.line(f"{contact}-retry", "retry")["outcome"] == "opened"
     eventually(lambda: world.application.count("RetryQueue") == 0)
     assert world.application.count("DeadLetterQueue") == 0
-    told = [line for line in world.application.stack.logs() if line.get("message") == "result events not confirmed"]
+    told = [line for line in world.application.stack.logs() if line.get("message") == "result_events_not_confirmed"]
     assert told
 
 

@@ -157,7 +157,7 @@ def test_secrets_manager_in_trouble_costs_no_pair(rotating: Rotating, mode: Any)
     assert rotating.ended(since)["outcome"] == "finished"
     assert rotating.is_well()
     assert rotating.world.highlevel.oauth.sent[-1].again is False
-    assert "pair not stored yet" in "\n".join(rotating.world.application.stack.log_lines(since))
+    assert "token_pair_not_stored" in "\n".join(rotating.world.application.stack.log_lines(since))
 
 
 def test_a_suspended_location_rotates_when_it_is_active_again(troubled: FaultyWorld) -> None:

@@ -125,7 +125,7 @@ def test_trouble_is_logged_and_passed_over(table: FakeDynamoDb, error: Exception
     table.error = None
     clock.now += SKIP_SECONDS + 0.1
     assert records.get(PK) == IdempotencyRecord("conv-1")
-    assert [trouble["part"] for trouble in log.troubles] == ["records"]
+    assert [line["service"] for line in log.troubles] == ["DynamoDB"]
     assert "message-of-aws" not in log.text
 
 

@@ -628,7 +628,7 @@ def test_a_mistake_of_ours_is_deferred_and_logged_without_its_text(
     assert (outcome.name, outcome.reason) == ("deferred", "internal_error")
     (trouble,) = log.troubles
     assert (trouble["level"], trouble["error"]) == ("ERROR", "RuntimeError")
-    assert any(step.startswith("burst:") for step in trouble["way"])
+    assert any(step.startswith("burst:") for step in trouble["frames"])
     assert TOKEN not in log.text
 
 

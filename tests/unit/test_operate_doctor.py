@@ -131,35 +131,44 @@ def stack_that_logged(*lines: object) -> Any:
     return SimpleNamespace(logs=logs, output=lambda _name: "group")
 
 
-def trouble(code: str, part: str = "records", operation: str | None = "GetItem") -> dict[str, object]:
-    return {"level": "WARNING", "message": "aws trouble", "part": part, "code": code, "operation": operation}
+def failure(code: str, service: str = "DynamoDB", operation: str | None = "GetItem") -> dict[str, object]:
+    return {
+        "level": "WARNING",
+        "message": "aws_request_failed",
+        "service": service,
+        "error": code,
+        "operation": operation,
+    }
 
 
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ((), ["✓ log: no trouble"]),
-        (("START RequestId: 1", "[1]", "{", {"message": "submission", "outcome": "opened"}), ["✓ log: no trouble"]),
+        ((), ["✓ log: no failed AWS request"]),
         (
-            (trouble("AccessDeniedException"), "REPORT", trouble("AccessDeniedException")),
-            ["✗ AWS, records: GetItem: AccessDeniedException, in the last hour 2 times, at 22:13:23 UTC the last; "],
+            ("START RequestId: 1", "[1]", "{", {"message": "submission", "outcome": "opened"}),
+            ["✓ log: no failed AWS request"],
         ),
         (
-            (trouble("AccessDenied", "queues", "SendMessage"), trouble("ReadTimeoutError", operation=None)),
+            (failure("AccessDeniedException"), "REPORT", failure("AccessDeniedException")),
+            ["✗ AWS, DynamoDB: GetItem: AccessDeniedException, in the last hour 2 times, at 22:13:23 UTC the last; "],
+        ),
+        (
+            (failure("AccessDenied", "SQS", "SendMessage"), failure("ReadTimeoutError", operation=None)),
             [
-                "✗ AWS, queues: SendMessage: AccessDenied, in the last hour once, at",
-                "✗ AWS, records: a call: ReadTimeoutError, in the last hour once, at",
+                "✗ AWS, SQS: SendMessage: AccessDenied, in the last hour once, at",
+                "✗ AWS, DynamoDB: a call: ReadTimeoutError, in the last hour once, at",
             ],
         ),
         (
-            (trouble("ResourceNotFoundException"),),
-            ["✗ AWS, records: GetItem: ResourceNotFoundException, in the last hour once, at 22:13:20 UTC; it was "],
+            (failure("ResourceNotFoundException"),),
+            ["✗ AWS, DynamoDB: GetItem: ResourceNotFoundException, in the last hour once, at 22:13:20 UTC; it was "],
         ),
         (
-            ({"level": "ERROR", "message": "internal error", "error": "KeyError", "way": ["a:1"]},),
+            ({"level": "ERROR", "message": "internal_error", "error": "KeyError", "frames": ["a:1"]},),
             ["✗ internal error: KeyError, in the last hour once, at"],
         ),
-        ((trouble("\x1b[2J"),), ["✗ AWS, records: GetItem: \\x1b[2J, in the last hour once, at"]),
+        ((failure("\x1b[2J"),), ["✗ AWS, DynamoDB: GetItem: \\x1b[2J, in the last hour once, at"]),
     ],
 )
 def test_the_log(lines: tuple[object, ...], said: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,9 +54,12 @@ def test_what_is_not_for_the_operator(message: object) -> None:
 
 
 def test_warnings_and_errors_of_ours() -> None:
-    warning = {"level": "WARNING", "message": "aws trouble", "timestamp": "x", "service": "s", "part": "queues"}
-    expected = '2023-11-14T22:13:20Z  WARNING aws trouble part=queues way=["a:1"]'
-    assert shown({**warning, "way": ["a:1"], "operation": None}) == expected
+    warning = {"level": "WARNING", "message": "aws_request_failed", "timestamp": "x", "service": "SQS"}
+    expected = '2023-11-14T22:13:20Z  WARNING aws_request_failed service=SQS frames=["a:1"]'
+    assert shown({**warning, "frames": ["a:1"], "operation": None}) == expected
+    assert (
+        shown({**warning, "service": "highlevel-conversations"}) == "2023-11-14T22:13:20Z  WARNING aws_request_failed"
+    )
     assert shown(warning, reason="rate_limited") is None
 
 

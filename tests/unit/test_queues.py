@@ -139,7 +139,7 @@ def test_what_sqs_did_not_take_is_not_stored(sqs: FakeSqs, queue: Queues, error:
             call()
         assert (caught.value.reason, caught.value.retry_after) == ("not_stored", 5)
     queue.change_visibility_batch({"handle-1": 35.0})
-    assert {trouble["part"] for trouble in log.troubles} == {"queues"}
+    assert {line["service"] for line in log.troubles} == {"SQS"}
     assert "message-of-aws" not in log.text
 
 

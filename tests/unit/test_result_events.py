@@ -165,8 +165,8 @@ def test_trouble_changes_no_answer_and_is_logged_without_its_text(world: World, 
     assert world.post(gateway_event())["statusCode"] == 201
     world.events.handle(sample("event_conversation_requested"), CONTEXT)
     assert world.retry(sqs_record(message())) == []
-    warnings = [line for line in log.troubles if line["message"] == "result events not confirmed"]
-    assert [(line["events"], line["why"]) for line in warnings] == [
+    warnings = [line for line in log.troubles if line["message"] == "result_events_not_confirmed"]
+    assert [(line["events"], line["error"]) for line in warnings] == [
         (1, type(error).__name__),
         (1, "skipped"),
         (1, "skipped"),
@@ -182,7 +182,7 @@ def test_events_that_eventbridge_does_not_take_are_counted(world: World, log: Lo
     world.eventbridge.refused = "InternalFailure"
     world.post(webhook_event([request(contact=f"contact-{number}") for number in range(3)]))
     [warning] = log.troubles
-    assert (warning["events"], warning["why"]) == (3, "InternalFailure")
+    assert (warning["events"], warning["error"]) == (3, "InternalFailure")
 
 
 @pytest.mark.parametrize("door", ["caller", "webhook"])

@@ -604,7 +604,7 @@ def test_a_new_pair_is_stored_whatever_it_takes(
     rotations.rotate()
     rotations.assert_is_well()
     assert len(rotations.highlevel.oauth.sent) == 1
-    told = [line for line in lines() if line["message"] == "pair not stored yet"]
+    told = [line for line in lines() if line["message"] == "token_pair_not_stored"]
     assert len(told) == 6
     assert all(line["level"] == "ERROR" for line in told)
 
@@ -613,7 +613,7 @@ def test_storing_ends_before_the_function_does(rotations: Rotations) -> None:
     _once(rotations, "before put_secret_value", THROTTLED, times=10**6)
     rotations.milliseconds = 6_000
     stopwatch = Stopwatch()
-    assert rotations.fails(rotations.rotate) == "aws_trouble"
+    assert rotations.fails(rotations.rotate) == "aws_request_failed"
     assert stopwatch.seconds < 3
     rotations.secrets.at = lambda moment: None
     rotations.milliseconds = 300_000
@@ -627,7 +627,7 @@ def test_storing_ends_before_the_function_does(rotations: Rotations) -> None:
 )
 def test_other_trouble_fails_the_step_and_loses_nothing(rotations: Rotations, moment: str, error: Exception) -> None:
     _once(rotations, moment, error)
-    assert rotations.fails(rotations.rotate) == "aws_trouble"
+    assert rotations.fails(rotations.rotate) == "aws_request_failed"
     rotations.rotate()
     rotations.assert_is_well()
     assert len(rotations.refreshed) == 1
@@ -760,7 +760,7 @@ def test_a_failure_tells_aws_no_secret(rotations: Rotations) -> None:
     rotations.secrets.error = ClientError({"Error": {"Code": "X", "Message": "SECRET"}}, "GetSecretValue")
     with pytest.raises(rotations.app.RotationFailedError) as caught:
         rotations.rotate()
-    assert str(caught.value) == "aws_trouble: X from Secrets Manager"
+    assert str(caught.value) == "aws_request_failed: X from Secrets Manager"
 
 
 # The template

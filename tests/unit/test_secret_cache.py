@@ -70,7 +70,7 @@ def test_a_stale_text_serves_while_reading_fails(
     clock.now += GUARD_SECONDS + 1
     assert secret.get() == "new"
     assert "message-of-aws" not in log.text
-    assert [trouble["part"] for trouble in log.troubles] == ["secrets"]
+    assert [line["service"] for line in log.troubles] == ["Secrets Manager"]
 
 
 @pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)

@@ -206,9 +206,9 @@ def test_the_loggers_that_print_headers_stay_at_warning(name: str, debug: pytest
 
 
 def test_trouble_is_told_by_its_code_alone(log: Log) -> None:
-    submission_log.aws_request_failed("records", refusal("ThrottlingException", "GetItem"))
-    submission_log.aws_request_failed("queues", no_answer())
-    told = [(line["part"], line["code"], line.get("operation")) for line in log.troubles]
-    assert told == [("records", "ThrottlingException", "GetItem"), ("queues", "NewConnectionError", "Operation")]
+    submission_log.aws_request_failed("DynamoDB", refusal("ThrottlingException", "GetItem"))
+    submission_log.aws_request_failed("SQS", no_answer())
+    told = [(line["service"], line["error"], line.get("operation")) for line in log.troubles]
+    assert told == [("DynamoDB", "ThrottlingException", "GetItem"), ("SQS", "NewConnectionError", "Operation")]
     assert {line["level"] for line in log.troubles} == {"WARNING"}
     assert TOKEN not in log.text
