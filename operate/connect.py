@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from highlevel.client import DEFAULT_BASE_URL, HighLevel
-from highlevel.oauth import OAuth, OAuthError, UserType, exchange_code
+from highlevel.oauth import AuthorizationCode, OAuth, OAuthError, UserType, exchange_code
 from highlevel.tokens import TokenError, Tokens, read_tokens
 from operate.sender import stack_name
 from operate.stack import Stack, StackError, explain, parser, printable, run
@@ -212,15 +212,8 @@ def _code(address: str, asked: _Asked, state: str) -> str:
 
 def _exchange(highlevel: HighLevel, asked: _Asked, code: str) -> tuple[OAuth, str | None]:
     try:
-        oauth, location = exchange_code(
-            highlevel,
-            asked.client_id,
-            asked.client_secret,
-            code,
-            user_type=asked.user_type,
-            redirect_uri=asked.redirect_url,
-            within=EXCHANGE_SECONDS,
-        )
+        granted = AuthorizationCode(asked.client_id, asked.client_secret, code, asked.user_type, asked.redirect_url)
+        oauth, location = exchange_code(highlevel, granted, within=EXCHANGE_SECONDS)
     except OAuthError as error:
         why = _WRONG.get(error.reason, f"HighLevel gave no answer to work with ({error})")
         raise StackError(f"{why}; nothing was stored: make connect again") from None

@@ -1,7 +1,7 @@
-"""AWS's JSON services: signed by botocore's signer, sent by urllib3.
+"""A client of AWS's JSON services: botocore's signer signs each request, urllib3 sends it.
 
-Not by botocore's clients: to load their models takes longer than all else at start, and each of their calls twice the
-CPU (docs/benchmarks.md).
+botocore's own clients are not used: to load their service models takes longer than all else at start, and each of their
+calls takes twice the CPU (docs/benchmarks.md).
 """
 
 import json
@@ -17,9 +17,11 @@ from urllib3.exceptions import HTTPError
 
 from create_conversation.settings import required
 from highlevel import __version__
-from shared.connection_pool import ConnectionPool, HttpResponse
+from shared.clock import Clock
+from shared.connection_pool import ConnectionPool, HttpResponse, TimeLimits
+from shared.json_text import json_object
 
-# A service in the same region that has not answered in a second is in trouble.
+# A service in the same region that has not answered in a second will not answer soon.
 CONNECT_SECONDS, ANSWER_SECONDS = 0.5, 1.0
 MAX_PAUSE_SECONDS = 0.1  # before the second attempt
 _THROTTLED = {
@@ -31,8 +33,11 @@ _THROTTLED = {
 
 
 class AwsError(Exception):
-    """A service refused, or could not be reached. `code`: its own word, or what befell the call; `operation`: which.
-    Never the service's message: it quotes what it was sent."""
+    """A service of AWS refused a request, or could not be reached.
+
+    `code`: AWS's error code, or the class of the network error. `operation`: the API operation. `status`: the HTTP
+    status, None without a response. AWS's message is left out: it quotes what it was sent.
+    """
 
     def __init__(self, code: str, operation: str, status: int | None = None) -> None:
         super().__init__(f"{operation}: {code}")
@@ -43,10 +48,10 @@ class AwsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AwsAccess:
-    """What a function is told of its region and its role; the names of the first three are the signer's. `endpoints`:
-    AWS_ENDPOINT_URL, and those of single services (AWS_ENDPOINT_URL_SQS), as AWS's SDKs know them.
+    """The region and the role's credentials; the names of the first three are the signer's.
 
-    The role's keys are those that Lambda sets for the life of an environment. SnapStart sets none.
+    `endpoints`: AWS_ENDPOINT_URL and those of single services (AWS_ENDPOINT_URL_SQS), as AWS's SDKs know them. Lambda
+    sets the credentials once for the life of an environment. SnapStart sets none.
     """
 
     access_key: str
@@ -58,7 +63,7 @@ class AwsAccess:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "AwsAccess":
-        """Raises SettingsError with the name of what is missing."""
+        """Read the environment variables. Raises SettingsError with the name of one that is missing."""
         return cls(
             required(environment, "AWS_ACCESS_KEY_ID"),
             required(environment, "AWS_SECRET_ACCESS_KEY"),
@@ -69,96 +74,107 @@ class AwsAccess:
         )
 
     def endpoint(self, service: str, service_id: str) -> str:
-        """The URL of a service. `service_id`: its name in those variables."""
+        """Return the URL of a service. `service_id`: its name in the AWS_ENDPOINT_URL variables."""
         own = self.endpoints.get(f"AWS_ENDPOINT_URL_{service_id}") or self.endpoints.get("AWS_ENDPOINT_URL")
         return own or f"https://{service}.{self.region}.{self.url_suffix}"
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceApi:
+    """How one service is called: its name in host and signature, and what its JSON protocol puts into the headers."""
+
+    name: str
+    service_id: str
+    target: str
+    json_version: str
+    attempts: int = 2
+
+
+SECRETS_MANAGER = ServiceApi("secretsmanager", "SECRETS_MANAGER", "secretsmanager", "1.1")
+# One attempt: a submission goes on without the table, and a second hanging second would leave HighLevel no time.
+DYNAMODB = ServiceApi("dynamodb", "DYNAMODB", "DynamoDB_20120810", "1.0", attempts=1)
+SQS = ServiceApi("sqs", "SQS", "AmazonSQS", "1.0")
+EVENTBRIDGE = ServiceApi("events", "EVENTBRIDGE", "AWSEvents", "1.1")
+
+
 class AwsService:
-    """One service in this function's region. Opens no connection before the first call; serves all threads."""
+    """One service in this function's region. Opens no connection before the first call; all threads may share it."""
 
     def __init__(
-        self, access: AwsAccess, name: str, *, service_id: str, target: str, version: str, attempts: int = 2
+        self, access: AwsAccess, api: ServiceApi, clock: Clock = time, rng: random.Random | None = None
     ) -> None:
-        endpoint = access.endpoint(name, service_id)
+        endpoint = access.endpoint(api.name, api.service_id)
+        self._api = api
+        self._clock = clock
+        self._rng = rng or random.Random()  # noqa: S311 jitter, no secret
         self._connections = ConnectionPool(endpoint)
         self._url = f"{endpoint}/"
         signing: Any = access  # botocore's own class of the same members takes longer to import than the signer
-        self._signer = SigV4Auth(signing, name, access.region)
-        self._target = target
+        self._signer = SigV4Auth(signing, api.name, access.region)
         self._headers = {
-            "Content-Type": f"application/x-amz-json-{version}",
+            "Content-Type": f"application/x-amz-json-{api.json_version}",
             "User-Agent": f"highlevel-conversations/{__version__}",
         }
-        self._attempts = attempts
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """Call an operation of the service's API with its arguments, by AWS's names; binary values in base64. Gives the
-        answer's members. Each attempt takes CONNECT_SECONDS and ANSWER_SECONDS at most, and there is a short pause
-        between two. Raises AwsError."""
+        """Call an operation of the service's API and return the members of its response.
+
+        `arguments` have AWS's names; binary values are in base64. Each attempt takes CONNECT_SECONDS and ANSWER_SECONDS
+        at most, with a short pause between two. Raises AwsError.
+        """
         body = json.dumps(arguments).encode()
-        for _ in range(self._attempts - 1):
+        for _ in range(self._api.attempts - 1):
             try:
                 return self._attempt(operation, body)
             except AwsError as error:
-                if not _may_pass(error):
+                if not _is_transient(error):
                     raise
-            time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))  # noqa: S311 jitter, no secret
+            self._clock.sleep(self._rng.uniform(0, MAX_PAUSE_SECONDS))
         return self._attempt(operation, body)
 
     def _attempt(self, operation: str, body: bytes) -> dict[str, Any]:
-        request = AWSRequest(
-            "POST", self._url, {**self._headers, "X-Amz-Target": f"{self._target}.{operation}"}, data=body
-        )
+        target = f"{self._api.target}.{operation}"
+        request = AWSRequest("POST", self._url, {**self._headers, "X-Amz-Target": target}, data=body)
         self._signer.add_auth(request)
         headers = dict(request.headers.items())
-        until = time.monotonic() + CONNECT_SECONDS + ANSWER_SECONDS
+        limits = TimeLimits(time.monotonic() + CONNECT_SECONDS + ANSWER_SECONDS, CONNECT_SECONDS, ANSWER_SECONDS)
         try:
-            answer = self._connections.exchange("POST", "/", headers, body, until, CONNECT_SECONDS, ANSWER_SECONDS)
+            response = self._connections.exchange("POST", "/", headers, body, limits)
         except HTTPError as error:
             raise AwsError(type(error).__name__, operation) from None
-        told = _members(answer)
-        if answer.status != 200 or told is None:
-            raise AwsError(_code(answer, told or {}), operation, answer.status)
-        return told
+        members = json_object(response.body or b"{}")  # an operation without a result may send no body
+        if response.status != 200 or members is None:
+            raise AwsError(_code(response, members or {}), operation, response.status)
+        return members
 
 
 def secrets_manager(access: AwsAccess) -> AwsService:
-    return AwsService(access, "secretsmanager", service_id="SECRETS_MANAGER", target="secretsmanager", version="1.1")
+    """Return the client of Secrets Manager."""
+    return AwsService(access, SECRETS_MANAGER)
 
 
 def dynamodb(access: AwsAccess) -> AwsService:
-    """With one attempt: the records may fail, and a second hanging second would leave HighLevel no time."""
-    target = "DynamoDB_20120810"
-    return AwsService(access, "dynamodb", service_id="DYNAMODB", target=target, version="1.0", attempts=1)
+    """Return the client of DynamoDB."""
+    return AwsService(access, DYNAMODB)
 
 
 def sqs(access: AwsAccess) -> AwsService:
-    return AwsService(access, "sqs", service_id="SQS", target="AmazonSQS", version="1.0")
+    """Return the client of SQS."""
+    return AwsService(access, SQS)
 
 
 def eventbridge(access: AwsAccess) -> AwsService:
-    return AwsService(access, "events", service_id="EVENTBRIDGE", target="AWSEvents", version="1.1")
+    """Return the client of EventBridge."""
+    return AwsService(access, EVENTBRIDGE)
 
 
-def _may_pass(error: AwsError) -> bool:
-    """Whether the same call may succeed a moment later: it was throttled, met a fault of the service, or no answer
-    came. Anything else is an answer: the same again would be told the same."""
+def _is_transient(error: AwsError) -> bool:
+    """Return whether the same request may succeed a moment later: it was throttled, failed in AWS, or got no answer."""
     return error.status is None or error.status >= 500 or error.status == 429 or error.code in _THROTTLED
 
 
-def _members(answer: HttpResponse) -> dict[str, Any] | None:
-    """What a JSON object of an answer holds; an operation that has nothing to say may say just that. None if it is
-    something else."""
-    try:
-        told = json.loads(answer.body or b"{}")
-    except (ValueError, RecursionError):
-        return None
-    return told if isinstance(told, dict) else None
-
-
-def _code(answer: HttpResponse, told: dict[str, Any]) -> str:
-    """The service's word for an error, out of `__type`: `namespace#Word:http://…`."""
-    kind = told.get("__type")
+def _code(response: HttpResponse, members: dict[str, Any]) -> str:
+    """Return AWS's error code out of `__type`, which reads `namespace#Code:http://…`."""
+    kind = members.get("__type")
     name = kind.partition(":")[0].rpartition("#")[2] if isinstance(kind, str) else ""
-    return name if name.isidentifier() else f"Http{answer.status}"
+    return name if name.isidentifier() else f"Http{response.status}"

@@ -1,10 +1,10 @@
-"""Stop asking a HighLevel that is down."""
+"""Stop calling HighLevel while it is down."""
 
 import threading
 import time
 from collections import deque
 
-from create_conversation.clock import Clock
+from shared.clock import Clock
 
 FAILURES = 5
 WITHIN_SECONDS = 10.0
@@ -14,26 +14,27 @@ MAX_LOCATIONS = 1000
 
 
 class CircuitBreaker:
-    """Opens after FAILURES failures in a row WITHIN_SECONDS. While it is open, one call in OPEN_SECONDS is let through
-    as a probe; the first that succeeds closes it.
+    """Opens after FAILURES failures in a row WITHIN_SECONDS, for all locations or for the failing ones only.
 
-    If the failures are of one or two locations, it opens for these only: a sick location harms only itself.
+    While it is open, one call in OPEN_SECONDS is let through as a probe; the first that succeeds closes it. Failures of
+    ALL_FROM_LOCATIONS or more locations open it for all; failures of fewer open it for these locations only. All
+    threads may share it; times are monotonic seconds.
     """
 
     def __init__(self, clock: Clock = time) -> None:
         self._clock = clock
-        self._failed: deque[tuple[float, str]] = deque(maxlen=FAILURES)
+        self._failures: deque[tuple[float, str]] = deque(maxlen=FAILURES)  # (when, location), of the last row
         self._entering = threading.Lock()
-        self._next_probe: dict[str | None, float] = {}  # where it is open: by location; None: for all
+        self._probe_of_all_at: float | None = None  # None: not open for all
+        self._probe_at: dict[str, float] = {}  # by location, where it is open for single ones
 
     def delay(self, location: str) -> float:
-        """Seconds until HighLevel may be called for this location again; 0 for now."""
-        at = max(self._next_probe.get(location, 0.0), self._next_probe.get(None, 0.0))
+        """Return the seconds until HighLevel may be called for this location again; 0 for now."""
+        at = max(self._probe_at.get(location, 0.0), self._probe_of_all_at or 0.0)
         return max(0.0, at - self._clock.monotonic())
 
     def enter(self, location: str) -> float:
-        """The same, immediately before a call: where the breaker is open and it is 0, the call is the probe, and all
-        others wait."""
+        """Return `delay`, immediately before a call. Where the breaker is open and it is 0, this call is the probe."""
         with self._entering:
             wait = self.delay(location)
             if not wait:
@@ -41,23 +42,34 @@ class CircuitBreaker:
         return wait
 
     def record(self, location: str, *, failed: bool) -> None:
-        """Take note of a call: failed means no connection, no answer or a 5xx."""
-        if not failed:
-            self._failed.clear()
-            self._next_probe.pop(location, None)
-            self._next_probe.pop(None, None)
-            return
+        """Record the end of a call. `failed`: no connection, no answer, or a 5xx."""
+        if failed:
+            self._record_failure(location)
+        else:
+            self._failures.clear()
+            self._probe_at.pop(location, None)
+            self._probe_of_all_at = None
+
+    def _record_failure(self, location: str) -> None:
         self._delay_probes(location)
         now = self._clock.monotonic()
-        self._failed.append((now, location))
-        if len(self._failed) == FAILURES and now - self._failed[0][0] <= WITHIN_SECONDS:
-            locations = {failed_for for _, failed_for in self._failed}
-            opening: set[str | None] = {None} if len(locations) >= ALL_FROM_LOCATIONS else {*locations}
-            self._next_probe |= dict.fromkeys(opening, now + OPEN_SECONDS)
-            self._failed.clear()
-            if len(self._next_probe) > MAX_LOCATIONS:
-                del self._next_probe[next(iter(self._next_probe))]
+        self._failures.append((now, location))
+        if len(self._failures) == FAILURES and now - self._failures[0][0] <= WITHIN_SECONDS:
+            self._open({failed for _, failed in self._failures}, now + OPEN_SECONDS)
+            self._failures.clear()
+
+    def _open(self, locations: set[str], probe_at: float) -> None:
+        if len(locations) >= ALL_FROM_LOCATIONS:
+            self._probe_of_all_at = probe_at
+            return
+        self._probe_at |= dict.fromkeys(locations, probe_at)
+        while len(self._probe_at) > MAX_LOCATIONS:
+            del self._probe_at[next(iter(self._probe_at))]
 
     def _delay_probes(self, location: str) -> None:
-        at = self._clock.monotonic() + OPEN_SECONDS
-        self._next_probe |= {place: at for place in (location, None) if place in self._next_probe}
+        """Where the breaker is open, let the next probe wait: one is under way, or has just failed."""
+        probe_at = self._clock.monotonic() + OPEN_SECONDS
+        if location in self._probe_at:
+            self._probe_at[location] = probe_at
+        if self._probe_of_all_at is not None:
+            self._probe_of_all_at = probe_at

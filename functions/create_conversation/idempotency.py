@@ -1,53 +1,55 @@
-"""What HighLevel has already answered, in DynamoDB. It remembers; it never decides: on any trouble, go on without."""
+"""Idempotency records in DynamoDB: what HighLevel has already answered.
+
+They save calls and never decide: where DynamoDB fails, a submission goes on without them.
+"""
 
 import hashlib
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from create_conversation import submission_log
 from create_conversation.aws_client import AwsError, AwsService
-from create_conversation.clock import Clock
+from shared.clock import Clock
+from shared.cooldown import Cooldown
+from shared.observability import aws_request_failed
 
-# After a failure DynamoDB is left alone for so long: a table that hangs must not eat the deadline of every submission.
+# After a failure DynamoDB is left alone this long: a table that hangs must not use up the time of every submission.
 SKIP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
-    """HighLevel has a conversation for this contact; the ids, where an answer has told them."""
+    """HighLevel has a conversation for this contact; the ids, where an answer contained them."""
 
     conversation_id: str | None
     contact: str | None = None
 
 
 class IdempotencyStore:
-    """What is remembered for `ttl` seconds, by key; see `contact_key` and `delivery_key`. No method raises for trouble
-    with DynamoDB."""
+    """Saves records for `ttl` seconds, by key (`contact_key`, `delivery_key`). No method raises if DynamoDB fails."""
 
     def __init__(self, dynamodb: AwsService, table: str, ttl: float, clock: Clock = time) -> None:
         self._dynamodb = dynamodb
         self._table = table
         self._ttl = ttl
         self._clock = clock
-        self._skip_until = 0.0
+        self._cooldown = Cooldown(SKIP_SECONDS, clock)
 
     def get(self, key: str, *, consistent: bool = False) -> IdempotencyRecord | None:
-        """The record of that key, or None. The time to live is checked here: DynamoDB deletes late."""
-        answer = self.call(
+        """Return the record of that key, or None. An expired one counts as none: DynamoDB deletes late."""
+        response = self.call(
             "GetItem",
             Key={"pk": {"S": key}},
             ConsistentRead=consistent,
             ProjectionExpression="conversation_id, contact_id, expires_at",
         )
-        item = (answer or {}).get("Item") or {}
+        item = (response or {}).get("Item") or {}
         if float(item.get("expires_at", {}).get("N", 0)) <= self._clock.time():
             return None
         return IdempotencyRecord(item.get("conversation_id", {}).get("S"), item.get("contact_id", {}).get("S"))
 
     def save(self, key: str, conversation_id: str | None, contact: str | None = None) -> None:
-        """Write down that HighLevel has this conversation. Without an id, one already on record stays, unless its time
-        is over."""
+        """Save that HighLevel has this conversation. Without an id, a saved id stays until its record expires."""
         now = int(self._clock.time())
         values = {":expires_at": {"N": str(now + int(self._ttl))}}
         update, condition = "SET expires_at = :expires_at", {}
@@ -70,25 +72,31 @@ class IdempotencyStore:
         )
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
-        """One operation on the table: its answer, empty where the condition does not hold, None for trouble."""
-        if self._clock.monotonic() < self._skip_until:
+        """Call an operation on the table; return its response, empty if its condition is false, None if it failed.
+
+        `arguments`: those of DynamoDB's API without TableName.
+        """
+        if self._cooldown.is_active:
             return None
         try:
             return self._dynamodb.call(operation, TableName=self._table, **arguments)
         except AwsError as error:
             if error.code == "ConditionalCheckFailedException":
-                return {}  # what is on record says more
-            submission_log.aws_request_failed("DynamoDB", error)
-            self._skip_until = self._clock.monotonic() + SKIP_SECONDS
+                return {}
+            aws_request_failed("DynamoDB", error.operation, error.code)
+            self._cooldown.start()
             return None
 
 
 def contact_key(location: str, contact: str) -> str:
-    """A contact's conversation: a repeat costs one read and no call."""
+    """Return the key of a contact's conversation: a repeated submission costs one read and no call."""
     return f"contact#{location}#{contact}"
 
 
 def delivery_key(delivery: str, *about: str) -> str:
-    """A delivery that had to look its contact up: repeated or replayed, it does not overwrite the contact. Whom it is
-    `about` (e-mail, phone) is part of it: an id that several people share must not swallow all but the first."""
+    """Return the key of a delivery whose contact had to be looked up: repeated, it does not overwrite the contact.
+
+    `about`: the person's e-mail address and phone number. They are part of the key: a delivery id that several people
+    share must not swallow all of them but the first.
+    """
     return f"delivery#{delivery}#{hashlib.sha256('\n'.join(about).encode()).hexdigest()[:16]}"

@@ -1,13 +1,11 @@
-"""The one way of every submission: recorded? → token → HighLevel → record. Knows no door."""
+"""The use case: open the conversation of one contact at HighLevel. It knows no trigger."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from create_conversation import submission_log
 from create_conversation.circuit_breaker import CircuitBreaker
-from create_conversation.clock import Clock
 from create_conversation.errors import DeferredError, SubmissionError
 from create_conversation.idempotency import IdempotencyStore, contact_key, delivery_key
 from create_conversation.outcome import Outcome
@@ -16,24 +14,27 @@ from create_conversation.senders.mapping import Target
 from create_conversation.token_provider import Token, TokenProvider
 from highlevel.client import HighLevel
 from highlevel.responses import ApiResult
+from shared.clock import Clock
+from shared.observability import internal_error
 
-# Less than this is not worth a call to HighLevel.
+# With less time than this no call to HighLevel begins.
 MIN_CALL_SECONDS = 0.1
-# Nobody knows for how long: what a caller is told, and how late what came last is sent when the pause ends.
+# The end of a pause is not known. `retry_after`: what a caller reads, and the delay of a submission that came last.
 PAUSED = Outcome("deferred", "paused", retry_after=60.0)
-
-
-# A minted token keeps the scopes, and the location's consent, that its app had then: a new one may have more.
-OF_A_MINTED_TOKEN = ("scope_missing", "location_refused")
+# An issued token keeps the scopes and the location's consent that its app had then: a new one may have more.
+REASONS_TO_REPLACE_ISSUED_TOKEN = ("scope_missing", "location_refused")
 
 type Call = Callable[[str, float], ApiResult]  # with a token, within so many seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """How long a try may take: `until` (monotonic seconds) bounds the whole, `attempt_seconds` each call to HighLevel.
-    `in_background`: nobody waits, so leave the window's last calls, and write no names into the contact anew.
-    `despite_breaker`: call HighLevel although the circuit breaker is open, for a submission over its time."""
+    """How long an attempt may take.
+
+    `until` (monotonic seconds) bounds the whole, `attempt_seconds` each call to HighLevel. `in_background`: no caller
+    waits, so leave the last calls of the rate-limit window, and do not write names into a contact again.
+    `despite_breaker`: call HighLevel although the circuit breaker is open, for a submission over its age limit.
+    """
 
     until: float
     attempt_seconds: float
@@ -41,27 +42,17 @@ class Deadline:
     despite_breaker: bool = False
 
 
+@dataclass(frozen=True, slots=True)
 class ConversationOpener:
-    """Opens conversations. Safe to use from several threads."""
+    """Opens conversations. All threads may share it."""
 
-    def __init__(
-        self,
-        highlevel: HighLevel,
-        tokens: TokenProvider,
-        records: IdempotencyStore,
-        breaker: CircuitBreaker,
-        quota: RateLimits,
-        *,
-        paused: bool = False,
-        clock: Clock = time,
-    ) -> None:
-        self._highlevel = highlevel
-        self._tokens = tokens
-        self._records = records
-        self._breaker = breaker
-        self.quota = quota
-        self._paused = paused
-        self._clock = clock
+    highlevel: HighLevel
+    tokens: TokenProvider
+    records: IdempotencyStore
+    breaker: CircuitBreaker
+    rate_limits: RateLimits
+    paused: bool = False
+    clock: Clock = time
 
     def open(self, target: Target, deadline: Deadline, *, need_id: bool = False) -> Outcome:
         """Open the conversation of that contact or person: opened, existing, deferred or rejected; raises nothing.
@@ -71,132 +62,148 @@ class ConversationOpener:
         try:
             if target.contact is None:
                 return self._open_for_person(target, deadline)
-            return self._open(target, deadline, need_id)
+            return self._open_for_contact(target, deadline, need_id)
         except SubmissionError as error:
             return Outcome.from_error(error)
-        except Exception as error:  # noqa: BLE001 a mistake of ours must not lose a submission
-            submission_log.failure(error)
+        except Exception as error:  # noqa: BLE001 a mistake in this code must not lose a submission
+            internal_error(error)
             return Outcome.from_error(DeferredError("internal_error"))
 
     def must_wait(self, location: str, *, in_background: bool, despite_breaker: bool = False) -> Outcome | None:
-        """Why, and how long, HighLevel is not to be called for this location; None if it may be."""
-        if self._paused:
+        """Return why, and how long, HighLevel must not be called for this location; None if it may be called."""
+        if self.paused:
             return PAUSED
-        if not despite_breaker and (wait := self._breaker.delay(location)):
+        if not despite_breaker and (wait := self.breaker.delay(location)):
             return _breaker_open(wait)
-        wait = self.quota.delay(location, in_background=in_background)
+        wait = self.rate_limits.delay(location, in_background=in_background)
         return Outcome("deferred", "quota_exhausted", retry_after=wait) if wait else None
+
+    # --- idempotency record? -> contact -> conversation ---------------------------------------------------------------
 
     def _open_for_person(self, target: Target, deadline: Deadline) -> Outcome:
         key = delivery_key(target.delivery, *_details(target, with_names=False).values())
-        if record := self._records.get(key):
+        if record := self.records.get(key):
             known = replace(target, contact=record.contact)
             return Outcome("existing", body=_body(known, record.conversation_id), contact=record.contact)
+        found = self._find_contact(target, deadline)
+        contact = found.upstream.contact if found.name == "found" and found.upstream else None
+        if contact is None:
+            return found
+        outcome = self._open_for_contact(replace(target, contact=contact), deadline, need_id=False)
+        if outcome.name in ("opened", "existing"):
+            self.records.save(key, outcome.conversation, contact)
+        return replace(outcome, contact=contact)
+
+    def _open_for_contact(self, target: Target, deadline: Deadline, need_id: bool) -> Outcome:
+        key = contact_key(target.location, str(target.contact))
+        if record := self.records.get(key):
+            outcome = Outcome("existing", body=_body(target, record.conversation_id))
+        else:
+            outcome = self._create(target, deadline)
+            if outcome.name in ("opened", "existing"):
+                self.records.save(key, outcome.conversation)
+        if need_id and outcome.name in ("opened", "existing") and outcome.body is None:
+            return replace(outcome, body=self._look_up(target, deadline))
+        return outcome
+
+    def _find_contact(self, target: Target, deadline: Deadline) -> Outcome:
+        """Look the person up, or create the contact: `found` with its id upstream, or deferred, or rejected."""
         details = _details(target, with_names=not deadline.in_background)
-        outcome = self._ask(
-            target,
-            deadline,
-            lambda token, within: self._highlevel.upsert_contact(token, target.location, details, within=within),
-        )
-        if outcome.name != "found" or not outcome.upstream:
-            return outcome
-        contact = outcome.upstream.contact
-        outcome = replace(self._open(replace(target, contact=contact), deadline, need_id=False), contact=contact)
-        if outcome.name in ("opened", "existing"):
-            self._records.save(key, outcome.conversation, contact)
-        return outcome
 
-    def _open(self, target: Target, deadline: Deadline, need_id: bool) -> Outcome:
+        def call(token: str, within: float) -> ApiResult:
+            return self.highlevel.upsert_contact(token, target.location, details, within=within)
+
+        return self._call(target, deadline, call)
+
+    def _create(self, target: Target, deadline: Deadline) -> Outcome:
         contact = str(target.contact)
-        key = contact_key(target.location, contact)
-        record = self._records.get(key)
-        if record and (record.conversation_id or not need_id):
-            return Outcome("existing", body=_body(target, record.conversation_id))
-        if record:
-            return Outcome("existing", body=self._look_up(target, deadline))
-        outcome = self._ask(
-            target,
-            deadline,
-            lambda token, within: self._highlevel.create_conversation(token, target.location, contact, within=within),
-        )
-        if outcome.name in ("opened", "existing"):
-            self._records.save(key, outcome.conversation)
-            if need_id and outcome.body is None:
-                return replace(outcome, body=self._look_up(target, deadline))
-        return outcome
 
-    def _ask(self, target: Target, deadline: Deadline, call: Call) -> Outcome:
-        """Call HighLevel with the location's token; once more with a newer one, if it refuses this one."""
+        def call(token: str, within: float) -> ApiResult:
+            return self.highlevel.create_conversation(token, target.location, contact, within=within)
+
+        return self._call(target, deadline, call)
+
+    # --- one call to HighLevel ----------------------------------------------------------------------------------------
+
+    def _call(self, target: Target, deadline: Deadline, call: Call) -> Outcome:
+        """Call HighLevel with the location's token, and again with a newer one if it refuses the first."""
         if outcome := self._enter(target, deadline):  # before the token: issuing one is a call too
             return outcome
-        token = self._tokens.token_for(target.location, deadline.until)
-        outcome = self._ask_once(target, deadline, call, token)
-        if (
-            outcome.upstream
-            and (outcome.upstream.token_suspect or (token.is_issued and outcome.reason in OF_A_MINTED_TOKEN))
-            and (newer := self._tokens.replacement_token(token, target.location, deadline.until))
-        ):
-            outcome = self._ask_once(target, deadline, call, newer)
-        return outcome
+        token = self.tokens.token_for(target.location, deadline.until)
+        outcome = self._call_once(target, deadline, call, token)
+        if not _should_retry_with_newer_token(outcome, token):
+            return outcome
+        newer = self.tokens.replacement_token(token, target.location, deadline.until)
+        return self._call_once(target, deadline, call, newer) if newer else outcome
 
     def _enter(self, target: Target, deadline: Deadline) -> Outcome | None:
-        """None for whoever may call now, as the circuit breaker's probe where that is open."""
+        """Return None if the call may begin now, as the circuit breaker's probe where that is open; else why not."""
         location, despite_breaker = target.location, deadline.despite_breaker
         if outcome := self.must_wait(location, in_background=deadline.in_background, despite_breaker=despite_breaker):
             return outcome
-        wait = 0.0 if despite_breaker else self._breaker.enter(location)
+        wait = 0.0 if despite_breaker else self.breaker.enter(location)
         return _breaker_open(wait) if wait else None
 
-    def _ask_once(self, target: Target, deadline: Deadline, call: Call, token: Token) -> Outcome:
-        # The breaker has let it in; the window may have been used up since, by others or by the call before.
+    def _call_once(self, target: Target, deadline: Deadline, call: Call, token: Token) -> Outcome:
+        # The breaker has let this call in. The window may have been used up since, by other calls or by the one before.
         if outcome := self.must_wait(target.location, in_background=deadline.in_background, despite_breaker=True):
             return outcome
-        started = self._clock.monotonic()
+        started = self.clock.monotonic()
         within = min(deadline.attempt_seconds, deadline.until - started)
         if within < MIN_CALL_SECONDS:
             raise DeferredError("deadline")
         api_result = call(token.text, within)
-        self.quota.record_response(target.location, api_result)
-        self._breaker.record(
-            target.location, failed=api_result.outcome == "deferred" and (api_result.status or 500) >= 500
-        )
-        limited = api_result.status == 429
+        self.rate_limits.record_response(target.location, api_result)
+        is_failure = api_result.outcome == "deferred" and (api_result.status or 500) >= 500
+        self.breaker.record(target.location, failed=is_failure)
+        is_limited = api_result.status == 429
         return Outcome(
             api_result.outcome,
             api_result.reason,
             body=api_result.body,
-            retry_after=self.quota.delay(target.location) if limited else api_result.retry_after,
+            retry_after=self.rate_limits.delay(target.location) if is_limited else api_result.retry_after,
             upstream=api_result,
-            upstream_ms=round(1000 * (self._clock.monotonic() - started)),
+            upstream_ms=round(1000 * (self.clock.monotonic() - started)),
         )
 
+    # --- the id of a conversation that exists already -----------------------------------------------------------------
+
     def _look_up(self, target: Target, deadline: Deadline) -> dict[str, Any] | None:
-        """The id of a conversation that exists: HighLevel's "already exists" names none. Whoever opened it may have it
-        on record by now; else HighLevel's search. Trouble in looking never changes the outcome: None, then."""
+        """Return the conversation with its id, which HighLevel's "already exists" does not contain; None if unknown.
+
+        An error in the look-up never changes the outcome.
+        """
         try:
-            return self._found(target, str(target.contact), deadline)
+            return self._find_conversation(target, str(target.contact), deadline)
         except SubmissionError:
             return None
-        except Exception as error:  # noqa: BLE001 it exists all the same
-            submission_log.failure(error)
+        except Exception as error:  # noqa: BLE001 the conversation exists all the same
+            internal_error(error)
             return None
 
-    def _found(self, target: Target, contact: str, deadline: Deadline) -> dict[str, Any] | None:
+    def _find_conversation(self, target: Target, contact: str, deadline: Deadline) -> dict[str, Any] | None:
+        """Read the record again, which another instance may have saved meanwhile, then ask HighLevel's search."""
         key = contact_key(target.location, contact)
-        record = self._records.get(key, consistent=True)
+        record = self.records.get(key, consistent=True)
         if record and record.conversation_id:
             return _body(target, record.conversation_id)
         if self.must_wait(target.location, in_background=False):
             return None
-        token = self._tokens.token_for(target.location, deadline.until)
-        within = deadline.until - self._clock.monotonic()
+        token = self.tokens.token_for(target.location, deadline.until)
+        within = deadline.until - self.clock.monotonic()
         if within < MIN_CALL_SECONDS:
             return None
-        found = self._highlevel.find_conversation(token.text, target.location, contact, within=within)
+        found = self.highlevel.find_conversation(token.text, target.location, contact, within=within)
         if found is None:
             return None
-        self._records.save(key, found["id"])
+        self.records.save(key, found["id"])
         return _body(target, found["id"])
+
+
+def _should_retry_with_newer_token(outcome: Outcome, token: Token) -> bool:
+    if outcome.upstream is None:
+        return False
+    return outcome.upstream.token_suspect or (token.is_issued and outcome.reason in REASONS_TO_REPLACE_ISSUED_TOKEN)
 
 
 def _breaker_open(wait: float) -> Outcome:
@@ -204,6 +211,7 @@ def _breaker_open(wait: float) -> Outcome:
 
 
 def _details(target: Target, *, with_names: bool) -> dict[str, str]:
+    """Return what HighLevel's upsert gets of the person, without empty members."""
     person = target.person
     if person is None:
         return {}
@@ -214,6 +222,7 @@ def _details(target: Target, *, with_names: bool) -> dict[str, str]:
 
 
 def _body(target: Target, conversation_id: str | None) -> dict[str, Any] | None:
+    """Return HighLevel's response body for a conversation whose id is known."""
     if conversation_id is None:
         return None
     conversation = {"id": conversation_id, "contactId": target.contact, "locationId": target.location}

@@ -1,4 +1,4 @@
-"""What is kept: the retry queue for what time mends, the dead-letter queue for what a person mends."""
+"""The two SQS queues: the retry queue for transient failures, the dead-letter queue for what needs an operator."""
 
 import contextlib
 import itertools
@@ -6,17 +6,18 @@ import math
 import random
 import time
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-from create_conversation import submission_log
 from create_conversation.aws_client import AwsError, AwsService
-from create_conversation.clock import Clock
 from create_conversation.errors import NotStoredError
 from create_conversation.submission import Submission
+from shared.clock import Clock
+from shared.observability import aws_request_failed
+from shared.time_limit import call_all
 
 MIN_DELAY_SECONDS = 5
-CALLS_AT_ONCE = 8
+MAX_CONCURRENT_CALLS = 8
 MAX_DELAY_SECONDS = 900  # of SQS, for DelaySeconds
 MIN_WAIT_SECONDS = 5.0
 AGE_SHARE = 0.05
@@ -25,7 +26,7 @@ MAX_WAIT_SECONDS = 3600.0  # that a Retry-After may ask for
 
 
 class Queues:
-    """Both SQS queues, by URL. Every method raises NotStored when SQS cannot be reached or refuses."""
+    """Both queues, by URL. Every method but `change_visibility_batch` raises NotStoredError when SQS fails."""
 
     def __init__(self, sqs: AwsService, retry_url: str, dead_letter_url: str, clock: Clock = time) -> None:
         self._sqs = sqs
@@ -34,8 +35,10 @@ class Queues:
         self._clock = clock
 
     def enqueue(self, submission: Submission, location: str, retry_after: float | None) -> None:
-        """Store a submission for another try. The group makes the standard queue a fair one: a location with a
-        backlog does not stand in front of the others."""
+        """Store a submission for another attempt, in `retry_after` seconds at the earliest (900 at most).
+
+        The message group makes the standard queue a fair one: a location with a backlog does not delay the others.
+        """
         delay = min(max(math.ceil(retry_after or 0), MIN_DELAY_SECONDS), MAX_DELAY_SECONDS)
         self._call(
             "SendMessage",
@@ -46,19 +49,17 @@ class Queues:
         )
 
     def enqueue_batch(self, submissions: Iterable[tuple[Submission, str]], until: float) -> None:
-        """Store several submissions, each with its location (all of one webhook: ten always fit into a call), several
-        calls at a time: one after another, thousands would take longer than a sender waits. No call begins after
-        `until` (monotonic seconds): then the sender has been told to come again."""
-        from concurrent.futures import ThreadPoolExecutor  # only large arrays need it
+        """Store all submissions of one webhook, each with its location, several calls at a time.
 
+        Ten of them always fit into a call; one call after another would take longer than a sender waits. No call begins
+        after `until` (monotonic seconds): the sender has been asked to send the webhook again.
+        """
         chunks = itertools.batched(submissions, 10, strict=False)
-        with ThreadPoolExecutor(CALLS_AT_ONCE) as threads:
-            for _ in threads.map(lambda chunk: self._enqueue_chunk(chunk, until), chunks):
-                pass
+        call_all([partial(self._enqueue_chunk, chunk, until) for chunk in chunks], MAX_CONCURRENT_CALLS)
 
     def _enqueue_chunk(self, chunk: Iterable[tuple[Submission, str]], until: float) -> None:
         if self._clock.monotonic() > until:
-            raise NotStoredError("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS)
+            raise _not_stored()
         entries = [
             {
                 "Id": str(number),
@@ -69,10 +70,10 @@ class Queues:
             for number, (submission, location) in enumerate(chunk)
         ]
         if self._call("SendMessageBatch", QueueUrl=self._retry_url, Entries=entries).get("Failed"):
-            raise NotStoredError("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS)
+            raise _not_stored()
 
     def dead_letter(self, message: str, **attributes: str | int | None) -> None:
-        """Put a message aside for a person, with why (reason, sender, location, attempts, last_error) as attributes."""
+        """Store a message for an operator; its attributes (see `SubmissionLog.dead_letter`) say why."""
         self._call(
             "SendMessage",
             QueueUrl=self._dead_letter_url,
@@ -85,7 +86,7 @@ class Queues:
         )
 
     def change_visibility(self, receipt_handle: str, seconds: float) -> None:
-        """Let a received message be visible again after that many seconds."""
+        """Make a received message visible again after that many seconds."""
         self._call(
             "ChangeMessageVisibility",
             QueueUrl=self._retry_url,
@@ -94,9 +95,11 @@ class Queues:
         )
 
     def change_visibility_batch(self, seconds: dict[str, float]) -> None:
-        """The same for several messages, by receipt handle (10 at most), in one call. Trouble is passed over: the
-        messages then keep the queue's own visibility timeout."""
-        if not seconds:  # SQS would refuse it, and the log tell of a trouble that is none
+        """Do the same in one call for up to 10 messages, by receipt handle.
+
+        If SQS fails, the messages are visible again after the queue's own visibility timeout; nothing is raised.
+        """
+        if not seconds:  # SQS would refuse an empty batch, and that would be logged
             return
         entries = [
             {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": max(1, round(wait))}
@@ -109,26 +112,34 @@ class Queues:
         try:
             return self._sqs.call(operation, **arguments)
         except AwsError as error:
-            submission_log.aws_request_failed("SQS", error)
-            raise NotStoredError("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS) from None
+            aws_request_failed("SQS", error.operation, error.code)
+            raise _not_stored() from None
+
+
+def _not_stored() -> NotStoredError:
+    return NotStoredError("not_stored", "Send it again.", retry_after=MIN_DELAY_SECONDS)
 
 
 def backoff(
     age: float, cap: float, retry_after: float | None, rng: random.Random, *, may_be_early: bool = False
 ) -> float:
-    """Seconds until a message of that age is visible again, whatever it waits for: about 5 % of its age, from 5 s up to
-    `cap`, so that SQS's 1,000 receives never come before the age limit. `retry_after`: not sooner, up to an hour.
-    `may_be_early`: at any time before that, for one of many that must not all come in the same minutes."""
-    base, least = _planned(age, cap), _planned(0.0, cap)
-    earliest, latest = max(least, (1 - JITTER) * base), min((1 + JITTER) * base, cap)
+    """Return the seconds until a message of that age is visible again: about 5 % of its age, from 5 s up to `cap`.
+
+    So SQS's limit of 1,000 receives is never reached before the age limit. The result is at least `retry_after`
+    seconds, of which an hour counts at most. `may_be_early`: any time before the planned one, for one message of a
+    backlog that must not all come back in the same minutes.
+    """
+    planned, least = _planned(age, cap), _planned(0.0, cap)
+    earliest, latest = max(least, (1 - JITTER) * planned), min((1 + JITTER) * planned, cap)
     wait = rng.uniform(least, earliest) if may_be_early else rng.uniform(earliest, latest)
-    bound = min(retry_after or 0.0, MAX_WAIT_SECONDS)
-    return max(wait, bound + rng.uniform(0, JITTER * base)) if bound else wait
+    if not retry_after:
+        return wait
+    return max(wait, min(retry_after, MAX_WAIT_SECONDS) + rng.uniform(0, JITTER * planned))
 
 
 @lru_cache(maxsize=1024)
 def receives_within(seconds: int, cap: float) -> int:
-    """How often `backoff` lets a message be received in that time."""
+    """Return how often `backoff` lets a message be received in that time."""
     age, receives = 0.0, 0
     while age < seconds:
         age += _planned(age, cap)

@@ -1,82 +1,86 @@
-"""What became of a submission, as an event on the bus. Best effort: the canonical line is the record."""
+"""Result events: how each submission ended, as an event on a bus. Best effort; the canonical log line is complete."""
 
 import itertools
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from create_conversation import submission_log
+from aws_lambda_powertools.metrics import MetricUnit
+
 from create_conversation.aws_client import AwsError, AwsService
-from create_conversation.clock import Clock
-from create_conversation.submission_log import SubmissionLog
-from shared.connection_pool import call_with_time_limit
+from shared.clock import Clock
+from shared.cooldown import Cooldown
+from shared.observability import aws_request_failed, logger, write_metrics
+from shared.time_limit import call_with_time_limit
 
-SOURCE = "highlevel-conversations"  # the rule of our own event door excludes it
-# What is deferred has not ended, what is not stored comes again, and who is unauthorized shall not make events.
+SOURCE = "highlevel-conversations"  # the EventBridge rule that triggers this function excludes it
+# No event: a deferred submission has not ended, one that is not stored comes again, and an unauthorized sender must
+# not cause events.
 DETAIL_TYPES = {
     "opened": "ConversationOpened",
     "existing": "ConversationExisting",
     "rejected": "ConversationRejected",
     "invalid": "ConversationRejected",
 }
-BACKGROUND_SECONDS = 2.0  # where nobody waits for an answer
-# After trouble EventBridge is left alone for so long: one submission has waited for it, the next ones do not.
+BACKGROUND_SECONDS = 2.0  # where no caller waits for a response
+MAX_ENTRIES = 10  # of one call to EventBridge
+# After a failure EventBridge is left alone this long: one submission has waited for it, the next ones do not.
 SKIP_SECONDS = 5.0
 
 
 class ResultEvents:
-    """Publishes to the bus of that name; without one, nothing."""
+    """Publishes to the event bus of that name; without one it does nothing."""
 
     def __init__(self, eventbridge: AwsService, bus: str | None, metrics_namespace: str, clock: Clock = time) -> None:
         self._eventbridge = eventbridge
         self._bus = bus
         self._metrics_namespace = metrics_namespace
-        self._clock = clock
-        self._skip_until = 0.0
+        self._cooldown = Cooldown(SKIP_SECONDS, clock)
 
-    def publish(self, lines: Iterable[SubmissionLog], within: float) -> None:
-        """Put an event for each of the lines whose submission has come to its end. Raises nothing, and returns after
-        `within` seconds at the latest: what EventBridge has not confirmed by then may still arrive, or be lost."""
-        entries = [entry for line in lines if (entry := self._entry(line))] if self._bus else []
+    def publish(self, details: Iterable[Mapping[str, str | None]], within: float) -> None:
+        """Publish an event for each submission that has ended; `details`: see `SubmissionLog.result_detail`.
+
+        Raises nothing, and returns after `within` seconds at the latest: an event that EventBridge has not confirmed by
+        then may still arrive, or be lost.
+        """
+        if not self._bus:
+            return
+        entries = [_entry(detail, self._bus) for detail in details if detail.get("outcome") in DETAIL_TYPES]
         if not entries:
             return
-        if self._clock.monotonic() < self._skip_until:
-            submission_log.unpublished(len(entries), "skipped", self._metrics_namespace)
+        if self._cooldown.is_active:
+            self._not_confirmed(len(entries), "skipped")
             return
         try:
-            failed = call_with_time_limit(lambda: self._put(entries), within)
-        except Exception as error:  # noqa: BLE001 whatever it is, it must not fail the submission
-            self._skip_until = self._clock.monotonic() + SKIP_SECONDS
+            refused = call_with_time_limit(lambda: self._put(entries), within)
+        except Exception as error:  # noqa: BLE001 no error here may fail the submission
+            self._cooldown.start()
             if isinstance(error, AwsError):
-                submission_log.aws_request_failed("EventBridge", error)
-            submission_log.unpublished(len(entries), type(error).__name__, self._metrics_namespace)
+                aws_request_failed("EventBridge", error.operation, error.code)
+            self._not_confirmed(len(entries), type(error).__name__)
         else:
-            if failed:
-                submission_log.unpublished(len(failed), failed[0], self._metrics_namespace)
-
-    def _entry(self, line: SubmissionLog) -> dict[str, str] | None:
-        outcome = line.outcome
-        if outcome is None or outcome.name not in DETAIL_TYPES:
-            return None
-        detail = {
-            "locationId": line.location(outcome),
-            "contactId": line.contact(outcome),
-            "conversationId": outcome.conversation,
-            "outcome": outcome.name,
-            "reason": outcome.reason,
-            "sender": line.sender,
-            "trigger": line.trigger,
-            "requestId": line.request_id,
-        }
-        return {
-            "Source": SOURCE,
-            "DetailType": DETAIL_TYPES[outcome.name],
-            "Detail": json.dumps({name: value for name, value in detail.items() if value}),
-            "EventBusName": str(self._bus),
-        }
+            if refused:
+                self._not_confirmed(len(refused), refused[0])
 
     def _put(self, entries: list[dict[str, str]]) -> list[str]:
-        """The error codes of the events that EventBridge did not take."""
-        chunks = itertools.batched(entries, 10, strict=False)
-        answers = [self._eventbridge.call("PutEvents", Entries=chunk) for chunk in chunks]
-        return [entry["ErrorCode"] for answer in answers for entry in answer["Entries"] if "ErrorCode" in entry]
+        """Send the events and return the error codes of those that EventBridge refused."""
+        refused: list[str] = []
+        for batch in itertools.batched(entries, MAX_ENTRIES, strict=False):
+            response = self._eventbridge.call("PutEvents", Entries=batch)
+            refused += [entry["ErrorCode"] for entry in response["Entries"] if "ErrorCode" in entry]
+        return refused
+
+    def _not_confirmed(self, events: int, error: str) -> None:
+        """Log and count events that come late, or never."""
+        logger.warning("result_events_not_confirmed", extra={"events": events, "error": error})
+        write_metrics(self._metrics_namespace, {"ResultEventsNotConfirmed": (MetricUnit.Count, events)})
+
+
+def _entry(detail: Mapping[str, str | None], bus: str) -> dict[str, str]:
+    """Return the event as PutEvents takes it."""
+    return {
+        "Source": SOURCE,
+        "DetailType": DETAIL_TYPES[str(detail["outcome"])],
+        "Detail": json.dumps({name: value for name, value in detail.items() if value}),
+        "EventBusName": bus,
+    }

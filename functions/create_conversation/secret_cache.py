@@ -3,12 +3,12 @@
 import time
 from collections import deque
 
-from create_conversation import submission_log
 from create_conversation.aws_client import AwsError, AwsService
-from create_conversation.clock import Clock
+from shared.clock import Clock
+from shared.observability import aws_request_failed
 
-# A stale text serves so long before the next try to renew it. In the same time at most FORCED_READS are forced: a
-# thousand refused tokens, or a flood of wrong senders' secrets, cause a handful of reads.
+# A stale text is used this long before the next attempt to renew it. In the same time at most FORCED_READS are forced:
+# a thousand refused tokens, or a flood of wrong secrets, cause a handful of reads.
 GUARD_SECONDS = 10.0
 FORCED_READS = 5
 
@@ -18,15 +18,18 @@ class SecretError(Exception):
 
 
 class SecretMissingError(SecretError):
-    """Secrets Manager was asked and has no value: only a person mends it."""
+    """Secrets Manager answered that the secret has no value: an operator must store one."""
 
 
 class SecretUnavailableError(SecretError):
-    """Secrets Manager could not be asked, and nothing is cached: time may mend it."""
+    """Secrets Manager could not be asked and nothing is cached: a transient failure."""
 
 
 class CachedSecret:
-    """One secret's current text, cached for `max_age` seconds; past that, a stale text serves while reading fails."""
+    """One secret's current text, cached for `max_age` seconds. While reading fails, the stale text is used.
+
+    Times are Unix times: while Lambda freezes an environment, its monotonic clock may stand still.
+    """
 
     def __init__(self, secrets_manager: AwsService, arn: str, max_age: float, clock: Clock = time) -> None:
         self._secrets_manager = secrets_manager
@@ -36,49 +39,64 @@ class CachedSecret:
         self._text: str | None = None
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
-        self._forced_at = deque([float("-inf")] * FORCED_READS, maxlen=FORCED_READS)
-        self._unreachable = False
+        self._forced_reads = _ReadLimit(FORCED_READS, GUARD_SECONDS)
+        self._is_unreachable = False
 
     def get(self) -> str:
-        """The text. Raises SecretMissing or SecretUnavailable."""
+        """Return the text. Raises SecretMissingError or SecretUnavailableError."""
         now = self._clock.time()
-        if self._text is None or (
-            _passed(self._read_at, now, self._max_age) and _passed(self._tried_at, now, GUARD_SECONDS)
-        ):
+        is_stale = _have_passed(self._max_age, self._read_at, now) and _have_passed(GUARD_SECONDS, self._tried_at, now)
+        if self._text is None or is_stale:
             self._read(now)
         if self._text is None:
             raise SecretUnavailableError
         return self._text
 
     def newer_than(self, text: str) -> str | None:
-        """A text other than this one, which was just refused: the cached one if it differs already, else what a read
-        finds. Forces FORCED_READS in GUARD_SECONDS at most; None when there is nothing newer. Raises SecretMissing, or
-        SecretUnavailable when the last read failed: whether there is a newer one cannot be told now."""
+        """Return a text other than this one, which was just refused; None when there is none.
+
+        It is the cached one if that differs already, else what a read finds; FORCED_READS in GUARD_SECONDS at most.
+        Raises SecretMissingError, or SecretUnavailableError when the last read failed.
+        """
         now = self._clock.time()
-        if self._text == text and _passed(self._forced_at[0], now, GUARD_SECONDS):
-            self._forced_at.append(now)
+        if self._text == text and self._forced_reads.take(now):
             self._read(now)
         if self._text != text:
             return self._text
-        if self._unreachable:
+        if self._is_unreachable:
             raise SecretUnavailableError
         return None
 
     def _read(self, now: float) -> None:
+        """Read the secret; if Secrets Manager cannot be reached, the text that is cached stays."""
         self._tried_at = now
         try:
             self._text = self._secrets_manager.call("GetSecretValue", SecretId=self._arn).get("SecretString", "")
             self._read_at = now
-            self._unreachable = False
+            self._is_unreachable = False
         except AwsError as error:
-            self._unreachable = error.code != "ResourceNotFoundException"
-            if not self._unreachable:  # it was never given a value, or it is gone: an answer, not an outage
+            self._is_unreachable = error.code != "ResourceNotFoundException"
+            if not self._is_unreachable:  # the secret never had a value, or it was deleted: an answer, not an outage
                 self._text = None
                 raise SecretMissingError from None
-            submission_log.aws_request_failed("Secrets Manager", error)  # get() decides: stale, or unavailable
+            aws_request_failed("Secrets Manager", error.operation, error.code)
 
 
-def _passed(then: float, now: float, seconds: float) -> bool:
-    """Whether so many seconds have passed, by the wall clock: while an environment is frozen, the monotonic one may
-    stand still. A clock that was put back has passed them."""
-    return not 0 <= now - then <= seconds
+class _ReadLimit:
+    """Allows `count` reads in any `seconds`."""
+
+    def __init__(self, count: int, seconds: float) -> None:
+        self._seconds = seconds
+        self._taken_at = deque([float("-inf")] * count, maxlen=count)  # the oldest of the last `count` comes first
+
+    def take(self, now: float) -> bool:
+        """Return whether a read is allowed at that Unix time, and count it if it is."""
+        if not _have_passed(self._seconds, self._taken_at[0], now):
+            return False
+        self._taken_at.append(now)
+        return True
+
+
+def _have_passed(seconds: float, since: float, now: float) -> bool:
+    """Return whether so many seconds have passed. They have if the clock was put back."""
+    return not 0 <= now - since <= seconds

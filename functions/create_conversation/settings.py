@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 
 class SettingsError(Exception):
-    """A variable is missing or unusable; the text names it."""
+    """An environment variable is missing or unusable; the text names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `template.yaml` tells the function. Durations in seconds."""
+    """The function's environment variables, set in `template.yaml`. Durations in seconds."""
 
     highlevel_base_url: str
     highlevel_version: str
@@ -29,7 +29,7 @@ class Settings:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
-        """Raises SettingsError with the name of what is missing or not a number."""
+        """Read the environment variables. Raises SettingsError with the name of one that is missing or not a number."""
 
         def text(name: str) -> str:
             return required(environment, name)
@@ -62,7 +62,7 @@ class Settings:
 
 
 def required(environment: Mapping[str, str], name: str) -> str:
-    """A variable's text without blanks around it. Raises SettingsError with its name if there is none."""
+    """Return a variable's text without blanks around it. Raises SettingsError with its name if there is none."""
     value = environment.get(name, "").strip()
     if not value:
         raise SettingsError(f"the environment variable {name} is missing")

@@ -1,3 +1,3 @@
-"""What this product says to HighLevel, and how it reads the answers. Knows no AWS and imports nothing else of ours."""
+"""HighLevel's API: the requests to it, and what its responses mean. Knows no AWS; imports only `shared`."""
 
 __version__ = "0.1.0"

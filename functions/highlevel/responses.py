@@ -1,6 +1,5 @@
-"""What an answer of HighLevel, or the lack of one, means for a submission."""
+"""What a response of HighLevel, or the lack of one, means for a submission."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,16 +15,19 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from highlevel.ids import is_id
 from shared.connection_pool import HttpResponse
+from shared.json_text import json_object
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+type ApiOutcome = Literal["opened", "existing", "found", "deferred", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """What HighLevel's five rate-limit headers announce for one location; None where a header is missing."""
+    """HighLevel's rate-limit headers for one location; None where a header is missing."""
 
     max: int | None
     remaining: int | None
@@ -37,12 +39,12 @@ class RateLimit:
 class ApiResult:
     """The typed result of one call.
 
-    `reason` is a word for logs and problem types (empty for opened and existing). `body` is HighLevel's body of an
-    `opened` api_result when it names the conversation that was asked for, else None: opened, its id not known.
-    `token_suspect`: a newer token may help. `retry_after` is in seconds. `contact` is the id of a `found` contact.
+    `reason` is a reason code for logs and problem types (empty for opened and existing). `body` is HighLevel's body of
+    an `opened` result if it contains the requested conversation, else None: opened, its id unknown. `token_suspect`: a
+    newer token may help. `retry_after` is in seconds. `contact` is the id of a `found` contact.
     """
 
-    outcome: Literal["opened", "existing", "found", "deferred", "rejected"]
+    outcome: ApiOutcome
     reason: str = ""
     status: int | None = None
     body: dict[str, Any] | None = None
@@ -54,73 +56,78 @@ class ApiResult:
 
 
 def classify_response(result: HttpResponse | Exception, location: str, contact: str) -> ApiResult:
-    """Judge the result of `POST /conversations/` for that location and contact. Raises nothing.
+    """Classify the result of `POST /conversations/` for that location and contact. Raises nothing.
 
-    The outcome is decided by status and exception class; by text only where HighLevel gives different causes the same
-    status (its 400 for "already exists", its many 401s). What is not recognisably HighLevel's own answer (an edge
-    page, a truncated body) proves nothing about the submission and is deferred: time, or the age limit, decides.
+    The outcome follows from the status or the exception's class; from the text only where HighLevel gives different
+    causes the same status (its 400 for "already exists", its many 401s). A response that is not recognisably from
+    HighLevel's API (an edge page, a truncated body) says nothing about the submission: it is deferred, up to the age
+    limit.
     """
     if isinstance(result, Exception):
         return ApiResult("rejected" if isinstance(result, LocationValueError) else "deferred", _network_reason(result))
-
-    status, payload = result.status, _json_object(result.body)
-    message = _message(payload)
-    facts: dict[str, Any] = {
-        "status": status,
-        "rate_limit": _rate_limit(result.headers),
-        "trace_id": _trace_id(payload),
-    }
-
-    def deferred(reason: str, *, token_suspect: bool = False) -> ApiResult:
-        wait = _retry_after(result.headers)
-        return ApiResult("deferred", reason, retry_after=wait, token_suspect=token_suspect, **facts)
-
-    def rejected(reason: str) -> ApiResult:
-        return ApiResult("rejected", reason, **facts)
-
+    payload = json_object(result.body)
+    has_conversation = payload is not None and _is_conversation(payload.get("conversation"), location, contact)
     # 201 is a commitment, even with an empty, broken or foreign body (seen on a sibling route): never create again.
-    if status == 201:
-        return ApiResult("opened", body=payload if _names(payload, location, contact) else None, **facts)
-    if status == 200 and _names(payload, location, contact):
-        return ApiResult("opened", body=payload, **facts)
+    is_opened = result.status == 201 or (result.status == 200 and has_conversation)
+    outcome, reason = _OPENED if is_opened else _outcome_and_reason(result.status, _message(payload))
+    return ApiResult(
+        outcome,
+        reason,
+        body=payload if outcome == "opened" and has_conversation else None,
+        retry_after=_retry_after(result.headers) if outcome == "deferred" else None,
+        token_suspect=reason == "token_refused",
+        status=result.status,
+        rate_limit=_rate_limit(result.headers),
+        trace_id=_trace_id(payload),
+    )
 
-    # What time mends, whatever the body says. A 5xx may be for ever (a wrong token has given 500): age ends it.
+
+def _outcome_and_reason(status: int, message: str | None) -> tuple[ApiOutcome, str]:
+    """Classify a response that opens nothing; `message` in lower case, None if it is not in HighLevel's format."""
+    # Transient failures, whatever the body says. A 5xx may last (a wrong token has given 500): the age limit ends it.
     if status == 429:
-        return deferred("rate_limited")
+        return "deferred", "rate_limited"
     if status in (408, 425) or status >= 500:
-        return deferred("upstream_error")
-
-    # An edge, proxy or captive page, an empty 404, a redirect: not HighLevel's word.
+        return "deferred", "upstream_error"
+    # An edge, proxy or captive page, an empty 404, a redirect: not a response of HighLevel's API.
     if message is None or status < 400:
-        return deferred("upstream_unexpected")
-
+        return "deferred", "upstream_unexpected"
     if status == 400 and "already exists" in message:
-        return ApiResult("existing", **facts)
+        return "existing", ""
     if "location is not active" in message:
-        return deferred("location_inactive")
+        return "deferred", "location_inactive"
     # "version header was not found.", "version header is invalid", "Invalid API version segment 'x' at position 0"
     if "version header" in message or "api version" in message:
-        return rejected("version_refused")
+        return "rejected", "version_refused"
+    return _refusal(status, message)
+
+
+def _refusal(status: int, message: str) -> tuple[ApiOutcome, str]:
+    """Classify a 4xx: about the token (401, 403) or about the ids."""
     if status in (401, 403):
-        if "not authorized for this scope" in message:
-            return rejected("scope_missing")
-        if "authclass" in message:
-            return rejected("token_kind_refused")
-        if "this location" in message:
-            return rejected("location_refused")
-        if status == 401:  # Invalid JWT, Invalid token, Invalid Private Integration token, or a wording not seen yet
-            return deferred("token_refused", token_suspect=True)
-        return rejected("upstream_refused")
-    # Unknown ids are 400, 404 or 422 with a message; "Cannot POST /x" is the router's, so our address is wrong.
+        for text, reason in _TOKEN_REFUSALS.items():
+            if text in message:
+                return "rejected", reason
+    if status == 401:  # Invalid JWT, Invalid token, Invalid Private Integration token, or a text not seen yet
+        return "deferred", "token_refused"
+    # Unknown ids are 400, 404 or 422 with a message; "Cannot POST /x" is the router's: the base URL is wrong.
     if status in (400, 404, 422) and not message.startswith("cannot "):
-        return rejected("ids_refused")
-    return rejected("upstream_refused")
+        return "rejected", "ids_refused"
+    return "rejected", "upstream_refused"
+
+
+_OPENED: tuple[ApiOutcome, str] = ("opened", "")
+_TOKEN_REFUSALS = {
+    "not authorized for this scope": "scope_missing",
+    "authclass": "token_kind_refused",
+    "this location": "location_refused",
+}
 
 
 def classify_upsert(result: HttpResponse | Exception, location: str) -> ApiResult:
-    """Judge the result of `POST /contacts/upsert`: found, with the contact's id, or deferred or rejected as above."""
+    """Classify the result of `POST /contacts/upsert`: found, with the contact's id, or as `classify_response` does."""
     if isinstance(result, HttpResponse) and result.status in (200, 201):
-        payload = _json_object(result.body) or {}
+        payload = json_object(result.body) or {}
         contact = payload.get("contact")
         contact = contact if isinstance(contact, dict) else {}
         contact_id = contact.get("id")
@@ -129,24 +136,23 @@ def classify_upsert(result: HttpResponse | Exception, location: str) -> ApiResul
             "rate_limit": _rate_limit(result.headers),
             "trace_id": _trace_id(payload),
         }
-        is_ours = contact.get("locationId", location) == location
-        if is_ours and isinstance(contact_id, str) and _ID.fullmatch(contact_id):
+        if contact.get("locationId", location) == location and is_id(contact_id):
             return ApiResult("found", contact=contact_id, **facts)
         return ApiResult("deferred", "upstream_unexpected", **facts)
-    judged = classify_response(result, location, "")
-    if judged.outcome == "existing":  # a wording of the other route's: here it would be a refusal
-        return replace(judged, outcome="rejected", reason="contact_refused")
-    return replace(judged, reason="contact_refused") if judged.reason == "ids_refused" else judged
+    api_result = classify_response(result, location, "")
+    if api_result.outcome == "existing":  # a text of the other route: here it would be a refusal
+        return replace(api_result, outcome="rejected", reason="contact_refused")
+    return replace(api_result, reason="contact_refused") if api_result.reason == "ids_refused" else api_result
 
 
 def found_conversation(result: HttpResponse | Exception, location: str, contact: str) -> dict[str, Any] | None:
-    """The conversation of that location and contact in an answer of `GET /conversations/search`, or None.
+    """Return the conversation of that location and contact in a response of `GET /conversations/search`, or None.
 
-    The search lags behind the create and may be refused for want of its own scope: None then, whatever the trouble.
+    The search lags behind the create, and HighLevel may refuse it without its own scope: None for any error.
     """
     if isinstance(result, Exception) or result.status != 200:
         return None
-    conversations = (_json_object(result.body) or {}).get("conversations")
+    conversations = (json_object(result.body) or {}).get("conversations")
     for found in conversations if isinstance(conversations, list) else []:
         if _is_conversation(found, location, contact):
             return {"id": found["id"], "contactId": contact, "locationId": location}
@@ -155,7 +161,7 @@ def found_conversation(result: HttpResponse | Exception, location: str, contact:
 
 def _network_reason(error: Exception) -> str:
     if isinstance(error, LocationValueError):
-        return "base_url_refused"  # no address that urllib3 can call: only a person mends it
+        return "base_url_refused"  # no address that urllib3 can call: an operator must change it
     if isinstance(error, ConnectTimeoutError | SSLError):  # NewConnectionError, NameResolutionError among them
         return "upstream_unreachable"
     if isinstance(error, ReadTimeoutError | TimeoutError):
@@ -163,32 +169,19 @@ def _network_reason(error: Exception) -> str:
     return "upstream_connection_lost" if isinstance(error, HTTPError) else "internal_error"
 
 
-def _json_object(body: bytes) -> dict[str, Any] | None:
-    try:
-        payload = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return payload if isinstance(payload, dict) else None
-
-
 def _message(payload: dict[str, Any] | None) -> str | None:
-    """HighLevel's message in lower case (a string or an array of strings); None when this is not its envelope."""
+    """Return HighLevel's message (a string or an array of strings) in lower case; None if the payload has none."""
     message = (payload or {}).get("message", (payload or {}).get("error"))
     if isinstance(message, list):
         message = "; ".join(part for part in message if isinstance(part, str))
     return message.lower() if isinstance(message, str) else None
 
 
-def _names(payload: dict[str, Any] | None, location: str, contact: str) -> bool:
-    return payload is not None and _is_conversation(payload.get("conversation"), location, contact)
-
-
 def _is_conversation(value: object, location: str, contact: str) -> bool:
-    """Whether value is a conversation of just that contact: nobody is ever handed somebody else's."""
+    """Return whether value is a conversation of exactly that contact: no caller ever gets another contact's."""
     return (
         isinstance(value, dict)
-        and isinstance(value.get("id"), str)
-        and _ID.fullmatch(value["id"]) is not None
+        and is_id(value.get("id"))
         and value.get("contactId") == contact
         and value.get("locationId") == location
     )

@@ -1,4 +1,4 @@
-"""The shapes that the secret `HighLevelToken` may have, and which token a location is called with."""
+"""The formats that the secret `HighLevelToken` may have, and which token a location is called with."""
 
 import json
 import re
@@ -22,14 +22,16 @@ class TokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The tokens of one secret, by location id; the key `*` stands for every other location. `oauth`: the connection
-    that they come from; an agency's has none for a location, they are minted."""
+    """The tokens of one secret, by location id; the key `*` stands for every other location.
+
+    `oauth`: the connection that they come from. An agency's connection has none for a location: HighLevel issues them.
+    """
 
     by_location: Mapping[str, str] = field(repr=False)
     oauth: OAuth | None = None
 
     def of(self, location: str) -> str:
-        """The token to call HighLevel with for that location. Raises TokenError."""
+        """Return the token to call HighLevel with for that location. Raises TokenError."""
         token = self.by_location.get(location) or self.by_location.get("*")
         if not token:
             raise TokenError("no_token", "the secret holds no token for this location")
@@ -39,10 +41,12 @@ class Tokens:
 
 
 def read_tokens(secret: str) -> Tokens:
-    """Read the secret's text: the plain token, `{"token": "…"}`, `{"tokens": {"<locationId>": "…", "*": "…"}}` or
-    `{"oauth": {…}}` (see `highlevel.oauth`).
+    """Read the secret's text.
 
-    Raises TokenError naming what is wrong with the shape, never a value.
+    It is the plain token, `{"token": "…"}`, `{"tokens": {"<locationId>": "…", "*": "…"}}` or `{"oauth": {…}}` (see
+    `highlevel.oauth`).
+
+    Raises TokenError that says what is wrong with the format, never a value.
     """
     text = secret.strip()
     if not text:
@@ -50,13 +54,13 @@ def read_tokens(secret: str) -> Tokens:
     if text[0] not in '{["':
         return Tokens({"*": text})
     try:
-        shape = json.loads(text)
+        parsed = json.loads(text)
     except (ValueError, RecursionError):
         raise TokenError("token_malformed", "the secret looks like JSON but is not") from None
     tokens: dict[str, Any]
-    match shape:
+    match parsed:
         case str():
-            tokens = {"*": shape}
+            tokens = {"*": parsed}
         case {"token": token, **others} if not others:
             tokens = {"*": token}
         case {"tokens": dict(tokens), **others} if not others:

@@ -1,4 +1,4 @@
-"""The Lambda function that Secrets Manager calls for each step of a rotation: what it is made of."""
+"""The Lambda function that Secrets Manager calls for each step of a rotation: entry point and wiring."""
 
 import os
 import time
@@ -12,15 +12,17 @@ from highlevel.client import HighLevel
 from rotate_token.rotation_log import RotationLog
 from rotate_token.secret_versions import SecretVersions, code_of
 from rotate_token.steps import STEPS, Rotation, RotationFailedError
+from shared.observability import internal_error
 
-RESERVED_SECONDS = 5.0  # of the function's time, to say how it ended
+RESERVED_SECONDS = 5.0  # of the function's time, to log how the step ended
 
 
 def handler(event: dict[str, Any], context: Any) -> None:
-    """Lambda's entry point: `Step` (createSecret, setSecret, testSecret, finishSecret), `SecretId` (the ARN) and
-    `ClientRequestToken` (the new version's id), as Secrets Manager sends them.
+    """Run one step of a rotation.
 
-    Raises RotationFailed, and nothing else: Secrets Manager then tries again, and an alarm rings.
+    The event, from Secrets Manager, has `Step` (createSecret, setSecret, testSecret, finishSecret), `SecretId` (the
+    ARN) and `ClientRequestToken` (the new version's id). Raises RotationFailedError and nothing else: Secrets Manager
+    then tries again, and an alarm goes into ALARM.
     """
     line = RotationLog(str(event.get("Step")), str(event.get("ClientRequestToken")), context.aws_request_id)
     until = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - RESERVED_SECONDS
@@ -35,7 +37,7 @@ def handler(event: dict[str, Any], context: Any) -> None:
     except (ClientError, BotoCoreError) as error:
         failed = RotationFailedError("aws_request_failed", f"{code_of(error)} from Secrets Manager")
     except Exception as error:  # noqa: BLE001 its text may hold what must not be logged
-        line.mistake(error)
+        internal_error(error)
         failed = RotationFailedError("internal_error", type(error).__name__)
     else:
         line.write(_namespace)

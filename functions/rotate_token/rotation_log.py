@@ -1,29 +1,21 @@
-"""The log of a rotation: one canonical line for each step, and the metric that the alarm watches. Never a token."""
+"""The canonical log line of each rotation step, and the metric that the alarm watches. Never a token."""
 
-import json
-import logging
-import sys
-import traceback
 from dataclasses import dataclass, field
 from time import monotonic
 
-from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
 
 from rotate_token.secret_versions import BotoError, code_of
-
-_logger = Logger(service="highlevel-conversations", location=None, use_rfc3339=True, utc=True)
-# At DEBUG these two print headers and bodies, tokens included, whatever level the function is set to.
-logging.getLogger("botocore").setLevel(logging.WARNING)
-logging.getLogger("urllib3").setLevel(logging.WARNING)
-
-_cold = True
+from shared.observability import logger, take_cold_start, write_metrics
 
 
 @dataclass(slots=True)
 class RotationLog:
-    """What is known of a step while it runs. `seconds_left`: of the access token that it left pending or current."""
+    """What is known of a step while it runs.
+
+    `version`: the new version's id. `seconds_left`: until the access token expires that the step left pending or
+    current. `started`: monotonic seconds.
+    """
 
     step: str
     version: str
@@ -38,9 +30,8 @@ class RotationLog:
     started: float = field(default_factory=monotonic)
 
     def write(self, metrics_namespace: str) -> None:
-        """The step has ended: write its line; when it ended the rotation, the metric too."""
-        global _cold
-        _logger.info(
+        """Write the line of a step that has ended; if it ended the rotation, the metric too."""
+        logger.info(
             "rotation",
             step=self.step,
             outcome=self.outcome,
@@ -52,21 +43,12 @@ class RotationLog:
             upstream_ms=self.upstream_ms,
             seconds_left=self.seconds_left,
             duration_ms=round(1000 * (monotonic() - self.started)),
-            cold_start=_cold,
+            cold_start=take_cold_start(),
             request_id=self.request_id,
         )
-        _cold = False
         if self.outcome == "finished":
-            metrics = AmazonCloudWatchEMFProvider(namespace=metrics_namespace)
-            metrics.add_dimension("outcome", self.outcome)
-            metrics.add_metric("Rotations", MetricUnit.Count, 1)
-            sys.stdout.write(json.dumps(metrics.serialize_metric_set(), separators=(",", ":")) + "\n")
+            write_metrics(metrics_namespace, {"Rotations": (MetricUnit.Count, 1)}, {"outcome": self.outcome})
 
-    def not_stored_yet(self, error: BotoError) -> None:
-        """A new pair is in this function's memory only."""
-        _logger.error("token_pair_not_stored", extra={"error": code_of(error), "request_id": self.request_id})
-
-    def mistake(self, error: Exception) -> None:
-        """A mistake of ours: its class and the way to it, without its text."""
-        frames = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-        _logger.error("internal_error", extra={"error": type(error).__name__, "frames": frames})
+    def token_pair_not_stored(self, error: BotoError) -> None:
+        """Log that Secrets Manager did not store a new token pair, which is in this function's memory only."""
+        logger.error("token_pair_not_stored", extra={"error": code_of(error), "request_id": self.request_id})

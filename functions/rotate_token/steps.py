@@ -1,7 +1,7 @@
-"""The four steps of a rotation. Each may be called twice, or again after it was killed anywhere.
+"""The four steps of a rotation. Each may be called twice, or again after the function was killed anywhere.
 
-A refresh token works once, so the pair that it brought is the most valuable thing here: it is stored as AWSPENDING by
-the very next call, and a pair that is pending is finished, not replaced.
+A refresh token works once, so a new pair is stored as AWSPENDING by the next call after HighLevel's response, and a
+pair that is pending is made current, not replaced.
 """
 
 import time
@@ -23,20 +23,21 @@ from highlevel.oauth import (
 )
 from rotate_token.rotation_log import RotationLog
 from rotate_token.secret_versions import SecretVersions, Stages
+from shared.clock import Clock
 from shared.connection_pool import HttpResponse
 
-REFRESH_SECONDS = 10.0  # for one answer
+REFRESH_SECONDS = 10.0  # for one response
 TEST_SECONDS = 5.0
 TESTS = 3
 PAUSE_SECONDS = 1.0
-ASSUMED_LIFE_SECONDS = 86_399  # where HighLevel's answer does not say; it documents this
+ASSUMED_LIFE_SECONDS = 86_399  # if HighLevel's response does not say; it documents this
 
 
 class RotationFailedError(Exception):
-    """The step could not be done. `reason` is a word for the log; neither it nor `detail` holds any part of the secret.
+    """The step failed. `reason` is a reason code for the log; neither it nor `detail` holds any part of the secret.
 
-    Reasons: grant_refused, client_refused, oauth_refused, base_url_refused (a person must mend it: make connect),
-    location_inactive (suspended; the refresh token stays good), upstream_* and rate_limited (time mends it),
+    Reasons: grant_refused, client_refused, oauth_refused, base_url_refused (permanent: an operator runs make connect),
+    location_inactive (suspended; the refresh token stays valid), upstream_* and rate_limited (transient),
     token_refused (HighLevel does not know the new access token), not_oauth, oauth_malformed, no_token (the secret's
     text), not_pending, pending_empty, pending_superseded (its labels), aws_request_failed, internal_error,
     step_unknown.
@@ -49,61 +50,73 @@ class RotationFailedError(Exception):
 
 
 class Rotation:
-    """One call of one step. `until`: the monotonic time at which it must have ended."""
+    """One call of one step. `until`: the monotonic time at which it must have ended.
 
-    def __init__(self, highlevel: HighLevel, versions: SecretVersions, line: RotationLog, until: float) -> None:
+    Each step returns its outcome. It raises RotationFailedError, ClientError or BotoCoreError.
+    """
+
+    def __init__(
+        self, highlevel: HighLevel, versions: SecretVersions, line: RotationLog, until: float, clock: Clock = time
+    ) -> None:
         self._highlevel = highlevel
         self._versions = versions
         self._line = line
         self._until = until
+        self._clock = clock
 
     def create(self) -> str:
-        """Have a living pair pending: the one that is, else what its refresh token, or the current one's, brings."""
+        """Leave a living pair pending: the one that is pending, else a new one.
+
+        The new pair is requested with the pending pair's refresh token, else with the current one's.
+        """
         stages = self._versions.stages()
         if self._has_ended(stages):
             return "already_current"
         current = self._current(stages)
         text = self._versions.text(stages.pending)
         pending = None if stages.is_stale else _pending(text, current)
-        if pending and not pending.has_expired(time.time()):
-            return self._left(pending, "kept")
-        # A version that has a value never gets another.
-        version = stages.pending if text is None else _replacement_version_id(stages.pending)
+        if pending and not pending.has_expired(self._clock.time()):
+            return self._log_life(pending, "kept")
+        # A version that has a value never gets another one.
+        version = stages.pending if text is None else replacement_version_id(stages.pending)
         try:
             new = self._refreshed(pending, current)
         except OAuthError as error:
-            # Perhaps another call of this step had sent the refresh token, and has stored the answer by now.
+            # Perhaps another call of this step had sent the refresh token, and has stored the response by now.
             stored = _pending(self._versions.text(version), current)
             if stored:
-                return self._left(stored, "kept")
+                return self._log_life(stored, "kept")
             raise _failed(error) from None
-        # Nothing stands between HighLevel's answer and this call: not even a line of the log.
-        self._versions.store_pending(version, new.to_secret(), self._until, self._line.not_stored_yet)
+        # Nothing comes between HighLevel's response and this call, not even a log line.
+        self._versions.store_pending(version, new.to_secret(), self._until, self._line.token_pair_not_stored)
         self._check_not_superseded(version, stages.current)
-        return self._left(new, "created")
+        return self._log_life(new, "created")
 
     def set(self) -> str:
-        """HighLevel itself has set the new token."""
+        """Do nothing: HighLevel itself has set the new token."""
         return "nothing_to_do"
 
     def test(self) -> str:
-        """Ask HighLevel whether it knows the pending access token. Only a plain no fails: HighLevel has just issued it,
-        and to hold it back while a search is in trouble would let the current one die."""
+        """Ask HighLevel whether it knows the pending access token.
+
+        The step fails only if HighLevel says that it does not. HighLevel has just issued the token; to hold it back
+        because a search fails would let the current one expire.
+        """
         stages = self._versions.stages()
         if self._has_ended(stages):
             return "already_current"
         pending = self._finishable(stages)
         for attempt in range(1, TESTS + 1):
-            answer = self._ask(pending)
+            response = self._ask(pending)
             self._line.attempts = attempt
-            if isinstance(answer, HttpResponse) and answer.status < 500 and answer.status != 429:
-                if not _refuses_token(answer):
-                    return self._left(pending, "tested")
+            if isinstance(response, HttpResponse) and response.status < 500 and response.status != 429:
+                if not _refuses_token(response):
+                    return self._log_life(pending, "tested")
                 if attempt == TESTS:
                     raise RotationFailedError("token_refused", "HighLevel does not know the new access token")
             if attempt < TESTS:
-                time.sleep(PAUSE_SECONDS)
-        return self._left(pending, "unproved")
+                self._clock.sleep(PAUSE_SECONDS)
+        return self._log_life(pending, "unproved")
 
     def finish(self) -> str:
         """Make the pending version the current one."""
@@ -112,15 +125,15 @@ class Rotation:
             return "already_current"
         pending = self._finishable(stages)
         self._versions.make_current(stages.pending, stages.current)
-        return self._left(pending, "finished")
+        return self._log_life(pending, "finished")
 
     # --- which version, and what it holds -----------------------------------------------------------------------------
 
     def _has_ended(self, stages: Stages) -> bool:
-        """Whether this rotation's version is current already. Raises RotationFailed when it is nowhere."""
+        """Return whether this rotation's version is current already. Raises RotationFailedError if it is nowhere."""
         if stages.pending:
             return False
-        if stages.current in (self._line.version, _replacement_version_id(self._line.version)):
+        if stages.current in (self._line.version, replacement_version_id(self._line.version)):
             return True
         raise RotationFailedError("not_pending", "no version has the label AWSPENDING")
 
@@ -133,11 +146,11 @@ class Rotation:
         except InvalidOAuthSecretError as error:
             raise RotationFailedError("oauth_malformed", str(error)) from None
         if connection is None:
-            raise RotationFailedError("not_oauth", "the secret holds no OAuth connection; it was left as it is")
+            raise RotationFailedError("not_oauth", "the secret holds no OAuth connection; it was not changed")
         return connection
 
     def _check_not_superseded(self, version: str, current: str) -> None:
-        """Somebody may have connected while HighLevel was asked: their connection is not to be undone."""
+        """Raise RotationFailedError if an operator has stored another connection since the step began: it stays."""
         stages = self._versions.stages()
         if stages.current not in (current, version):
             if stages.pending == version:
@@ -156,7 +169,10 @@ class Rotation:
     # --- HighLevel ----------------------------------------------------------------------------------------------------
 
     def _refreshed(self, pending: OAuth | None, current: OAuth) -> OAuth:
-        """The connection with a new pair. A pending pair that HighLevel no longer knows was of an older connection."""
+        """Return the connection with a new pair.
+
+        A pending pair that HighLevel no longer knows was of an older connection: the current one is refreshed.
+        """
         if pending is not None:
             try:
                 return pending.with_token_pair(self._refresh(pending))
@@ -166,35 +182,37 @@ class Rotation:
         return current.with_token_pair(self._refresh(current))
 
     def _refresh(self, connection: OAuth) -> TokenPair:
-        """A new pair. An answer that did not come, or cannot be read, is asked for again while HighLevel repeats it."""
-        began = time.monotonic()
+        """Return a new pair. A response that is lost or unreadable is requested again while HighLevel repeats it."""
+        began = self._clock.monotonic()
         while True:
             self._line.attempts += 1
             try:
                 pair = refresh(self._highlevel, connection, within=REFRESH_SECONDS)
-                # A pair whose end is not known would be kept pending after it, too.
-                return pair if pair.expires_at else replace(pair, expires_at=int(time.time() + ASSUMED_LIFE_SECONDS))
+                # Without a known end the pair would stay pending after it has expired.
+                assumed_end = int(self._clock.time() + ASSUMED_LIFE_SECONDS)
+                return replace(pair, expires_at=pair.expires_at or assumed_end)
             except OAuthDeferredError as error:
                 pause = max(PAUSE_SECONDS, error.retry_after or 0)
-                again = time.monotonic() + pause + REFRESH_SECONDS
+                again = self._clock.monotonic() + pause + REFRESH_SECONDS
                 if isinstance(error, LocationInactiveError) or again > min(began + SAME_ANSWER_SECONDS, self._until):
                     raise
-                time.sleep(pause)
+                self._clock.sleep(pause)
             finally:
-                self._line.upstream_ms = round(1000 * (time.monotonic() - began))
+                self._line.upstream_ms = round(1000 * (self._clock.monotonic() - began))
 
     def _ask(self, connection: OAuth) -> HttpResponse | Exception:
-        """A search needs no more than a known token to be refused for its scope, its location or its kind."""
-        began = time.monotonic()
+        """Search with the token. HighLevel refuses a known token only for its scope, its location or its kind."""
+        began = self._clock.monotonic()
         query = "/conversations/search?locationId=none"
-        answer = self._highlevel.call("GET", query, connection.access_token, None, TEST_SECONDS)
-        self._line.upstream_ms = round(1000 * (time.monotonic() - began))
-        self._line.upstream_status = answer.status if isinstance(answer, HttpResponse) else None
-        return answer
+        response = self._highlevel.call("GET", query, connection.access_token, None, TEST_SECONDS)
+        self._line.upstream_ms = round(1000 * (self._clock.monotonic() - began))
+        self._line.upstream_status = response.status if isinstance(response, HttpResponse) else None
+        return response
 
-    def _left(self, connection: OAuth, outcome: str) -> str:
+    def _log_life(self, connection: OAuth, outcome: str) -> str:
+        """Note for the log when the access token expires; return the outcome."""
         if connection.expires_at is not None:
-            self._line.seconds_left = round(connection.expires_at - time.time())
+            self._line.seconds_left = round(connection.expires_at - self._clock.time())
         return outcome
 
 
@@ -207,7 +225,7 @@ STEPS = {
 
 
 def _pending(text: str | None, current: OAuth) -> OAuth | None:
-    """The pending pair, if there is one of the current connection's app and account."""
+    """Return the pending pair, if it is of the current connection's app and account."""
     try:
         pending = read_oauth(text) if text else None
     except InvalidOAuthSecretError:
@@ -217,15 +235,19 @@ def _pending(text: str | None, current: OAuth) -> OAuth | None:
     return pending if current.company_id in (None, pending.company_id) else None
 
 
-def _replacement_version_id(version: str) -> str:
-    """The id of the version that takes the place of one whose pair died while it was pending: the same at each call."""
+def replacement_version_id(version: str) -> str:
+    """Return the id of the version that replaces one whose pair expired while it was pending.
+
+    Secrets Manager uses the id of a new version (ClientRequestToken) as idempotency key. A random one would make
+    another version each time the step is called again; uuid5 gives the same id for the same pending version.
+    """
     return str(uuid.uuid5(uuid.NAMESPACE_OID, version))
 
 
-def _refuses_token(answer: HttpResponse) -> bool:
-    """Only HighLevel's known words for it: any other 401 (scope, location, kind) comes after it knew the token."""
-    told = answer.body.lower()
-    return answer.status == 401 and (b"invalid jwt" in told or b"invalid token" in told)
+def _refuses_token(response: HttpResponse) -> bool:
+    """Return whether HighLevel does not know the token. With any other 401 (scope, location, kind) it knows it."""
+    text = response.body.lower()
+    return response.status == 401 and (b"invalid jwt" in text or b"invalid token" in text)
 
 
 def _failed(error: OAuthError) -> RotationFailedError:

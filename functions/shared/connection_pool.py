@@ -1,10 +1,8 @@
-"""Kept HTTP connections to one host: no redirect, no retry but one, a deadline over the whole exchange."""
+"""HTTP connections to one host that stay open: no redirect, one retry at most, a deadline over the whole exchange."""
 
-import queue
 import ssl
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from ipaddress import ip_address
@@ -22,37 +20,46 @@ MAX_BODY_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """One complete HTTP answer: status, headers (any case) and the body's bytes."""
+    """One complete HTTP response: status, headers (any case) and the body's bytes."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """When an exchange gives up: at `until` (monotonic seconds), or after so many seconds without a connection or byte.
+
+    They bound what sockets bound, so neither a name resolution nor headers that drip (see `call_with_time_limit`).
+    """
+
+    until: float
+    connect_seconds: float = float("inf")
+    read_seconds: float = float("inf")
+
+    def timeout(self, left: float) -> urllib3.Timeout:
+        """Return urllib3's timeout when `left` seconds are left."""
+        return urllib3.Timeout(total=left, connect=min(left, self.connect_seconds), read=min(left, self.read_seconds))
+
+
 class ConnectionPool:
-    """Connections to `base_url` (scheme and host; plain http only to a loopback address, else ValueError). Serves all
-    threads; opens none before the first exchange."""
+    """Connections to `base_url`: scheme and host, plain http only to a loopback address, else ValueError.
+
+    All threads may share it. It opens no connection before the first exchange.
+    """
 
     def __init__(self, base_url: str) -> None:
         self.pool = _pool(base_url)
 
     def exchange(
-        self,
-        method: str,
-        path: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        until: float,
-        connect_seconds: float = float("inf"),
-        read_seconds: float = float("inf"),
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, limits: TimeLimits
     ) -> HttpResponse:
-        """One answer, however it reads. Gives up at `until` (monotonic seconds), after `connect_seconds` without a
-        connection, or after `read_seconds` without a byte; but for what sockets do not bound: a name resolution,
-        headers that drip (see `bounded`). Raises urllib3's HTTPError.
+        """Send a request and return its response, whatever the status. Raises urllib3's HTTPError.
 
-        What a kept connection was closed on, unanswered, is sent again: the caller must bear that it is done twice.
+        A request is sent again if its reused connection was closed without a response: the server may see it twice.
         """
-        once = partial(self._exchange_once, method, path, headers, body, until, connect_seconds, read_seconds)
+        once = partial(self._exchange_once, method, path, headers, body, limits)
         try:
             return once()
         except ProtocolError as error:
@@ -61,16 +68,9 @@ class ConnectionPool:
             return once()
 
     def _exchange_once(
-        self,
-        method: str,
-        path: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        until: float,
-        connect_seconds: float,
-        read_seconds: float,
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, limits: TimeLimits
     ) -> HttpResponse:
-        left = until - time.monotonic()
+        left = limits.until - time.monotonic()
         if left <= 0:
             raise ReadTimeoutError(self.pool, path, "the deadline passed")
         response = self.pool.urlopen(
@@ -78,7 +78,7 @@ class ConnectionPool:
             path,
             body=body,
             headers=headers,
-            timeout=urllib3.Timeout(total=left, connect=min(left, connect_seconds), read=min(left, read_seconds)),
+            timeout=limits.timeout(left),
             retries=False,
             redirect=False,
             preload_content=False,
@@ -87,11 +87,11 @@ class ConnectionPool:
         try:
             while chunk := response.read1(1 << 16):
                 received += chunk
-                # A dripping answer renews the read timeout with every byte; an endless one would fill the memory.
-                if time.monotonic() > until and response.length_remaining != 0:
+                # A dripping response renews the read timeout with every byte; an endless one would fill the memory.
+                if time.monotonic() > limits.until and response.length_remaining != 0:
                     raise ReadTimeoutError(self.pool, path, "the deadline passed")
                 if len(received) > MAX_BODY_BYTES:
-                    raise ProtocolError("the answer is too large")
+                    raise ProtocolError("the response is too large")
         except BaseException:
             response.close()
             raise
@@ -99,58 +99,12 @@ class ConnectionPool:
         return HttpResponse(response.status, response.headers, bytes(received))
 
 
-def call_with_time_limit[Result](call: Callable[[], Result], seconds: float) -> Result:
-    """Run `call` in a thread and return or raise as it does; TimeoutError after `seconds`.
-
-    Socket timeouts bound one operation each: neither a name resolution that hangs nor headers that drip. A call cut
-    off is left to end by itself, its result dropped.
-    """
-    results: queue.SimpleQueue[tuple[Result | None, BaseException | None]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            outcome: tuple[Result | None, BaseException | None] = (call(), None)
-        except BaseException as error:  # noqa: BLE001 raised again by the caller
-            outcome = (None, error)
-        results.put(outcome)
-
-    try:
-        worker = _idle.pop()
-    except IndexError:
-        worker = _Worker()
-        worker.start()
-    worker.calls.put(run)
-    try:
-        result, error = results.get(timeout=max(seconds, 0.001))
-    except queue.Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]
-
-
-class _Worker(threading.Thread):
-    """Runs one call after another: to start a thread for each costs four times the CPU of handing it over."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-
-    def run(self) -> None:
-        while True:
-            self.calls.get()()
-            _idle.append(self)
-
-
-_idle: list[_Worker] = []
-
-
 class _StaleConnectionError(ConnectionError):
-    """A reused connection was closed by the other side before it answered."""
+    """The server closed a reused connection before it responded."""
 
 
 class _ReusedConnection:
-    """Closes a connection that has idled too long, and tells when a reused one was dropped without an answer."""
+    """Closes a connection that has idled too long, and raises if a reused one is closed without a response."""
 
     _served = 0
     _last_used = 0.0
@@ -218,7 +172,7 @@ def _pool(base_url: str) -> urllib3.HTTPConnectionPool:
 
 @cache
 def _trust() -> ssl.SSLContext:
-    """One for all: urllib3 would read the machine's authorities anew for each connection, 20 ms of CPU."""
+    """Return one context for all connections: urllib3 would read the machine's authorities for each, 20 ms of CPU."""
     context = create_urllib3_context()
     context.load_default_certs()
     return context

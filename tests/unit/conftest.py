@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from create_conversation import submission_log
 from local.highlevel import Limits, LocalHighLevel
+from shared import observability
 from tests.unit.world import NEW_TOKEN, SENDERS, TOKEN, World
 
 
@@ -76,6 +76,6 @@ class Log:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Log:
     stream = io.StringIO()
-    for handler in logging.getLogger(submission_log._logger.service).handlers:
+    for handler in logging.getLogger(observability.logger.service).handlers:
         monkeypatch.setattr(handler, "stream", stream)
     return Log(stream, capsys)

@@ -20,7 +20,6 @@ from highlevel.client import HighLevel
 from highlevel.responses import ApiResult
 from local.highlevel import LocalHighLevel
 from shared import connection_pool
-from shared.connection_pool import call_with_time_limit
 from tests.stopwatch import Stopwatch
 from tests.unit.fakes import Clock
 from tests.unit.peer import Connection, Peer
@@ -518,20 +517,3 @@ def test_https_and_http_to_loopback_are_addresses(url: str) -> None:
 def test_any_other_base_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="base URL"):
         HighLevel(url)
-
-
-# bounded
-
-
-def test_bounded_returns_and_raises_as_the_call_does() -> None:
-    assert call_with_time_limit(lambda: 7, 1) == 7
-    assert call_with_time_limit(lambda: None, 1) is None
-    with pytest.raises(ZeroDivisionError):
-        call_with_time_limit(lambda: 1 // 0, 1)
-
-
-def test_bounded_gives_up_in_time() -> None:
-    hang = threading.Event()
-    with in_time(0.1), pytest.raises(TimeoutError):
-        call_with_time_limit(lambda: hang.wait(5), 0.1)
-    hang.set()

@@ -10,6 +10,7 @@ import pytest
 from highlevel import oauth
 from highlevel.client import HighLevel
 from highlevel.oauth import (
+    AuthorizationCode,
     InvalidOAuthSecretError,
     LocationInactiveError,
     OAuth,
@@ -232,9 +233,8 @@ def test_a_code_is_exchanged_once(highlevel: LocalHighLevel, location: Installat
     code = highlevel.oauth.authorize(location)
 
     def exchange() -> tuple[OAuth, str | None]:
-        return exchange_code(
-            client, location.client_id, secret, code, user_type="Location", redirect_uri="https://x.example", within=5
-        )
+        authorization = AuthorizationCode(location.client_id, secret, code, "Location", "https://x.example")
+        return exchange_code(client, authorization, within=5)
 
     connected, where = exchange()
     assert where == location.location_id
@@ -248,7 +248,7 @@ def test_a_code_of_the_other_type_is_refused(highlevel: LocalHighLevel, agency: 
     client, secret = HighLevel(highlevel.url), highlevel.oauth.clients[agency.client_id]
     code = highlevel.oauth.authorize(agency)
     error = refused(
-        lambda: exchange_code(client, agency.client_id, secret, code, user_type="Location", within=5),
+        lambda: exchange_code(client, AuthorizationCode(agency.client_id, secret, code, "Location"), within=5),
     )
     assert error.reason == "user_type_refused"
 

@@ -6,17 +6,16 @@ from typing import Any
 
 import pytest
 
-from create_conversation import result_events as results_module
 from create_conversation.errors import DeferredError, IgnoredError, NotStoredError, UnauthorizedError
 from create_conversation.outcome import Outcome
-from create_conversation.result_events import ResultEvents
+from create_conversation.result_events import SKIP_SECONDS, ResultEvents
 from create_conversation.senders.mapping import Target
 from create_conversation.submission_log import SubmissionLog
 from create_conversation.triggers import http_api as http_module
 from highlevel.client import HighLevel
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
-from tests.unit.fakes import no_answer, refusal
+from tests.unit.fakes import Clock, no_answer, refusal
 from tests.unit.world import (
     CONTACT,
     CONTEXT,
@@ -125,7 +124,7 @@ def test_what_is_given_up_is_rejected_as_expired(world: World) -> None:
 def test_what_has_not_ended_and_strangers_make_none(world: World, outcome: Outcome) -> None:
     line = SubmissionLog("http", "request-1", "api", Target(LOCATION, CONTACT))
     line.write(outcome, "unit")
-    world.results.publish([line, SubmissionLog("http", "never ended")], 1)
+    world.results.publish([line.result_detail(), SubmissionLog("http", "never ended").result_detail()], 1)
     assert world.eventbridge.calls == []
 
 
@@ -216,12 +215,16 @@ def test_when_the_time_is_up_the_answer_waits_for_nothing(world: World) -> None:
         time.sleep(0.01)
 
 
-def test_after_a_rest_it_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results_module, "SKIP_SECONDS", 0.05)
+def test_after_the_cooldown_eventbridge_is_called_again(world: World) -> None:
+    clock = Clock()
+    world.results = ResultEvents(world.eventbridge, "bus", "unit", clock)
     world.eventbridge.error = UNREACHABLE
     world.post(gateway_event())
     world.eventbridge.error = None
-    time.sleep(0.06)
+    clock.now += SKIP_SECONDS - 0.1
+    world.post(gateway_event())
+    assert len(world.eventbridge.calls) == 1
+    clock.now += 0.2
     world.post(gateway_event())
     assert len(world.eventbridge.calls) == 2
 

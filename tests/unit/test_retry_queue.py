@@ -13,7 +13,7 @@ import pytest
 from create_conversation import submission_log
 from create_conversation.circuit_breaker import FAILURES
 from create_conversation.queues import Queues
-from create_conversation.rate_limit import DEFAULT_PACE_SECONDS
+from create_conversation.rate_limit import DEFAULT_MIN_INTERVAL_SECONDS
 from create_conversation.senders.mapping import Target, target_of
 from create_conversation.submission import Submission
 from create_conversation.triggers import retry_queue
@@ -356,7 +356,7 @@ def test_overdue_submissions_are_called_at_their_locations_pace(world: World) ->
     assert world.retry(*(overdue(number) for number in range(5))) == []
     times = [call.at for call in world.highlevel.calls]
     assert len(times) == 5
-    assert times[-1] - times[0] > 3.5 * DEFAULT_PACE_SECONDS
+    assert times[-1] - times[0] > 3.5 * DEFAULT_MIN_INTERVAL_SECONDS
 
 
 def test_a_backlog_older_than_a_long_pause_is_opened_whole(world: World) -> None:

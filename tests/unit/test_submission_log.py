@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from create_conversation import submission_log
 from create_conversation.outcome import Outcome
 from create_conversation.senders.mapping import Person, Target
 from create_conversation.submission_log import SubmissionLog
 from highlevel.responses import ApiResult, RateLimit
+from shared import observability
 from tests.unit.conftest import Log
 from tests.unit.fakes import no_answer, refusal
 from tests.unit.world import (
@@ -88,7 +88,7 @@ def test_a_contact_that_had_to_be_looked_up_is_told_and_the_person_is_not(log: L
 
 
 def test_only_the_first_line_is_of_a_cold_start(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submission_log, "_cold", True)
+    monkeypatch.setattr(observability, "_is_cold", True)
     for _ in range(3):
         SubmissionLog("http", "request-1").write(Outcome("opened"), "ns")
     assert [line["cold_start"] for line in log.lines] == [True, False, False]
@@ -157,7 +157,7 @@ def test_no_line_is_more_than_one_line(log: Log) -> None:
 def debug(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """Everything is logged that can be: the root and our logger are at DEBUG."""
     caplog.set_level(logging.DEBUG)
-    caplog.set_level(logging.DEBUG, str(submission_log._logger.service))
+    caplog.set_level(logging.DEBUG, str(observability.logger.service))
     return caplog
 
 
@@ -206,8 +206,8 @@ def test_the_loggers_that_print_headers_stay_at_warning(name: str, debug: pytest
 
 
 def test_trouble_is_told_by_its_code_alone(log: Log) -> None:
-    submission_log.aws_request_failed("DynamoDB", refusal("ThrottlingException", "GetItem"))
-    submission_log.aws_request_failed("SQS", no_answer())
+    observability.aws_request_failed("DynamoDB", "GetItem", "ThrottlingException")
+    observability.aws_request_failed("SQS", "Operation", "NewConnectionError")
     told = [(line["service"], line["error"], line.get("operation")) for line in log.troubles]
     assert told == [("DynamoDB", "ThrottlingException", "GetItem"), ("SQS", "NewConnectionError", "Operation")]
     assert {line["level"] for line in log.troubles} == {"WARNING"}

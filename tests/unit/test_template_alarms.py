@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from create_conversation import submission_log
 from create_conversation.errors import REASONS
 from create_conversation.queues import backoff
 from create_conversation.triggers import retry_queue
 from rotate_token import rotation_log as rotation
+from shared import observability
 from tests.unit.conftest import Log
 from tests.unit.fakes import refusal
 from tests.unit.template import RESOURCES, ROOT, TEMPLATE, of_type
@@ -101,7 +101,7 @@ def lines(world: World, log: Log) -> list[dict[str, Any]]:
     try:
         raise ZeroDivisionError
     except ZeroDivisionError as error:
-        submission_log.failure(error)
+        observability.internal_error(error)
     rotation.RotationLog("finishSecret", "version", "request", outcome="finished").write(NAMESPACE)
     return log.lines + log.troubles + log.metrics
 

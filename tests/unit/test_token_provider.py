@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from create_conversation import token_provider as module
-from create_conversation.open_conversation import Deadline
+from create_conversation import location_tokens as module
+from create_conversation.open_conversation import ConversationOpener, Deadline
 from create_conversation.outcome import Outcome
 from create_conversation.senders.mapping import Target
 from highlevel.oauth import OAuth
@@ -84,6 +84,13 @@ def agency(world: World) -> Connected:
 def opened_in(environment: Any, contact: str, location: str = LOCATION, within: float = 3.0) -> Outcome:
     outcome: Outcome = environment.open(Target(location, contact), Deadline(time.monotonic() + within, 2.5))
     return outcome
+
+
+def issued_earlier(environment: ConversationOpener) -> None:
+    """The location's token in that environment was issued 100 seconds ago."""
+    entry = environment.tokens.location_tokens.entries.get(LOCATION)
+    assert entry.issued is not None
+    entry.issued = replace(entry.issued, issued_at=time.time() - 100)
 
 
 # A sub-account's connection
@@ -180,7 +187,7 @@ def test_every_location_gets_its_own(agency: Connected) -> None:
 def test_a_thousand_at_once_mint_once_in_one_environment(agency: Connected) -> None:
     agency.world.highlevel.latency = 0.05
     start = threading.Barrier(50)
-    tokens = agency.world.flow._tokens
+    tokens = agency.world.flow.tokens
 
     def take(number: int) -> str:
         if number < 50:
@@ -199,7 +206,7 @@ def test_a_hundred_environments_at_once_mint_once(agency: Connected) -> None:
 
     def take(environment: Any) -> str:
         start.wait(10)
-        return str(environment._tokens.token_for(LOCATION, time.monotonic() + 20).text)
+        return str(environment.tokens.token_for(LOCATION, time.monotonic() + 20).text)
 
     with ThreadPoolExecutor(100) as threads:
         assert len(set(threads.map(take, environments))) == 1
@@ -238,7 +245,7 @@ def test_it_is_renewed_before_it_expires_by_one_while_the_others_go_on(agency: C
     late = agency.world.environment()
     assert opened_in(late, "c1").name == "opened"
     assert agency.issued() == [LOCATION]
-    entry = late._tokens._entries[LOCATION]
+    entry = late.tokens.location_tokens.entries.get(LOCATION)
     assert entry.issued is not None
     old = entry.issued.text
     entry.issued = replace(entry.issued, issued_at=time.time() - 1900)  # 95 % of its life is over
@@ -249,19 +256,19 @@ def test_it_is_renewed_before_it_expires_by_one_while_the_others_go_on(agency: C
 
     def take(_: int) -> str:
         start.wait(5)
-        return late._tokens.token_for(LOCATION, time.monotonic() + 5).text
+        return late.tokens.token_for(LOCATION, time.monotonic() + 5).text
 
     with ThreadPoolExecutor(10) as threads:
         tokens = list(threads.map(take, range(10)))
     assert tokens.count(old) == 9
     assert agency.issued() == [LOCATION, LOCATION]
-    assert late._tokens.token_for(LOCATION, time.monotonic() + 5).text in set(tokens) - {old}
+    assert late.tokens.token_for(LOCATION, time.monotonic() + 5).text in set(tokens) - {old}
 
 
 def test_a_renewal_that_fails_leaves_the_old_one_in_use(agency: Connected) -> None:
     agency.world.open("c0")
-    tokens = agency.world.flow._tokens
-    entry = tokens._entries[LOCATION]
+    tokens = agency.world.flow.tokens
+    entry = tokens.location_tokens.entries.get(LOCATION)
     assert entry.issued is not None
     entry.issued = replace(entry.issued, issued_at=time.time() - 20 * 86_399, expires_at=time.time() + 500)
     agency.item(issued_at={"N": "1"})
@@ -272,7 +279,7 @@ def test_a_renewal_that_fails_leaves_the_old_one_in_use(agency: Connected) -> No
 
 def test_past_its_end_it_is_never_used(agency: Connected) -> None:
     agency.world.open("c0")
-    entry = agency.world.flow._tokens._entries[LOCATION]
+    entry = agency.world.flow.tokens.location_tokens.entries.get(LOCATION)
     assert entry.issued is not None
     entry.issued = replace(entry.issued, issued_at=1.0, expires_at=time.time() + 20)
     agency.item(issued_at={"N": "1"}, expires_at={"N": f"{time.time() + 20:.0f}"})
@@ -290,10 +297,7 @@ def test_a_refused_one_is_minted_anew_once(agency: Connected) -> None:
     assert old is not None
     agency.kill(old)
     for environment in (agency.world.flow, other):
-        environment._tokens._entries[LOCATION].issued = replace(
-            environment._tokens._entries[LOCATION].issued,
-            issued_at=time.time() - 100,  # type: ignore[type-var]
-        )
+        issued_earlier(environment)
     assert agency.world.open("c2").name == "opened"
     assert opened_in(other, "c3").name == "opened", "it finds the one that the first has minted"
     assert agency.issued() == [LOCATION, LOCATION]
@@ -310,8 +314,7 @@ def test_one_that_lacks_what_the_app_was_given_since_is_minted_anew(agency: Conn
     agency.world.highlevel.fail("status", path="/conversations/", status=401, message=message, times=2)
     refused = agency.world.open("c1")
     assert refused.name == "rejected", "minted a moment ago, the next one would be refused too"
-    entry = agency.world.flow._tokens._entries[LOCATION]
-    entry.issued = replace(entry.issued, issued_at=time.time() - 100)  # type: ignore[type-var]
+    issued_earlier(agency.world.flow)
     assert agency.world.open("c2").name == "opened"
     assert agency.issued() == [LOCATION, LOCATION]
     assert agency.calls()[1:3] == [old, old]
@@ -322,8 +325,7 @@ def test_a_scope_that_the_new_one_lacks_too_is_rejected(agency: Connected) -> No
     assert agency.world.open("c0").name == "opened"
     message = "The token is not authorized for this scope."
     agency.world.highlevel.fail("status", path="/conversations/", status=401, message=message)
-    entry = agency.world.flow._tokens._entries[LOCATION]
-    entry.issued = replace(entry.issued, issued_at=time.time() - 100)  # type: ignore[type-var]
+    issued_earlier(agency.world.flow)
     outcomes = [agency.world.open(f"c{number}") for number in range(1, 6)]
     assert {(outcome.name, outcome.reason) for outcome in outcomes} == {("rejected", "scope_missing")}
     assert agency.issued() == [LOCATION, LOCATION]
@@ -452,9 +454,10 @@ def test_no_time_is_no_reason_to_take_the_right_to_mint(agency: Connected) -> No
 
 def test_memory_is_bounded(agency: Connected, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_LOCATIONS", 3)
+    agency.world.flow = agency.world.environment()
     for number in range(6):
         assert agency.world.open(location=f"location{number}").name == "opened"
-    assert list(agency.world.flow._tokens._entries) == ["location3", "location4", "location5"]
+    assert list(agency.world.flow.tokens.location_tokens.entries) == ["location3", "location4", "location5"]
     assert agency.world.open("again", location="location0").name == "opened"
     assert len(agency.issued()) == 6
 
@@ -478,8 +481,8 @@ def test_no_token_in_any_log(agency: Connected, log: Log) -> None:
 
 
 def test_nothing_secret_shows_in_a_repr(agency: Connected) -> None:
-    token = agency.world.flow._tokens.token_for(LOCATION, time.monotonic() + 3)
-    entry = agency.world.flow._tokens._entries[LOCATION]
+    token = agency.world.flow.tokens.token_for(LOCATION, time.monotonic() + 3)
+    entry = agency.world.flow.tokens.location_tokens.entries.get(LOCATION)
     assert token.text not in repr(token) + repr(entry)
     assert agency.client_secret not in repr(token)
 
@@ -503,7 +506,7 @@ def test_environments_that_all_saw_no_token_mint_once(agency: Connected, monkeyp
     monkeypatch.setattr(agency.world.dynamodb, "handle", handle_together)
     with ThreadPoolExecutor(10) as threads:
         tokens = list(
-            threads.map(lambda each: each._tokens.token_for(LOCATION, time.monotonic() + 10).text, environments)
+            threads.map(lambda each: each.tokens.token_for(LOCATION, time.monotonic() + 10).text, environments)
         )
     assert len(set(tokens)) == 1
     assert agency.issued() == [LOCATION]
@@ -520,18 +523,18 @@ def test_one_that_was_minted_between_the_look_and_the_lease_is_found(
         answer = handle(operation, parameters)
         if not was_faster:
             was_faster.append("at it")
-            was_faster.append(faster._tokens.token_for(LOCATION, time.monotonic() + 5).text)
+            was_faster.append(faster.tokens.token_for(LOCATION, time.monotonic() + 5).text)
         return answer
 
     monkeypatch.setattr(agency.world.dynamodb, "handle", handle_late)
-    assert agency.world.flow._tokens.token_for(LOCATION, time.monotonic() + 5).text == was_faster[1]
+    assert agency.world.flow.tokens.token_for(LOCATION, time.monotonic() + 5).text == was_faster[1]
     assert agency.issued() == [LOCATION]
 
 
 def test_without_the_table_the_threads_of_an_environment_mint_once(agency: Connected) -> None:
     agency.world.dynamodb.error = refusal("AccessDeniedException")
     agency.world.highlevel.latency = 0.1
-    tokens = agency.world.flow._tokens
+    tokens = agency.world.flow.tokens
     start = threading.Barrier(20)
 
     def take(_: int) -> str:

@@ -45,7 +45,7 @@ class EventBridgeHandler:
             line.write(Outcome.from_error(error), self.settings.metrics_namespace)
             raise
         line.write(outcome, self.settings.metrics_namespace)
-        self.results.publish([line], BACKGROUND_SECONDS)
+        self.results.publish([line.result_detail()], BACKGROUND_SECONDS)
 
     def _keep(self, submission: Submission, line: SubmissionLog, outcome: Outcome) -> None:
         if outcome.name == "deferred" and line.target:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from create_conversation import submission_log
 from create_conversation.errors import DeferredError, InvalidError, NotStoredError, SubmissionError, UnauthorizedError
 from create_conversation.open_conversation import ConversationOpener, Deadline
 from create_conversation.outcome import Outcome
@@ -22,7 +21,8 @@ from create_conversation.submission import Submission, json_bytes
 from create_conversation.submission_log import SubmissionLog
 from create_conversation.triggers import api_gateway
 from create_conversation.triggers.api_gateway import STORE_SECONDS, problem, reply, whole_seconds
-from shared.connection_pool import call_with_time_limit
+from shared.observability import internal_error
+from shared.time_limit import call_with_time_limit
 
 HIGHLEVEL_SECONDS = 2.5
 RESULTS_SECONDS = 0.25  # so long at most an answer waits for the result events
@@ -61,7 +61,7 @@ class HttpApiHandler:
         except SubmissionError as error:
             outcome = Outcome.from_error(error)
         except Exception as error:  # noqa: BLE001 what raises here, API Gateway would answer without saying to repeat
-            submission_log.failure(error)
+            internal_error(error)
             outcome = Outcome.from_error(NotStoredError("failed", "Send it again.", MIN_DELAY_SECONDS))
         line.write(outcome, self.settings.metrics_namespace)
         self._publish([line], answer_by)
@@ -86,7 +86,7 @@ class HttpApiHandler:
         except SubmissionError as error:
             answer = self._refuse_webhook(error, line)
         except Exception as error:  # noqa: BLE001 as above; for HighLevel's webhooks its 500 would be final
-            submission_log.failure(error)
+            internal_error(error)
             answer = self._refuse_webhook(NotStoredError("failed", "Send it again.", MIN_DELAY_SECONDS), line)
         self._publish(lines, answer_by)
         return answer
@@ -197,7 +197,8 @@ class HttpApiHandler:
             return Outcome.from_error(DeferredError("deadline"))
 
     def _publish(self, lines: list[SubmissionLog], answer_by: float) -> None:
-        self.results.publish(lines, min(RESULTS_SECONDS, answer_by - time.monotonic()))
+        details = [line.result_detail() for line in lines]
+        self.results.publish(details, min(RESULTS_SECONDS, answer_by - time.monotonic()))
 
     def _keep(self, submission: Submission, target: Target, outcome: Outcome, answer_by: float) -> None:
         self._store(lambda: self.queue.enqueue(submission, target.location, outcome.retry_after), answer_by)

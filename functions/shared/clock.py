@@ -4,13 +4,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """The part of the module `time` that ours use."""
+    """The functions of the module `time` that this application uses."""
 
     def time(self) -> float:
-        """Unix time."""
+        """Return the Unix time in seconds."""
 
     def monotonic(self) -> float:
-        """Seconds from some start; never put back."""
+        """Return seconds from an arbitrary start; they never go back."""
 
     def sleep(self, seconds: float, /) -> None:
         """Return after that many seconds."""
