@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from local.stack import LocalAwsError, exit_on_sigterm
 from tests.chaos import crash_points, fuzzing, load, report, rotation
-from tests.chaos.part import Part, Progress
+from tests.chaos.results import Part, Progress
 
 PARTS: tuple[Callable[[float, Progress], Part], ...] = (load.run, crash_points.run, rotation.run, fuzzing.run)
 SMALLEST, LARGEST = 0.001, 100.0
@@ -66,7 +66,7 @@ def _run(size: float) -> int:
 def _show(part: Part) -> None:
     print(f"\n{part.title}")
     for figure in part.figures:
-        broken = "" if figure.kept else f"   must be {figure.must:,}"
+        broken = "" if figure.passed else f"   must be {figure.must:,}"
         print(f"  {figure.found:>10,}  {figure.what}{broken}")
     for problem in part.problems:
         print(f"  problem: {problem}")

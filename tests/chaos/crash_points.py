@@ -18,7 +18,7 @@ from create_conversation.triggers.retry_queue import LEASE_JITTER_SECONDS, LEASE
 from local.application import Answer
 from local.fault_proxy import Request
 from local.stack import ROOT, clean_environment
-from tests.chaos.part import Figure, Part, Progress
+from tests.chaos.results import Figure, Part, Progress
 from tests.integration.aws_faults import FaultyWorld, faulty_world
 
 ROUNDS = 5

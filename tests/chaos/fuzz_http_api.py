@@ -1,5 +1,6 @@
-"""One hostile request in a hundred, through the deployed stack's HTTP door over a bare socket: what only a raw client
-can send. The door is the emulator's: what it lets through, the function must stand; what it answers itself is counted.
+"""One fuzzed request in a hundred over a bare socket to the deployed stack's HTTP API: what only a raw client can send.
+
+The emulator receives it. The function must stand what the emulator passes on; what the emulator refuses is counted.
 """
 
 import base64
@@ -25,8 +26,8 @@ SECONDS = 10.0
 ANSWER_MS = 5000
 
 
-def through_the_door(seed: int, count: int) -> tuple[Counter[str], list[tuple[str, str]], list[Call]]:
-    """Send that many; how often which status was answered, what broke which promise, and what HighLevel got."""
+def fuzz_over_sockets(seed: int, count: int) -> tuple[Counter[str], list[tuple[str, str]], list[Call]]:
+    """Send that many; return the count of each status, the broken promises and the calls to HighLevel."""
     requests = Requests(seed, load())
     ends: Counter[str] = Counter()
     problems: list[tuple[str, str]] = []
@@ -37,23 +38,23 @@ def through_the_door(seed: int, count: int) -> tuple[Counter[str], list[tuple[st
         application.store_token(token)
         secrets = aws.client("secretsmanager")
         secrets.put_secret_value(
-            SecretId=application.stack.outputs["SenderSecretsArn"], SecretString=requests.sender_secrets()
+            SecretId=application.stack.outputs["SenderSecretsArn"], SecretString=requests.signer.secret_text()
         )
         since = time.time()
-        door = urlsplit(application.stack.url())
+        api = urlsplit(application.stack.url())
         number = sent = 0
         while sent < count:
             request = requests.make(number, time.time())
             number += 1
-            kind, raw = _raw(request.payload, random.Random(f"{seed} raw {number}"), door.path.rstrip("/"))
+            kind, raw = _raw(request.payload, random.Random(f"{seed} raw {number}"), api.path.rstrip("/"))
             if not raw:
                 continue
             sent += 1
-            name = f"raw #{request.number} {request.door}, {request.kind}, {kind}"
-            answer = _send(str(door.hostname), int(door.port or 80), raw)
+            name = f"raw #{request.number} {request.endpoint}, {request.kind}, {kind}"
+            answer = _send(str(api.hostname), int(api.port or 80), raw)
             status = re.match(rb"HTTP/1\.[01] (\d{3}) ", answer)
             head, _, body = answer.partition(b"\r\n\r\n")
-            if b'"__type": "InternalError"' in body:  # the emulator's own, of a path that is no UTF-8
+            if b'"__type": "InternalError"' in body:  # the emulator fails at a path that is not UTF-8
                 status = None
             ends[f"raw {status[1].decode()}" if status else "raw refused by the emulator, or without an answer"] += 1
             if status and status[1] in (b"500", b"502", b"504"):
@@ -85,7 +86,7 @@ def _of_the_queues(requests: Requests, application: Application) -> list[tuple[s
     problems = []
     sqs = application.aws.client("sqs")
     url = application.stack.outputs["DeadLetterQueueUrl"]
-    # A long array is tens of thousands of messages: what still waits would be parked for minutes while this looks.
+    # A long array is tens of thousands of messages: what waits would become dead letters for minutes while this reads.
     sqs.purge_queue(QueueUrl=application.stack.outputs["RetryQueueUrl"])
     while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]).get(
         "Messages", []
@@ -160,22 +161,12 @@ def _chunked(rng: random.Random, target: bytes, lines: list[bytes], body: bytes)
 def _odd_header(rng: random.Random, target: bytes, lines: list[bytes], body: bytes) -> bytes:
     odd = rng.choice(
         [
-            [b"x-a: b\r\nx-injected: 1"],
-            [b"x-a: b\nauthorization: Bearer x"],
-            [b"x-a: b\r\n folded: c"],
-            [b"x-a: \0\x01\x7f\xff"],
-            [b"no colon"],
-            [b": no name"],
-            [b"x a: b"],
-            [b"\xc3\xa4: b"],
-            [b"x-a: " + b"A" * 70_000],
-            [b"x-%d: y" % number for number in range(2_000)],
-            [b"authorization: Bearer x", b"Authorization: Basic eDp5"],
-            [b"content-type: text/plain"],
-            [b"host: a", b"host: b"],
-            [b"x-forwarded-for: 127.0.0.1\r\n\r\nGET / HTTP/1.1\r\n"],
-            [b"expect: 100-continue"],
-            [b"upgrade: websocket", b"connection: upgrade"],
+            *([b"x-a: b\r\nx-injected: 1"], [b"x-a: b\nauthorization: Bearer x"], [b"x-a: b\r\n folded: c"]),
+            *([b"x-a: \0\x01\x7f\xff"], [b"no colon"], [b": no name"], [b"x a: b"], [b"\xc3\xa4: b"]),
+            *([b"x-a: " + b"A" * 70_000], [b"x-%d: y" % number for number in range(2_000)]),
+            *([b"authorization: Bearer x", b"Authorization: Basic eDp5"], [b"content-type: text/plain"]),
+            *([b"host: a", b"host: b"], [b"x-forwarded-for: 127.0.0.1\r\n\r\nGET / HTTP/1.1\r\n"]),
+            *([b"expect: 100-continue"], [b"upgrade: websocket", b"connection: upgrade"]),
         ]
     )
     lines = [*lines]
@@ -186,26 +177,18 @@ def _odd_header(rng: random.Random, target: bytes, lines: list[bytes], body: byt
 def _odd_target(rng: random.Random, target: bytes, lines: list[bytes], body: bytes) -> bytes:
     other = rng.choice(
         [
-            target + b"/",
-            target + b"%00",
-            target + b"/../conversations",
-            target.replace(b"/webhooks/", b"/webhooks/%2e%2e/"),
-            target.replace(b"/webhooks/", b"/webhooks//"),
-            target + b"%ff%fe",
-            target + b"\xff",
-            target + b"?" + b"token=x&" * 8_000,
-            b"http://evil.example" + target,
-            target + b" x",
-            target.upper(),
-            b"*",
+            *(target + b"/", target + b"%00", target + b"/../conversations"),
+            *(target.replace(b"/webhooks/", b"/webhooks/%2e%2e/"), target.replace(b"/webhooks/", b"/webhooks//")),
+            *(target + b"%ff%fe", target + b"\xff", target + b"?" + b"token=x&" * 8_000),
+            *(b"http://evil.example" + target, target + b" x", target.upper(), b"*"),
         ]
     )
     return _http(other, lines, body)
 
 
 KINDS: dict[str, Callable[[random.Random, bytes, list[bytes], bytes], bytes]] = {
-    "as it is": lambda _draw, *http: _http(*http),
-    "as it is again": lambda _draw, *http: _http(*http),
+    "as it is": lambda _rng, *http: _http(*http),
+    "as it is again": lambda _rng, *http: _http(*http),
     "odd length": lambda rng, target, lines, body: _http(
         target,
         lines,
@@ -214,7 +197,7 @@ KINDS: dict[str, Callable[[random.Random, bytes, list[bytes], bytes], bytes]] = 
             [b"", b"0", b"1", b"-1", b"abc", b"99999999999999999999", b"5, 6", b"+3", str(len(body) + 9).encode()]
         ),
     ),
-    "two lengths": lambda _draw, target, lines, body: _http(target, [*lines, b"content-length: 1"], body),
+    "two lengths": lambda _rng, target, lines, body: _http(target, [*lines, b"content-length: 1"], body),
     "chunked": _chunked,
     "odd headers": _odd_header,
     "odd target": _odd_target,

@@ -18,9 +18,9 @@ from local.fault_proxy import Mode, Request
 from local.highlevel import Fault, Limits
 from tests.chaos.canary_secrets import Canary
 from tests.chaos.deliveries import REFUSED, SICK, STRANGE_LOCATION, Asked, Delivery, Senders, detail, plan
-from tests.chaos.log import Log
-from tests.chaos.part import Figure, Progress
+from tests.chaos.function_log import Log
 from tests.chaos.reconcile import TIME_MENDS, Answered, LoadPart, Observed, Sample, Shade, missing, reason_of, reconcile
+from tests.chaos.results import Figure, Progress
 from tests.integration.aws_faults import FaultyWorld, faulty_world
 
 DELIVERIES = 20_000

@@ -13,8 +13,8 @@ from local.application import Answer
 from local.highlevel_faults import KINDS
 from tests.chaos.canary_secrets import Canary
 from tests.chaos.deliveries import REFUSED, SICK, Asked, Delivery
-from tests.chaos.log import Log
-from tests.chaos.part import Figure, Part
+from tests.chaos.function_log import Log
+from tests.chaos.results import Figure, Part
 from tests.integration.aws_faults import FaultyWorld
 
 ANSWER_SECONDS = 5.0

@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from local.stack import ROOT, TOOLS
-from tests.chaos.part import Figure, Part
 from tests.chaos.reconcile import LoadPart
+from tests.chaos.results import Figure, Part
 
 PAGE = ROOT / "docs" / "reliability.md"
 OTHER_PAGE = TOOLS / "chaos" / "reliability.md"
@@ -83,5 +83,5 @@ def _part(part: Part) -> str:
 
 def _row(figure: Figure) -> str:
     must = "" if figure.must is None else f"{figure.must:,}"
-    found = f"{figure.found:,}" if figure.kept else f"**{figure.found:,}**"
+    found = f"{figure.found:,}" if figure.passed else f"**{figure.found:,}**"
     return f"| {figure.what} | {found} | {must} |"

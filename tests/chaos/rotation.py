@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from highlevel.oauth import InvalidOAuthSecretError, read_oauth
-from tests.chaos.part import Figure, Part, Progress
+from tests.chaos.results import Figure, Part, Progress
 from tests.integration.aws_faults import FaultyWorld, faulty_world
 from tests.integration.rotating import CURRENT, PENDING, PREVIOUS, Rotating
 

@@ -1,4 +1,4 @@
-"""What each part of `make chaos` gives back: figures for the document, and what is wrong."""
+"""The result of a part of `make chaos`: figures for the document, and problems."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,20 +8,20 @@ type Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One row of the document's table: what was counted and how often; `must`, where a number is promised."""
+    """One row of the document's table: what was counted, and how often. `must`: the promised number, if any."""
 
     what: str
     found: int
     must: int | None = None
 
     @property
-    def kept(self) -> bool:
+    def passed(self) -> bool:
         return self.must is None or self.found == self.must
 
 
 @dataclass(slots=True)
 class Part:
-    """The result of one part. `problems`: whatever broke a promise, each with what is needed to look into it."""
+    """The result of one part. `problems`: each broken promise, with the details that its analysis needs."""
 
     title: str
     figures: list[Figure] = field(default_factory=list)
@@ -29,4 +29,4 @@ class Part:
 
     @property
     def passed(self) -> bool:
-        return not self.problems and all(figure.kept for figure in self.figures)
+        return not self.problems and all(figure.passed for figure in self.figures)
