@@ -16,7 +16,7 @@ SMALLEST, LARGEST = 0.001, 100.0
 
 
 def main() -> int:
-    """Run all parts, say how they went, write the page; the exit code."""
+    """Run all parts, print their results, write the page; return the exit code."""
     exit_on_sigterm()
     try:
         size = size_of(sys.argv[1:])
@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def size_of(arguments: list[str]) -> float:
-    """The size asked for, 1 by default. Raises ValueError with a sentence for a person."""
+    """The requested size, 1 by default. Raises ValueError with a sentence for the user."""
     given = arguments[0] if arguments else "1"
     try:
         size = float(given)
@@ -42,7 +42,7 @@ def size_of(arguments: list[str]) -> float:
         size = 0.0
     if len(arguments) > 1 or not SMALLEST <= size <= LARGEST:
         raise ValueError(
-            f"SIZE={' '.join(arguments)} is no size: give the fraction of the full counts, "
+            f"SIZE={' '.join(arguments)} is not a size: give the fraction of the full counts, "
             f"from {SMALLEST:g} to {LARGEST:g}; SIZE=1 is the full run"
         )
     return size
@@ -59,7 +59,7 @@ def _run(size: float) -> int:
         _show(part)
     page = report.write(parts, size, time.monotonic() - began)
     passed = all(part.passed for part in parts)
-    print(f"\n{'All parts passed.' if passed else 'Not all parts passed.'} Tables and picture: {page}")
+    print(f"\n{'All parts passed.' if passed else 'Not all parts passed.'} Tables and chart: {page}")
     return 0 if passed else 1
 
 

@@ -1,12 +1,12 @@
-"""Values that must never come out again, planted where they go in, and found wherever they come out.
+"""Canary values: put in as secrets and addresses, and searched for in everything that comes out.
 
-    planted = Planted.new(seed)
-    planted.token("ve9EPM428h8vShlRW1KT")   # pit-…: put it into HighLevelToken
-    assert planted.leaks(everything_that_was_written) == []
+    canary = Canary.new(seed)
+    canary.token("ve9EPM428h8vShlRW1KT")   # pit-…: put it into HighLevelToken
+    assert canary.leaks(everything_that_was_written) == []
 
-What is looked for is any run of `FRAGMENT` characters of a value, as it is or in one of its disguises. The text is
-sampled at every seventh place and compared with all runs of eight characters at once: a second or two for 100 MB,
-however many values there are.
+The search finds any `FRAGMENT` consecutive characters of a value, plain or in one of its encodings. It samples the text
+at every seventh place and compares the sample with all runs of eight characters: a second or two for 100 MB, for any
+number of values.
 """
 
 import base64
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import quote
 
-FRAGMENT = 14  # shorter parts of a value say too little, and occur by chance
+FRAGMENT = 14  # shorter parts of a value occur by chance
 _GRAM, _STRIDE = 8, 7  # every run of FRAGMENT characters has a gram that starts at a multiple of the stride
 
 type _Place = tuple[int, int]  # the form's number, and where in it
@@ -29,7 +29,8 @@ type _Place = tuple[int, int]  # the form's number, and where in it
 
 @dataclass(slots=True)
 class Canary:
-    """Random values by name, the same for the same seed. Each is looked for from the moment it is handed out."""
+    """Random values by name, the same for the same seed. The search covers each value as soon as a method has returned
+    it."""
 
     _seed: int
     _values: dict[str, str] = field(default_factory=dict, repr=False)
@@ -43,24 +44,24 @@ class Canary:
     @classmethod
     def new(cls, seed: int | None = None) -> Self:
         canary = cls(random.SystemRandom().randrange(2**63) if seed is None else seed)
-        rng = canary._draw("people")
+        rng = canary._random("people")
         canary._people = "".join(rng.choices(string.ascii_lowercase, k=24))
         canary._digits = "999" + "".join(rng.choices(string.digits, k=6))  # no country has 999
         canary._spaced = re.compile(r"[ ()./\u00a0-]{0,3}".join(canary._digits))
-        # Too short for the sampling; few enough to be searched for one by one.
+        # Too short for the sampling, and few enough to search one by one.
         canary._phone = tuple(form for form in {*_disguises(canary._digits)} if len(form) >= 8)
         canary.watch("e-mail", canary._people)
         return canary
 
     def token(self, location: str = "*") -> str:
-        """HighLevel's token of a location, as HighLevel shapes them."""
-        rng = self._draw(f"token {location}")
+        """HighLevel's token of a location, in HighLevel's format."""
+        rng = self._random(f"token {location}")
         return self.watch(f"token of {location}", f"pit-{uuid.UUID(int=rng.getrandbits(128), version=4)}")
 
     def sender_secret(self, name: str, *, whsec: bool = False) -> str:
         """A sender's secret: 40 characters that fit into a header and a URL; `whsec`: the base64 key of Standard
         Webhooks."""
-        rng = self._draw(f"secret {name}")
+        rng = self._random(f"secret {name}")
         if not whsec:
             secret = "".join(rng.choices(string.ascii_letters + string.digits, k=40))
             return self.watch(f"secret of {name}", secret)
@@ -68,7 +69,7 @@ class Canary:
         return "whsec_" + self.watch(f"secret of {name}", key)
 
     def email(self, number: int) -> str:
-        """An address for each number; all are found by what they have in common."""
+        """An address for each number; the search finds all by their common part."""
         return f"lead{number}.{self._people}@{self._people[::2]}.example"
 
     def phone(self, number: int) -> str:
@@ -76,7 +77,7 @@ class Canary:
         return f"+{self._digits}{number % 1_000_000:06d}"
 
     def watch(self, name: str, value: str) -> str:
-        """Look for this value from now on, too, by that name; gives it back. Raises ValueError for a short one."""
+        """Search for this value from now on, by that name, and return it. Raises ValueError for a short one."""
         if self._values.get(name) == value:
             return value
         self._values[name] = value
@@ -90,7 +91,7 @@ class Canary:
         return value
 
     def leaks(self, text: str) -> list[str]:
-        """The names, never the values, of what is found in that text."""
+        """The names, never the values, of the canaries in that text."""
         grams = self._grams
         hits = [
             place for place in range(0, max(len(text) - _GRAM + 1, 0), _STRIDE) if text[place : place + _GRAM] in grams
@@ -101,26 +102,26 @@ class Canary:
         return sorted(found)
 
     def _at(self, text: str, place: int) -> Iterator[str]:
-        """Of the values that have the gram at that place, those of which enough is around it."""
+        """The names of values with the gram at that place of which enough characters are around it."""
         for number, at in self._grams[text[place : place + _GRAM]]:
             name, form, shortest = self._forms[number]
             before = after = 0
             while at > before and place > before and form[at - before - 1] == text[place - before - 1]:
                 before += 1
             after_form, after_text = form[at + _GRAM :], text[place + _GRAM : place + _GRAM + len(form)]
-            for ours, theirs in zip(after_form, after_text, strict=False):
-                if ours != theirs:
+            for expected, actual in zip(after_form, after_text, strict=False):
+                if expected != actual:
                     break
                 after += 1
             if before + _GRAM + after >= shortest:
                 yield name
 
-    def _draw(self, purpose: str) -> random.Random:
+    def _random(self, purpose: str) -> random.Random:
         return random.Random(f"{self._seed} {purpose}")
 
 
 def _disguises(value: str) -> Iterator[str]:
-    """All forms in which a value may come out of a program that encodes, quotes or dumps what it has."""
+    """All forms in which a program may write a value: encoded, quoted or dumped."""
     raw = value.encode()
     yield from (value, value.lower(), value.upper(), value[::-1])
     yield from (quote(value, safe=""), quote(quote(value, safe=""), safe=""))
@@ -129,10 +130,10 @@ def _disguises(value: str) -> Iterator[str]:
     yield from ("".join(f"%{byte:02{case}}" for byte in raw) for case in "xX")
     yield from ("".join(f"\\x{byte:02x}" for byte in raw), "".join(f"\\u{byte:04x}" for byte in raw))
     yield from (json.dumps(value)[1:-1], json.dumps(json.dumps(value))[3:-3])
-    # Within something longer, as in Basic credentials or a whole body, it may start at any of three places.
+    # Within a longer text, such as Basic credentials or a body, it may start at any of three places.
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + raw).decode().rstrip("=")
         whole = encoded[(0, 2, 3)[before] :]
-        # The last character may hold bits of what follows.
+        # The last character may contain bits of the next byte.
         whole = whole[:-1] if (len(raw) + before) % 3 else whole
         yield from (whole, whole.replace("+", "-").replace("/", "_"))

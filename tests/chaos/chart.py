@@ -1,4 +1,4 @@
-"""The load's way as a picture: `python -m tests.chaos.chart RUN.json PICTURE.svg`, in the environment `figures`."""
+"""The load as a chart: `python -m tests.chaos.chart RUN.json CHART.svg`, in the environment `figures`."""
 
 import json
 import sys
@@ -18,17 +18,17 @@ def main() -> None:
     mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "chaos", "font.family": "sans-serif", "font.size": 9}
     samples = run["samples"][:: max(1, len(run["samples"]) // MOST_POINTS)] + run["samples"][-1:]
     at = [sample["at"] for sample in samples]
-    figure, (whole, kept) = plt.subplots(
+    figure, (whole, queues) = plt.subplots(
         2, 1, figsize=(8, 5.2), sharex=True, height_ratios=(3, 2), facecolor="white", layout="constrained"
     )
     whole.plot(at, [sample["accepted"] for sample in samples], color=ACCEPTED, linewidth=2.5, label="accepted")
     whole.plot(at, [sample["opened"] for sample in samples], color=OPENED, linewidth=1.5, label="opened")
-    kept.plot(at, [sample["waiting"] for sample in samples], color=WAITING, linewidth=1.5, label="waiting")
-    kept.plot(at, [sample["dead"] for sample in samples], color=DEAD, linewidth=1.5, label="dead letters")
-    for axis in (whole, kept):
+    queues.plot(at, [sample["waiting"] for sample in samples], color=WAITING, linewidth=1.5, label="waiting")
+    queues.plot(at, [sample["dead"] for sample in samples], color=DEAD, linewidth=1.5, label="dead letters")
+    for axis in (whole, queues):
         for shade in run["shades"]:
             axis.axvspan(shade["begins"], shade["ends"], color="#e5e7eb", linewidth=0)
-        for at_second in (run["healed_at"], run["redriven_at"]):
+        for at_second in (run["recovered_at"], run["redriven_at"]):
             axis.axvline(at_second, color="#6b7280", linewidth=0.8, linestyle=(0, (4, 3)))
         axis.spines[["top", "right"]].set_visible(False)
         axis.set_ylim(bottom=0)
@@ -37,14 +37,14 @@ def main() -> None:
     whole.set_xlim(0, at[-1])
     top = whole.get_ylim()[1]
     notes = [((shade["begins"] + shade["ends"]) / 2, "center", shade["name"]) for shade in run["shades"]]
-    notes += [(run["healed_at"], "right", "HighLevel is well"), (run["redriven_at"], "right", "make redrive")]
+    notes += [(run["recovered_at"], "right", "HighLevel has recovered"), (run["redriven_at"], "right", "make redrive")]
     for place, side, text in notes:
-        # Where the lines are not: they rise from the left.
+        # Away from the lines, which rise from the left.
         low = place > at[-1] / 3
         height = 0.02 * top if low else 0.98 * top
         look = {"rotation": 90, "fontsize": 7.5, "color": "#4b5563"}
         whole.text(place, height, f" {text} ", ha=side, va="bottom" if low else "top", **look)
-    kept.set_xlabel("seconds")
+    queues.set_xlabel("seconds")
     figure.savefig(target, metadata={"Date": None})
 
 

@@ -1,7 +1,7 @@
-"""Every seam: the worker is killed once at each step of a submission, at each door, by the peer that takes the call.
+"""Crash points: the worker is killed once at each step of a submission, for each trigger, when a service has its call.
 
-Whoever sent the submission then does what it does in life: a caller and a webhook sender repeat what got no answer,
-Lambda repeats an event, SQS shows a message again, an operator runs the redrive again. It must end in one conversation.
+The sender then does what it does in production: a caller and a webhook sender repeat an unanswered request, Lambda
+repeats an event, SQS shows a message again, an operator runs the redrive again. It must end in one conversation.
 """
 
 import json
@@ -25,13 +25,13 @@ ROUNDS = 5
 QUEUES = ("RetryQueue", "DeadLetterQueue")
 SENDER = "token"
 REPEATS = 5
-TRIES = 3  # of a seam: on a busy machine the function may give up on the peer before it kills
+TRIES = 3  # of a crash point: on a busy machine the function may give up on the call before it is killed
 REDRIVE_CRASH_POINTS = 2
 FIRST_JITTER_SECONDS = LEASE_JITTER_SECONDS + 6.5
-# A lease with its jitter, twice if a kill met another message's try, and what a busy machine needs.
+# Two leases with their jitter, if a kill met another message's try, and what a busy machine needs.
 BACK_WITHIN_SECONDS = 2 * (LEASE_SECONDS + FIRST_JITTER_SECONDS) + 60
-VISIBILITY_SECONDS = 45  # of the retry queue, met by a worker that dies before it takes its lease; 450 in life
-HIDDEN_SECONDS = 5  # for which a killed redrive's letters stay hidden; 300 in life
+VISIBILITY_SECONDS = 45  # of the retry queue, for a worker that dies before it takes its lease; 450 in production
+HIDDEN_SECONDS = 5  # for which a killed redrive's dead letters stay hidden; 300 in production
 REDRIVE = f"""
 import operate.dead_letter_reader, operate.redrive
 operate.dead_letter_reader.HIDDEN_SECONDS = {HIDDEN_SECONDS}
@@ -41,45 +41,45 @@ operate.redrive.main(["--wait", "0"])
 
 @dataclass(frozen=True)
 class CrashPoint:
-    """A step at which the worker is killed. `arm` makes the peer do it, once, for that contact; the event that it
-    returns is set when it has happened."""
+    """A step at which the worker is killed. `arm` prepares one kill for a contact and returns an event, which is set
+    when it has happened."""
 
     step: str
-    doors: tuple[str, ...]
+    triggers: tuple[str, ...]
     arm: Callable[[FaultyWorld, str, str], threading.Event]
 
 
 def run(size: float, progress: Progress) -> Part:
-    """Kill at every seam of every door, `size` of ROUNDS times each; reconcile."""
-    part = Part("Every seam")
+    """Kill at every crash point of every trigger, ROUNDS times `size` each, and reconcile."""
+    part = Part("Crash points")
     rounds = max(1, round(ROUNDS * size))
     kills = 0
     with faulty_world() as world, world.configured(BACKOFF_CAP_SECONDS="2"):
         world.show_again_after(VISIBILITY_SECONDS)
         sender_secret = uuid.uuid4().hex
         world.application.store_sender_secret(SENDER, sender_secret)
-        location = f"seams{uuid.uuid4().hex[:8]}"
-        sent: list[str] = []  # contacts, whose ids tell the door
+        location = f"crash{uuid.uuid4().hex[:8]}"
+        sent: list[str] = []  # contacts, whose ids contain the trigger
         for number in range(rounds):
             for crash_point in CRASH_POINTS:
-                for door in crash_point.doors:
+                for trigger in crash_point.triggers:
                     met = False
                     for _ in range(TRIES):
-                        contact = f"{door}{len(sent)}x{uuid.uuid4().hex[:6]}"
+                        contact = f"{trigger}{len(sent)}x{uuid.uuid4().hex[:6]}"
                         sent.append(contact)
                         killed = crash_point.arm(world, location, contact)
-                        if problem := DOORS[door](world, location, contact, sender_secret):
-                            part.problems.append(f"{door}, {crash_point.step}, contact {contact}: {problem}")
+                        if problem := SENDERS[trigger](world, location, contact, sender_secret):
+                            part.problems.append(f"{trigger}, {crash_point.step}, contact {contact}: {problem}")
                         if met := killed.wait(15):
                             break
                     kills += met
                     if not met:
-                        part.problems.append(f"{door}, {crash_point.step}: the seam was not met")
-            progress(f"seams: round {number + 1} of {rounds}, {kills} kills")
+                        part.problems.append(f"{trigger}, {crash_point.step}: the crash point was not reached")
+            progress(f"crash points: round {number + 1} of {rounds}, {kills} kills")
             redriven = f"redriven{number}x{uuid.uuid4().hex[:6]}"
             sent.append(redriven)
             kills += _redrive_killed(world, location, redriven)
-        progress("seams: waiting for the leases of killed batches to end")
+        progress("crash points: waiting for the leases of killed batches to end")
         part.problems += _reconcile(world, location, sent)
         errors = [line for line in world.application.stack.logs() if line.get("message") == "internal_error"]
         part.problems += [f"internal error: {line}" for line in errors]
@@ -89,11 +89,13 @@ def run(size: float, progress: Progress) -> Part:
         part.problems += [f"no conversation: {contact}" for contact in lost]
         part.figures += [
             Figure(
-                "kills: each seam, at each door that has it", kills, rounds * (_SEAMS_AND_DOORS + REDRIVE_CRASH_POINTS)
+                "kills: each crash point, for each trigger that has it",
+                kills,
+                rounds * (_KILLS + REDRIVE_CRASH_POINTS),
             ),
             Figure("submissions lost", len(lost), 0),
             Figure("second conversations", len(twice), 0),
-            Figure("exceptions of ours", len(errors), 0),
+            Figure("internal errors", len(errors), 0),
         ]
     return part
 
@@ -114,7 +116,7 @@ def _webhook(world: FaultyWorld, location: str, contact: str, secret: str) -> st
 
 
 def _repeated(world: FaultyWorld, location: str, contact: str, send: Callable[[], Answer]) -> str | None:
-    """Send until there is an answer; what is wrong with it."""
+    """Send until there is an answer; return what is wrong with it, if anything."""
     for _ in range(REPEATS):
         answer = send()
         if answer.status < 500:
@@ -122,11 +124,11 @@ def _repeated(world: FaultyWorld, location: str, contact: str, send: Callable[[]
         time.sleep(0.5)
     if answer.status not in (200, 201, 202):
         return f"repeated, the answer was {answer.status}"
-    told = answer.body.get("conversation")
-    if told and told != {**told, "contactId": contact, "locationId": location}:
+    conversation = answer.body.get("conversation")
+    if conversation and conversation != {**conversation, "contactId": contact, "locationId": location}:
         return "the answer was another contact's"
-    if told and told["id"] != world.highlevel.conversations[location, contact]["id"]:
-        return "the answer told another id"
+    if conversation and conversation["id"] != world.highlevel.conversations[location, contact]["id"]:
+        return "the answer had another id"
     return None
 
 
@@ -135,17 +137,17 @@ def _event(world: FaultyWorld, location: str, contact: str, _secret: str) -> Non
 
 
 def _retry(world: FaultyWorld, location: str, contact: str, _secret: str) -> None:
-    world.keep(location, contact)
+    world.enqueue(location, contact)
 
 
-DOORS = {"http": _http, "webhook": _webhook, "event": _event, "retry": _retry}
+SENDERS = {"http": _http, "webhook": _webhook, "event": _event, "retry": _retry}
 
 
-# --- the seams --------------------------------------------------------------------------------------------------------
+# --- the crash points -------------------------------------------------------------------------------------------------
 
 
 def _in_highlevel(kind: str) -> Callable[[FaultyWorld, str, str], threading.Event]:
-    """HighLevel has the call, and answers too late: `hang` has not handled it, `slow` has."""
+    """HighLevel has the call and answers too late: with `hang` it has not handled the call, with `slow` it has."""
 
     def arm(world: FaultyWorld, _location: str, contact: str) -> threading.Event:
         fault = world.highlevel.fail(kind, contact=contact, times=1, **({"seconds": 8} if kind == "slow" else {}))
@@ -169,7 +171,7 @@ def _at(service: str, operation: str, *, answered: bool) -> Callable[[FaultyWorl
 
 
 def _while_storing(*, answered: bool) -> Callable[[FaultyWorld, str, str], threading.Event]:
-    """HighLevel fails, so it goes into the retry queue; from there it is opened."""
+    """HighLevel fails, so the submission goes into the retry queue; a retry opens it."""
 
     def arm(world: FaultyWorld, _location: str, contact: str) -> threading.Event:
         world.highlevel.fail("status", status=503, contact=contact, times=1)
@@ -178,8 +180,8 @@ def _while_storing(*, answered: bool) -> Callable[[FaultyWorld, str, str], threa
     return arm
 
 
-def _while_parking(*, answered: bool) -> Callable[[FaultyWorld, str, str], threading.Event]:
-    """HighLevel refuses it for now, so it becomes a dead letter; a redrive opens it."""
+def _while_dead_lettering(*, answered: bool) -> Callable[[FaultyWorld, str, str], threading.Event]:
+    """HighLevel refuses it for now, so the submission becomes a dead letter; a redrive opens it."""
 
     def arm(world: FaultyWorld, _location: str, contact: str) -> threading.Event:
         world.highlevel.fail("status", status=422, contact=contact, times=1 if answered else 2)
@@ -197,17 +199,19 @@ CRASH_POINTS = (
     CrashPoint("after the record, before the answer or the delete", ALL, _at("dynamodb", "UpdateItem", answered=True)),
     CrashPoint("before storing", ("http", "webhook", "event"), _while_storing(answered=False)),
     CrashPoint("after storing, before the answer", ("http", "webhook", "event"), _while_storing(answered=True)),
-    CrashPoint("before parking", ("webhook", "event", "retry"), _while_parking(answered=False)),
+    CrashPoint("before dead-lettering", ("webhook", "event", "retry"), _while_dead_lettering(answered=False)),
     CrashPoint(
-        "after parking, before the answer or the delete", ("webhook", "event", "retry"), _while_parking(answered=True)
+        "after dead-lettering, before the answer or the delete",
+        ("webhook", "event", "retry"),
+        _while_dead_lettering(answered=True),
     ),
 )
-_SEAMS_AND_DOORS = sum(len(crash_point.doors) for crash_point in CRASH_POINTS)
+_KILLS = sum(len(crash_point.triggers) for crash_point in CRASH_POINTS)
 
 
 def _redrive_killed(world: FaultyWorld, location: str, contact: str) -> int:
-    """One dead letter; the redrive is killed before it sends and between send and delete, then left to end. How often
-    it was killed."""
+    """Kill the redrive of a dead letter before it sends, and between send and delete; then let it end. Return the
+    number of kills."""
     refused = world.highlevel.fail("status", status=422, contact=contact)
     world.put_event(location, contact)
     world.line(contact, "event", outcome="rejected")
@@ -250,9 +254,9 @@ def _kill_redrive(world: FaultyWorld, *, answered: bool) -> bool:
 
 
 def _reconcile(world: FaultyWorld, location: str, sent: list[str]) -> list[str]:
-    """Wait until nothing waits any more, with redrives of what was parked; what waits after too long a time."""
+    """Wait until the queues are empty, and redrive dead letters; return what still waits after too long a time."""
     until = time.monotonic() + BACK_WITHIN_SECONDS
-    while time.monotonic() < until and not _is_settled(world, location, sent):
+    while time.monotonic() < until and not _is_done(world, location, sent):
         if world.application.count("RetryQueue") == 0 and world.application.count("DeadLetterQueue"):
             world.redrive()
         time.sleep(1)
@@ -260,5 +264,5 @@ def _reconcile(world: FaultyWorld, location: str, sent: list[str]) -> list[str]:
     return [f"messages still wait: {waiting}"] if any(waiting.values()) else []
 
 
-def _is_settled(world: FaultyWorld, location: str, sent: list[str]) -> bool:
+def _is_done(world: FaultyWorld, location: str, sent: list[str]) -> bool:
     return not any(world.application.count(queue) for queue in QUEUES) and world.is_open(location, *sent)

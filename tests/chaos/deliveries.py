@@ -1,4 +1,4 @@
-"""What the load sends: submissions of all doors and senders, good ones and some that only a person could mend."""
+"""What the load sends: submissions of all triggers and senders, good ones and some that need an operator."""
 
 import base64
 import json
@@ -17,26 +17,26 @@ from local.stack import ROOT
 from operate.signing import FORM, Signed, sign
 from tests.chaos.canary_secrets import Canary
 
-type Door = Literal["http", "webhook", "event", "queue"]
+type Trigger = Literal["http", "webhook", "event", "queue"]
 
 JSON = "application/json"
 V1A = "standard-webhooks-v1a"
-DOORS: dict[Door, int] = {"http": 30, "webhook": 42, "event": 18, "queue": 10}  # shares, as the next three
+TRIGGERS: dict[Trigger, int] = {"http": 30, "webhook": 42, "event": 18, "queue": 10}  # shares, as the next three
 WEBHOOKS = {"typeform": 7, "tally": 7, "standard-webhooks": 7, V1A: 7, "highlevel-workflow": 7, "token": 14}
-ONLY_A_PERSON = 25  # of 100 submissions behind a webhook, event or message know no contact id
+WITHOUT_CONTACT_ID = 25  # of 100 submissions in a webhook, event or message have no contact id
 BAD = {"ids_refused": 2, "location_refused": 1, "no_token": 1, "expired": 1, "no_contact": 1, "invalid_body": 1}
 ARRAY = 4  # elements at most
 PLACES = ("bearer", "basic", "header:x-webhook-token", "query:token", "body:token")
 
-# How the local HighLevel knows them; the load makes it refuse, or always fail, these contacts.
+# Prefixes of contacts. The local HighLevel refuses the first kind and always fails for the second.
 REFUSED, SICK = "refused", "sick"
 STRANGE_LOCATION, UNKNOWN_LOCATION = "location-of-another-token", "location-without-token"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Whose conversation a submission asks for. `name` travels in the body, where nothing maps it. `dead_for`: the
-    reason of the dead letter it must become, if it cannot be opened."""
+    """The conversation that a submission asks for. `name` is in the body, where nothing maps it. `dead_for`: the reason
+    of the dead letter it must become, if it cannot be opened."""
 
     name: str
     location: str
@@ -48,10 +48,10 @@ class Asked:
 
 @dataclass(eq=False, slots=True)
 class Delivery:
-    """One thing sent, with one submission or (an array) several. `once`: its sender never repeats."""
+    """One request, event or message with one submission or (an array) several. `once`: its sender never repeats."""
 
     number: int
-    door: Door
+    trigger: Trigger
     sender: str
     asked: tuple[Asked, ...]
     place: str = ""
@@ -62,18 +62,18 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """All senders with the secrets of this run; makes what goes over the wire."""
+    """All senders with the secrets of this run. It makes the signed requests."""
 
     canary: Canary
     private_key: SigningKey
 
     def secrets(self) -> dict[str, str]:
-        """What belongs into SenderSecrets."""
+        """The content of SenderSecrets."""
         secrets = {name: self._secret(name) for name in WEBHOOKS if name != V1A}
         return secrets | {V1A: f"whpk_{base64.b64encode(bytes(self.private_key.verify_key)).decode()}"}
 
     def request(self, delivery: Delivery) -> Signed:
-        """Headers, query string and body of a webhook, proved anew: a sender that repeats signs again."""
+        """Headers, query string and body of a webhook, signed again for each repeat."""
         content_type, body = _payload(delivery)
         if delivery.sender == V1A:
             return self._signed_with_ed25519(delivery, body)
@@ -89,8 +89,8 @@ class Senders:
         return headers | {"content-type": content_type}, query, body
 
     def message(self, delivery: Delivery) -> str:
-        """The delivery as something in the retry queue: kept by the function, or redriven from the dead letters of
-        EventBridge or of Lambda."""
+        """The delivery as a message of the retry queue: stored by the function, or redriven from the dead letters of
+        EventBridge or Lambda."""
         event = {
             "version": "0",
             "id": f"event-{delivery.number}",
@@ -102,7 +102,7 @@ class Senders:
             return json.dumps({"version": "1.0", "requestPayload": event} if delivery.number % 2 else event)
         content_type, body = _payload(delivery)
         return Submission(
-            "webhook", delivery.sender, f"kept-{delivery.number}", time.time(), content_type, body
+            "webhook", delivery.sender, f"stored-{delivery.number}", time.time(), content_type, body
         ).to_message()
 
     def _secret(self, name: str) -> str:
@@ -116,24 +116,24 @@ class Senders:
 
 
 def plan(count: int, locations: list[str], canary: Canary, rng: random.Random) -> list[Delivery]:
-    """So many deliveries to these locations, each for contacts of its own; every kind at least once."""
-    kinds = [(door, sender) for door, sender in _kinds() for _ in range(2)]
-    kinds += [_draw_kind(rng) for _ in range(count - len(kinds))]
+    """`count` deliveries to these locations, each for contacts of its own; every kind occurs at least once."""
+    kinds = [(trigger, sender) for trigger, sender in _kinds() for _ in range(2)]
+    kinds += [_random_kind(rng) for _ in range(count - len(kinds))]
     rng.shuffle(kinds)
     bad = [reason for reason in BAD for _ in range(3)]
     bad += rng.choices(list(BAD), list(BAD.values()), k=round(count * 0.07))
     is_bad = dict(zip(rng.sample(range(count), min(len(bad), count)), bad, strict=False))
 
     deliveries: list[Delivery] = []
-    for number, (door, sender) in enumerate(kinds[:count]):
-        size = rng.randint(2, ARRAY) if door == "webhook" and sender == "token" and rng.random() < 0.3 else 1
-        asked = [_asked(door, f"{number:06d}-{each}", rng.choice(locations), canary, rng) for each in range(size)]
+    for number, (trigger, sender) in enumerate(kinds[:count]):
+        size = rng.randint(2, ARRAY) if trigger == "webhook" and sender == "token" and rng.random() < 0.3 else 1
+        asked = [_asked(trigger, f"{number:06d}-{each}", rng.choice(locations), canary, rng) for each in range(size)]
         if reason := is_bad.get(number):
             asked[0] = _bad(reason, asked[0])
         place = rng.choice(PLACES) if sender == "token" else ""
         if size > 1 and place == "body:token":
             place = "bearer"
-        deliveries.append(Delivery(number, door, sender, tuple(asked), place, once=place == "query:token"))
+        deliveries.append(Delivery(number, trigger, sender, tuple(asked), place, once=place == "query:token"))
     return deliveries
 
 
@@ -153,21 +153,21 @@ def load_once() -> dict[str, Any]:
     return _senders
 
 
-def _kinds() -> list[tuple[Door, str]]:
-    kinds: list[tuple[Door, str]] = [("http", "api"), ("event", "event"), ("queue", "event")]
+def _kinds() -> list[tuple[Trigger, str]]:
+    kinds: list[tuple[Trigger, str]] = [("http", "api"), ("event", "event"), ("queue", "event")]
     return kinds + [("webhook", sender) for sender in WEBHOOKS] + [("queue", sender) for sender in WEBHOOKS]
 
 
-def _draw_kind(rng: random.Random) -> tuple[Door, str]:
-    (door,) = rng.choices(list(DOORS), list(DOORS.values()))
+def _random_kind(rng: random.Random) -> tuple[Trigger, str]:
+    (trigger,) = rng.choices(list(TRIGGERS), list(TRIGGERS.values()))
     (sender,) = rng.choices(list(WEBHOOKS), list(WEBHOOKS.values()))
-    if door == "http":
-        return door, "api"
-    return door, "event" if door == "event" or (door == "queue" and rng.random() < 0.5) else sender
+    if trigger == "http":
+        return trigger, "api"
+    return trigger, "event" if trigger == "event" or (trigger == "queue" and rng.random() < 0.5) else sender
 
 
-def _asked(door: Door, name: str, location: str, canary: Canary, rng: random.Random) -> Asked:
-    if door == "http" or rng.randrange(100) >= ONLY_A_PERSON:
+def _asked(trigger: Trigger, name: str, location: str, canary: Canary, rng: random.Random) -> Asked:
+    if trigger == "http" or rng.randrange(100) >= WITHOUT_CONTACT_ID:
         return Asked(f"delivery-{name}", location, contact=f"contact-{name}")
     number, _, each = name.partition("-")
     person = int(number) * ARRAY + int(each)
@@ -189,11 +189,11 @@ def _bad(reason: str, asked: Asked) -> Asked:
 
 
 def _payload(delivery: Delivery) -> tuple[str, bytes]:
-    """Content type and body, as that sender shapes them (recorded in tests/data/payloads)."""
+    """Content type and body, in the format of that sender (recorded in tests/data/payloads)."""
     number, asked = delivery.number, delivery.asked
     if delivery.sender == "token":
         return _token_payload(delivery)
-    payload = _SHAPES[delivery.sender](_recorded(delivery.sender), asked[0], number)
+    payload = _FORMATS[delivery.sender](_recorded(delivery.sender), asked[0], number)
     return JSON, json.dumps(payload | {"note": asked[0].name}).encode()
 
 
@@ -242,7 +242,7 @@ def _workflow(payload: dict[str, Any], asked: Asked, _number: int) -> dict[str, 
     return payload | members | {"location": {"id": asked.location}}
 
 
-_SHAPES: dict[str, Callable[[dict[str, Any], Asked, int], dict[str, Any]]] = {
+_FORMATS: dict[str, Callable[[dict[str, Any], Asked, int], dict[str, Any]]] = {
     "typeform": _typeform,
     "tally": _tally,
     "standard-webhooks": _standard,

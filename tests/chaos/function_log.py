@@ -1,4 +1,4 @@
-"""What the functions logged, read while it grows."""
+"""The functions' log, read while it grows."""
 
 import collections
 import json
@@ -9,9 +9,9 @@ from typing import Any
 
 from local.application import Application
 
-AT_ONCE = 10_000  # the local CloudWatch gives no more, and no token for the rest
+MOST_LINES = 10_000  # the local CloudWatch returns no more, and no token for the rest
 OVERLAP_MS = 2_000
-# What the local Lambda says of a process that is gone: at its start, before and after it was given the event.
+# What the local Lambda writes about a process that died: at its start, before and after it received the event.
 DIED = ("Worker process exited immediately", "Broken pipe", "Worker process died", "Worker returned no response")
 
 
@@ -24,18 +24,18 @@ class Invocation:
 
     @property
     def began(self) -> float:
-        """By the platform's own line."""
-        told = re.search(r"^REPORT .*\tDuration: (\d+) ms", self.text, re.MULTILINE)
-        return self.ended - int(told[1]) / 1000 if told else self.ended
+        """From the platform's own line."""
+        report = re.search(r"^REPORT .*\tDuration: (\d+) ms", self.text, re.MULTILINE)
+        return self.ended - int(report[1]) / 1000 if report else self.ended
 
     @property
     def died(self) -> bool:
-        """Its process ended under it."""
+        """Whether its process died."""
         return any(sign in self.text for sign in DIED)
 
     @property
     def handed_back(self) -> bool:
-        """The event's door raised on purpose, so that Lambda tries again: it could not keep the event."""
+        """Whether the function raised on purpose, so that Lambda tries again: it could not store the event."""
         return "create_conversation.errors.NotStored" in self.text
 
     @property
@@ -44,8 +44,8 @@ class Invocation:
         return self.died or any(sign in self.text for sign in signs)
 
 
-class Log:
-    """Every invocation's lines, those at DEBUG, the metrics and the platform's included."""
+class FunctionLog:
+    """The lines of every invocation, at DEBUG, with metrics and the platform's lines."""
 
     def __init__(self, application: Application) -> None:
         self.invocations: list[Invocation] = []
@@ -56,17 +56,18 @@ class Log:
         self._lock = threading.Lock()
 
     def read_on(self) -> None:
-        """Read what was logged since the last time. On the local AWS a stream is one invocation, written at once."""
+        """Read what was logged since the last call. On the local AWS a stream is one invocation, written in one
+        piece."""
         with self._lock:
             while True:
                 events = self._client.filter_log_events(
-                    logGroupName=self._group, startTime=max(0, self._since - OVERLAP_MS), limit=AT_ONCE
+                    logGroupName=self._group, startTime=max(0, self._since - OVERLAP_MS), limit=MOST_LINES
                 )["events"]
                 lines: dict[str, list[Any]] = collections.defaultdict(list)
                 for event in events:
                     if event["logStreamName"] not in self._seen:
                         lines[event["logStreamName"]].append(event)
-                if len(events) == AT_ONCE:  # the last one may be cut
+                if len(events) == MOST_LINES:  # the last one may be cut
                     lines.pop(events[-1]["logStreamName"], None)
                 for stream, of_one in lines.items():
                     self._seen.add(stream)
@@ -74,7 +75,7 @@ class Log:
                     self.invocations.append(Invocation(of_one[0]["timestamp"] / 1000, text))
                 if events:
                     self._since = events[-1]["timestamp"]
-                if len(events) < AT_ONCE:
+                if len(events) < MOST_LINES:
                     return
 
     def submissions(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Load with faults: submissions through all doors while HighLevel, AWS and workers fail; then each is accounted for."""
+"""Load with faults: submissions by all triggers while HighLevel, AWS and workers fail; then each is accounted for."""
 
 import collections
 import contextlib
@@ -18,8 +18,18 @@ from local.fault_proxy import Mode, Request
 from local.highlevel import Fault, Limits
 from tests.chaos.canary_secrets import Canary
 from tests.chaos.deliveries import REFUSED, SICK, STRANGE_LOCATION, Asked, Delivery, Senders, detail, plan
-from tests.chaos.function_log import Log
-from tests.chaos.reconcile import TIME_MENDS, Answered, LoadPart, Observed, Sample, Shade, missing, reason_of, reconcile
+from tests.chaos.function_log import FunctionLog
+from tests.chaos.reconcile import (
+    TRANSIENT_REASONS,
+    Answered,
+    LoadPart,
+    Observed,
+    Sample,
+    Shade,
+    missing,
+    reason_of,
+    reconcile,
+)
 from tests.chaos.results import Figure, Progress
 from tests.integration.aws_faults import FaultyWorld, faulty_world
 
@@ -30,15 +40,15 @@ DUPLICATES = 0.3
 SENDERS_AT_ONCE = 6
 WORKERS_AT_FIRST = 10
 PER_SECOND = 32.0
-LONGEST_PHASE = 3  # times what it should take: on a busy machine senders that repeat hold up all others
+LONGEST_PHASE = 3  # times its planned duration: on a busy machine senders that repeat delay all others
 TRIES = 8  # of a sender that repeats
 SHORTEST_SECONDS = 13.0
 PROGRESS_SECONDS = 5.0
 LONGEST_DRAIN_SECONDS = 600.0
-LONGEST_EVENT_SECONDS = 90.0  # three tries of 20 s, and what lies between
+LONGEST_EVENT_SECONDS = 90.0  # three tries of 20 s, and the pauses between them
 
 HIGHLEVEL_FAILS = 0.25
-# Kinds of faults with their weights. What keeps a worker waiting is rare, or two processors would do nothing else.
+# Kinds of faults with their weights. Faults that make a worker wait are rare, or two processors would only wait.
 FAULTS: list[tuple[int, Fault]] = [
     *((4, Fault("status", status)) for status in (500, 502, 503, 504, 520, 408, 425)),
     (3, Fault("status", 401, "Invalid Private Integration token")),
@@ -61,18 +71,18 @@ FAULTS: list[tuple[int, Fault]] = [
     (2, Fault("hang")),
 ]
 
-type Trouble = tuple[str, Mode]
+type AwsFault = tuple[str, Mode]
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Trouble with AWS while the load is between two shares of its way; `cold`: workers are killed then, as
-    warm ones have read the secrets."""
+    """Faults of AWS while the load is between two shares of its deliveries. `cold`: workers are killed then, because
+    warm workers have read the secrets."""
 
     name: str
     begins: float
     ends: float
-    trouble: tuple[Trouble, ...]
+    faults: tuple[AwsFault, ...]
     cold: bool = False
 
 
@@ -84,7 +94,7 @@ PHASES = (
     Phase("SQS throttled", 0.54, 0.60, (("sqs", "throttle"),)),
     Phase("SQS gone", 0.66, 0.72, (("sqs", "gone"),)),
     Phase(
-        "all three at once",
+        "all three at the same time",
         0.80,
         0.86,
         (("dynamodb", "gone"), ("sqs", "throttle"), ("secretsmanager", "gone")),
@@ -94,7 +104,7 @@ PHASES = (
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What `size` scales. Seconds; hours of the deployed application become seconds, so that a run ends."""
+    """What `size` scales, in seconds. Hours of the deployed application become seconds, so that a run ends."""
 
     deliveries: int
     per_second: float
@@ -102,7 +112,7 @@ class Scale:
     backoff_cap: float
     record_ttl: float
     visibility: float
-    kill_every: float  # share of the way
+    kill_every: float  # share of the deliveries
     longest_wait: float  # of a sender before it repeats
     window: float  # of HighLevel's rate limit
     short: bool
@@ -125,7 +135,7 @@ class Scale:
 
 
 def run(size: float, progress: Progress) -> LoadPart:
-    """Send, break, mend, account. `size`: 1.0 for 20,000 deliveries; the kinds of trouble are the same in all."""
+    """Send, break, recover, reconcile. `size`: 1.0 for 20,000 deliveries; the kinds of faults are the same for all."""
     scale, rng, canary = Scale.of(size), random.Random(1), Canary.new()
     progress(f"load: {scale.deliveries} deliveries at up to {scale.per_second:.0f} a second, {LOCATIONS} locations")
     with faulty_world() as world:
@@ -136,13 +146,14 @@ def run(size: float, progress: Progress) -> LoadPart:
             load.prepare()
             load.send()
             load.drain()
-            load.mend()
+            load.redrive()
             return load.account()
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """A delivery to be sent now: `again` that often after its answer; `together`: not before its twin is sent too."""
+    """A delivery to send now. `again`: how often to repeat it after its answer; `together`: when its twin is sent
+    too."""
 
     delivery: Delivery
     again: int = 0
@@ -150,6 +161,8 @@ class _Job:
 
 
 class _Load:
+    """The state of one run, from its preparation to its accounts."""
+
     def __init__(
         self, world: FaultyWorld, scale: Scale, rng: random.Random, canary: Canary, progress: Progress
     ) -> None:
@@ -160,7 +173,7 @@ class _Load:
         self.deliveries = plan(originals, self.locations, canary, rng)
         self.first, self.late, self.duplicates = _with_duplicates(self.deliveries, scale.deliveries - originals, rng)
         self.seen = Observed()
-        self.log = Log(world.application)
+        self.log = FunctionLog(world.application)
         self._progress = progress
         self._lock = threading.Lock()
         self._accepted: set[Asked] = set()
@@ -171,13 +184,13 @@ class _Load:
         self._share = 0.0
         self._phase = "load"
         self._started = 0.0
-        self._told = 0.0
+        self._shown_at = 0.0
         self._over = threading.Event()
 
     # --- before ---------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Tokens, secrets, and a HighLevel that refuses what it shall refuse."""
+        """Store tokens and secrets, and let HighLevel refuse some contacts and locations."""
         highlevel, application = self.world.highlevel, self.world.application
         tokens = {location: self.canary.token(location) for location in [*self.locations, STRANGE_LOCATION]}
         highlevel.tokens.clear()
@@ -196,8 +209,8 @@ class _Load:
         self._watch_queues()
 
     def _warm_up(self) -> None:
-        """Start workers with requests that nobody proves to have sent. Here cold starts share two processors, on AWS
-        each has its own: all at once they would make the machine late, not the application."""
+        """Start workers with unauthenticated requests. Here cold starts share two processors, on AWS each has its own:
+        together they would delay the machine, not test the application."""
         warming = [
             threading.Thread(target=self.world.application.post, args=({}, {"authorization": ""}))
             for _ in range(WORKERS_AT_FIRST)
@@ -210,10 +223,11 @@ class _Load:
     # --- the load -------------------------------------------------------------------------------------------------
 
     def send(self) -> None:
-        """All of the first part, then the late duplicates: half at once, half when the records' time is over."""
-        # Each once for sure, soon, and then as they are drawn.
+        """Send the first part, then the late duplicates: half immediately, half when the idempotency records have
+        expired."""
+        # Each kind once for certain, soon; then at random.
         self.world.highlevel.faults += [replace(fault, probability=0.1, times=1) for fault in _one_of_each_kind()]
-        self.world.highlevel.faults += _drawn_faults()
+        self.world.highlevel.faults += _random_faults()
         self._started = time.monotonic()
         background = [self._thread(work) for work in (self._watch, self._break_aws, self._kill_workers)]
         senders = [self._thread(self._work) for _ in range(SENDERS_AT_ONCE)]
@@ -235,8 +249,8 @@ class _Load:
 
     @contextlib.contextmanager
     def _no_batch_yet(self) -> Iterator[None]:
-        """In a short run the retry queue is worked on only when AWS and the workers are well again: what dies or cannot
-        be postponed there comes back after a lease, and its 35 s would be most of the run."""
+        """In a short run the retry queue has no consumer until AWS and the workers have recovered: a message whose
+        worker dies comes back after a lease, and its 35 s would be most of the run."""
         if not self.scale.short:
             yield
             return
@@ -254,7 +268,7 @@ class _Load:
             resuming.join()
 
     def _send(self, jobs: list[_Job], *, counts: bool = False) -> None:
-        """Due one after the other at the load's pace; returns when each has ended."""
+        """Send the jobs one after the other at the load's rate; return when each has ended."""
         began = time.monotonic()
         with self._lock:
             self._open += len(jobs)
@@ -309,15 +323,15 @@ class _Load:
                 self._open -= 1
 
     def _deliver(self, delivery: Delivery) -> float | None:
-        """Send it once. Seconds after which its sender repeats it, or None."""
+        """Send it once; return the seconds after which its sender repeats it, or None."""
         delivery.attempts += 1
         started = time.time()
         answer: Answer | None = None
         with contextlib.suppress(OSError):
-            answer = self._through_its_door(delivery)
+            answer = self._send_once(delivery)
         if answer is not None:
             self.seen.answers.append(Answered(delivery, started, answer))
-        if delivery.door in ("event", "queue") or (answer and answer.status < 300):
+        if delivery.trigger in ("event", "queue") or (answer and answer.status < 300):
             with self._lock:
                 delivery.accepted_at = delivery.accepted_at or time.monotonic()
                 self._accepted.update(delivery.asked)
@@ -328,9 +342,9 @@ class _Load:
         after = float(answer.headers.get("retry-after", 1)) if answer else 1.0
         return min(after, self.scale.longest_wait) * self.rng.uniform(0.5, 1)
 
-    def _through_its_door(self, delivery: Delivery) -> Answer | None:
+    def _send_once(self, delivery: Delivery) -> Answer | None:
         application = self.world.application
-        match delivery.door:
+        match delivery.trigger:
             case "http":
                 return application.post(detail(delivery.asked[0]))
             case "webhook":
@@ -354,7 +368,7 @@ class _Load:
             if self._over.is_set():
                 return
             began = self._elapsed()
-            for service, mode in phase.trouble:
+            for service, mode in phase.faults:
                 self.world.proxy.fail(service, mode)
             self._phase = phase.name
             longest = LONGEST_PHASE * (phase.ends - phase.begins) * self.scale.deliveries / self.scale.per_second
@@ -368,7 +382,7 @@ class _Load:
             self._phase = "load"
 
     def _reaches(self, share: float, within: float = float("inf")) -> None:
-        """Wait until the load has come so far, or is over, at most so many seconds."""
+        """Wait until that share of the load is sent, the load is over, or so many seconds have passed."""
         until = time.monotonic() + within
         while self._share < share and not self._over.is_set() and time.monotonic() < until:
             time.sleep(0.02)
@@ -391,7 +405,7 @@ class _Load:
         self.seen.workers_killed += self.world.application.aws.kill_workers(most)
         self.seen.kills.append((began, time.time()))
 
-    # --- what is seen ---------------------------------------------------------------------------------------------
+    # --- what is observed -----------------------------------------------------------------------------------------
 
     def _watch_queues(self) -> None:
         for operation in ("SendMessage", "SendMessageBatch"):
@@ -403,11 +417,11 @@ class _Load:
             self.seen.queued.append(entry)
 
     def _watch(self) -> None:
-        """A sample each second, until the queues are empty."""
+        """Take a sample each second, until the queues are empty."""
         while not self.seen.complete.wait(1):
             self.sample()
-            if self._elapsed() - self._told >= PROGRESS_SECONDS:
-                self._tell()
+            if self._elapsed() - self._shown_at >= PROGRESS_SECONDS:
+                self._show()
 
     def sample(self) -> None:
         """Note how much is accepted, opened, waiting and dead."""
@@ -418,11 +432,11 @@ class _Load:
         waiting, dead = application.count("RetryQueue"), application.count("DeadLetterQueue")
         self.seen.samples.append(Sample(self._elapsed(), accepted, opened, waiting, dead))
 
-    def _tell(self) -> None:
+    def _show(self) -> None:
         self.log.read_on()
-        self._told, last = self._elapsed(), self.seen.samples[-1]
+        self._shown_at, last = self._elapsed(), self.seen.samples[-1]
         self._progress(
-            f"load: {self._told:4.0f} s, {last.accepted} accepted, {last.opened} opened, {last.waiting} waiting, "
+            f"load: {self._shown_at:4.0f} s, {last.accepted} accepted, {last.opened} opened, {last.waiting} waiting, "
             f"{last.dead} dead; {self._phase}"
         )
 
@@ -432,22 +446,22 @@ class _Load:
     # --- after ----------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """HighLevel is well again, but for the contacts that it refuses; wait until nothing waits."""
+        """Let HighLevel recover, except for the contacts that it refuses; wait until nothing waits."""
         highlevel = self.world.highlevel
-        self.seen.calls_in_trouble = len(highlevel.calls)
+        self.seen.calls_during_faults = len(highlevel.calls)
         highlevel.faults = [fault for fault in highlevel.faults if isinstance(fault, _ForContacts)]
-        self._phase = "all is well, the backlog is worked off"
-        self.seen.healed_at = self._elapsed()
+        self._phase = "all has recovered, the backlog is processed"
+        self.seen.recovered_at = self._elapsed()
         self._until_nothing_waits()
 
-    def mend(self) -> None:
-        """What an operator does then: mend what the dead letters tell of, and `make redrive`."""
+    def redrive(self) -> None:
+        """Do what an operator does: fix the causes that the dead letters show, and run `make redrive`."""
         self.seen.opened_before = dict(self.world.highlevel.conversations)
         highlevel, stack = self.world.highlevel, self.world.application.stack.name
         highlevel.faults = [fault for fault in highlevel.faults if fault.contact != SICK]
         self._phase = "make redrive"
         self.seen.redriven_at = self._elapsed()
-        for reason in TIME_MENDS:
+        for reason in TRANSIENT_REASONS:
             if any(reason == reason_of(letter) for letter in self.seen.dead[0]):
                 self.world.redrive(stack, "--reason", reason)
         self._until_nothing_waits()
@@ -501,7 +515,7 @@ def _one_of_each_kind() -> list[Fault]:
     return list({fault.kind: fault for _, fault in FAULTS}.values())
 
 
-def _drawn_faults() -> list[Fault]:
+def _random_faults() -> list[Fault]:
     """The first that meets a call wins, so each one's own probability is its share of what those before it leave."""
     total, left, faults = sum(weight for weight, _ in FAULTS), 1.0, []
     for weight, fault in FAULTS:

@@ -1,4 +1,4 @@
-"""The accounting of the load: what became of each delivery, one by one."""
+"""Account for the load: what became of each delivery, one by one."""
 
 import base64
 import collections
@@ -13,19 +13,20 @@ from local.application import Answer
 from local.highlevel_faults import KINDS
 from tests.chaos.canary_secrets import Canary
 from tests.chaos.deliveries import REFUSED, SICK, Asked, Delivery
-from tests.chaos.function_log import Log
+from tests.chaos.function_log import FunctionLog
 from tests.chaos.results import Figure, Part
 from tests.integration.aws_faults import FaultyWorld
 
 ANSWER_SECONDS = 5.0
-TIME_MENDS = ("expired", "unhandled")
+LATE_MS = 1000 * ANSWER_SECONDS
+TRANSIENT_REASONS = ("expired", "unhandled")
 DYING_SECONDS = 0.5
 SHOWN = 5  # of each kind of problem
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer, begun to be waited for at `at` (Unix time, seconds)."""
+    """An answer to a request that was sent at `at` (Unix time, seconds)."""
 
     delivery: Delivery
     at: float
@@ -45,7 +46,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Shade:
-    """Trouble with AWS from one second to another."""
+    """A failure of AWS from one second to another."""
 
     name: str
     begins: float
@@ -54,19 +55,19 @@ class Shade:
 
 @dataclass(slots=True)
 class LoadPart(Part):
-    """What else the picture and the document show."""
+    """What else the chart and the document show."""
 
     samples: list[Sample] = field(default_factory=list)
     shades: list[Shade] = field(default_factory=list)
     outcomes: list[tuple[str, int]] = field(default_factory=list)
-    healed_at: float = 0.0
+    recovered_at: float = 0.0
     redriven_at: float = 0.0
 
 
 @dataclass(slots=True)
 class Observed:
-    """Everything that was seen from outside. `kills`: from when to when, Unix time in seconds; `queued`: what the
-    function sent to its queues."""
+    """Everything that was observed from outside. `kills`: begin and end of each, Unix time in seconds; `queued`: the
+    messages that the function sent to its queues."""
 
     answers: list[Answered] = field(default_factory=list)
     queued: list[dict[str, Any]] = field(default_factory=list)
@@ -74,110 +75,57 @@ class Observed:
     shades: list[Shade] = field(default_factory=list)
     kills: list[tuple[float, float]] = field(default_factory=list)
     workers_killed: int = 0
-    calls_in_trouble: int = 0  # of HighLevel's calls, those before it was well again
-    opened_before: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # the redrive
-    dead: list[list[dict[str, Any]]] = field(default_factory=list)  # the dead letters before it, and after
-    healed_at: float = 0.0  # seconds after the beginning
+    calls_during_faults: int = 0  # the calls to HighLevel before it recovered
+    opened_before: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # as of the redrive
+    dead: list[list[dict[str, Any]]] = field(default_factory=list)  # the dead letters before the redrive, and after
+    recovered_at: float = 0.0  # seconds after the beginning
     redriven_at: float = 0.0
     errors: list[str] = field(default_factory=list)  # of the load itself
     complete: threading.Event = field(default_factory=threading.Event)
 
     def was_killed(self, began: float, ended: float) -> bool:
-        """Whether workers were killed in that time, so that what failed then may have died with one."""
+        """Whether workers were killed in that time, so that an invocation may have died with its worker."""
         return any(killed <= ended and over + DYING_SECONDS >= began for killed, over in self.kills)
 
 
 def reconcile(
-    world: FaultyWorld, deliveries: list[Delivery], seen: Observed, log: Log, canary: Canary, *, is_short: bool
+    world: FaultyWorld, deliveries: list[Delivery], seen: Observed, log: FunctionLog, canary: Canary, *, is_short: bool
 ) -> LoadPart:
-    """What was found, with a problem for whatever broke a promise. `is_short`: on a machine that does other things,
-    too, where a late answer tells nothing of the application; the function's own clock still does."""
+    """Account for each delivery; each broken promise is a problem. `is_short`: other work shares the machine, so that a
+    late answer says nothing about the application. The function's own clock still does."""
     part = LoadPart("Load with faults", samples=seen.samples, shades=seen.shades)
-    part.healed_at, part.redriven_at = seen.healed_at, seen.redriven_at
-    books = _Books(world, seen.opened_before)
+    part.recovered_at, part.redriven_at = seen.recovered_at, seen.redriven_at
+    records = _HighLevelRecords(world, seen.opened_before)
     accepted = [delivery for delivery in deliveries if delivery.accepted_at]
     asked = [one for delivery in accepted for one in delivery.asked]
-    before, after = Letters(seen.dead[0]), Letters(seen.dead[-1])
-
-    lost = [one for one in asked if not books.was_opened(one) and not before.reasons(one)]
-    wrong_end = _wrong_ends(asked, books, before, after)
-    wanted = {books.key(one) for delivery in deliveries for one in delivery.asked}
-    unknown = [f"{key} has a conversation" for key in world.highlevel.conversations if key not in wanted]
-    second = books.second_conversations(asked)
+    before, after = DeadLetters(seen.dead[0]), DeadLetters(seen.dead[-1])
     lines = log.submissions()
-    answers = _Answers(seen, books, {line["request_id"] for line in lines if line["cold_start"]})
+    answers = _Answers(seen, records, {line["request_id"] for line in lines if line["cold_start"]})
     exceptions, died, handed_back = _exceptions(seen, log)
-    leaks = _leaks(seen, log, canary)
-    door_ms = [line["duration_ms"] for line in lines if line["trigger"] in ("http", "webhook")]
-    failing = [
-        call
-        for call in world.highlevel.calls[: seen.calls_in_trouble]
-        if not (call.contact or "").startswith((REFUSED, SICK))
-    ]
-    faulted = sum(call.fault is not None for call in failing)
-    kinds = len({call.fault for call in failing} - {None})
 
+    part.figures += _load_figures(world, deliveries, seen)
     part.figures += [
-        Figure(
-            "requests, messages and events that these took, repeats of the senders included",
-            sum(delivery.attempts for delivery in deliveries),
-        ),
-        Figure("calls of HighLevel meanwhile", len(failing)),
-        Figure("per cent of them that failed or were spoilt", round(100 * faulted / max(1, len(failing)))),
-        Figure("kinds of faults that met them", kinds, len(KINDS)),
-        Figure("workers killed", seen.workers_killed),
         Figure("requests, events and batches that died with them", died),
-        Figure("events handed back to Lambda because SQS was away", handed_back),
+        Figure("events handed back to Lambda because SQS was unreachable", handed_back),
         Figure("deliveries accepted, duplicates not counted", len(accepted)),
-        Figure("submissions in them (an array has several)", len(asked)),
-        Figure("of these, opened before the redrive", sum(books.was_opened(one) for one in asked)),
-        Figure(
-            "of these, dead letters with a reason before the redrive",
-            sum(_is_dead(one, books, before) for one in asked),
-        ),
-        Figure(
-            "opened by the redrive of what time had mended",
-            sum(books.is_open(one) and not books.was_opened(one) for one in asked),
-        ),
-        Figure("dead letters that only a person mends, left", sum(bool(after.reasons(one)) for one in asked)),
-        Figure("lost", len(lost), 0),
-        Figure("ended otherwise than they should", len(wrong_end), 0),
-        Figure("dead letters without a reason, or of nobody", len(before.strange) + len(after.strange), 0),
-        Figure("second conversations", len(second), 0),
-        Figure("conversations that nobody asked for", len(unknown), 0),
-        Figure("answers with another contact's conversation", len(answers.foreign), 0),
-        Figure("answers that the interface does not have", len(answers.unexpected), 0),
-        Figure("answers after more than 5 s by a warm worker", len(answers.late), None if is_short else 0),
-        Figure(
-            "answers after more than 5 s by a worker that was started for them, on shared processors",
-            answers.late_by_a_start,
-        ),
-        Figure(
-            "answers after more than 5 s by the function's own clock",
-            sum(ms > 1000 * ANSWER_SECONDS for ms in door_ms),
-            0,
-        ),
-        Figure("the slowest, in ms, as the sender saw it", answers.slowest_ms),
-        Figure("the slowest, in ms, by the function's own clock", max(door_ms, default=0)),
-        Figure("unhandled exceptions besides the killed workers", len(exceptions), 0),
-        Figure("secrets, e-mails or phones in a reply, log line, metric or queue attribute", len(leaks), 0),
     ]
-    for kind in (
-        [f"lost: {one}" for one in lost],
-        wrong_end,
-        [*before.strange, *after.strange],
-        second,
-        unknown,
-        answers.foreign,
-        answers.unexpected,
-        [] if is_short else answers.late,
-        exceptions,
-        leaks,
-        seen.errors,
+    part.figures += _end_figures(asked, records, before, after)
+    for title, problems, must in (
+        ("lost", [f"{one}" for one in asked if not records.was_opened(one) and not before.reasons(one)], 0),
+        ("with another end than expected", _wrong_ends(asked, records, before, after), 0),
+        ("dead letters without a reason or a known submission", before.strange + after.strange, 0),
+        ("second conversations", records.second_conversations(asked), 0),
+        ("conversations without a submission", records.unknown_conversations(deliveries), 0),
+        ("answers with another contact's conversation", answers.foreign, 0),
+        ("answers that the API does not document", answers.unexpected, 0),
+        ("answers after more than 5 s by a warm worker", answers.late, None if is_short else 0),
+        ("unhandled exceptions besides the killed workers", exceptions, 0),
+        ("secrets, e-mails or phones in a reply, log line, metric or queue attribute", _leaks(seen, log, canary), 0),
+        ("errors of the load itself", seen.errors, 0),
     ):
-        part.problems += kind[:SHOWN]
-        if len(kind) > SHOWN:
-            part.problems.append(f"… and {len(kind) - SHOWN} more like the last")
+        part.figures.append(Figure(title, len(problems), must))
+        part.problems += [f"{title}: {problem}" for problem in problems[:SHOWN] if must is not None]
+    part.figures += _time_figures(answers, lines)
     ends = collections.Counter(
         f"{line['trigger']}: {line['outcome']} {line.get('reason') or ''}".strip() for line in lines
     )
@@ -185,20 +133,64 @@ def reconcile(
     return part
 
 
+def _load_figures(world: FaultyWorld, deliveries: list[Delivery], seen: Observed) -> list[Figure]:
+    """What was sent, and what failed meanwhile."""
+    calls = [
+        call
+        for call in world.highlevel.calls[: seen.calls_during_faults]
+        if not (call.contact or "").startswith((REFUSED, SICK))
+    ]
+    failed = [call.fault for call in calls if call.fault is not None]
+    return [
+        Figure("requests, messages and events sent, repeats included", sum(each.attempts for each in deliveries)),
+        Figure("calls to HighLevel meanwhile", len(calls)),
+        Figure("per cent of them that failed or were damaged", round(100 * len(failed) / max(1, len(calls)))),
+        Figure("kinds of faults that met them", len(set(failed)), len(KINDS)),
+        Figure("workers killed", seen.workers_killed),
+    ]
+
+
+def _end_figures(
+    asked: list[Asked], records: "_HighLevelRecords", before: "DeadLetters", after: "DeadLetters"
+) -> list[Figure]:
+    """What became of the accepted submissions."""
+    opened = [one for one in asked if records.was_opened(one)]
+    others = [one for one in asked if not records.was_opened(one)]
+    return [
+        Figure("submissions in them (an array has several)", len(asked)),
+        Figure("of these, opened before the redrive", len(opened)),
+        Figure("of these, dead letters with a reason before the redrive", sum(bool(before.reasons(o)) for o in others)),
+        Figure("opened by the redrive of transient failures", sum(records.is_open(one) for one in others)),
+        Figure("dead letters left that need an operator", sum(bool(after.reasons(one)) for one in asked)),
+    ]
+
+
+def _time_figures(answers: "_Answers", lines: list[dict[str, Any]]) -> list[Figure]:
+    own_ms = [line["duration_ms"] for line in lines if line["trigger"] in ("http", "webhook")]
+    return [
+        Figure("answers after more than 5 s by a cold worker, on shared processors", answers.late_by_a_start),
+        Figure(
+            "answers after more than 5 s by the function's clock", sum(ms > 1000 * ANSWER_SECONDS for ms in own_ms), 0
+        ),
+        Figure("the slowest, in ms, as the sender saw it", answers.slowest_ms),
+        Figure("the slowest, in ms, by the function's clock", max(own_ms, default=0)),
+    ]
+
+
 def missing(world: FaultyWorld, asked: Iterable[Asked], letters: list[dict[str, Any]]) -> list[Asked]:
-    """Those that have neither a conversation nor a dead letter at this moment."""
-    books, dead = _Books(world), Letters(letters)
-    return [one for one in asked if not books.is_open(one) and not dead.reasons(one)]
+    """The submissions that have neither a conversation nor a dead letter at this moment."""
+    records, dead = _HighLevelRecords(world), DeadLetters(letters)
+    return [one for one in asked if not records.is_open(one) and not dead.reasons(one)]
 
 
 def reason_of(letter: dict[str, Any]) -> str:
-    """Why it was put aside; `unhandled`, as `make dead-letters` calls it: by Lambda, to which the event was handed
-    back."""
+    """Why it is a dead letter. `unhandled`, as `make dead-letters` shows it: the function handed the event back to
+    Lambda."""
     return letter["attributes"].get("reason") or ("unhandled" if "requestPayload" in letter["text"] else "")
 
 
-class Letters:
-    """Dead letters, each traced back to whose it is by the name in its body. `strange`: those that cannot be."""
+class DeadLetters:
+    """Dead letters by the submission whose name is in their body. `strange`: those without a reason or a name."""
 
     def __init__(self, letters: list[dict[str, Any]]) -> None:
         self.strange: list[str] = []
@@ -219,8 +211,8 @@ class Letters:
         return self._reasons.get(one.name, set())
 
 
-class _Books:
-    """HighLevel's: whose contact is whose, and what is open."""
+class _HighLevelRecords:
+    """The contacts and conversations of the local HighLevel."""
 
     def __init__(self, world: FaultyWorld, before: dict[tuple[str, str], dict[str, Any]] | None = None) -> None:
         self._world, self._before = world, before or {}
@@ -230,7 +222,7 @@ class _Books:
                 self._contacts[contact["locationId"], by].append(contact["id"])
 
     def key(self, one: Asked) -> tuple[str, str]:
-        """Location and contact id; an empty one where HighLevel has not met the person."""
+        """Location and contact id; an empty id where HighLevel does not know the person."""
         return one.location, one.contact or next(iter(self._contacts_of(one)), "")
 
     def was_opened(self, one: Asked) -> bool:
@@ -242,6 +234,10 @@ class _Books:
     def id_of(self, one: Asked) -> str | None:
         conversation = self._world.highlevel.conversations.get(self.key(one))
         return conversation["id"] if conversation else None
+
+    def unknown_conversations(self, deliveries: list[Delivery]) -> list[str]:
+        wanted = {self.key(one) for delivery in deliveries for one in delivery.asked}
+        return [f"{key}" for key in self._world.highlevel.conversations if key not in wanted]
 
     def second_conversations(self, asked: list[Asked]) -> list[str]:
         created = collections.Counter(
@@ -263,32 +259,29 @@ class _Books:
         }
 
 
-def _is_dead(one: Asked, books: _Books, letters: Letters) -> bool:
-    return not books.was_opened(one) and bool(letters.reasons(one))
-
-
-def _wrong_ends(asked: list[Asked], books: _Books, before: Letters, after: Letters) -> list[str]:
-    """Good ones must be open in the end, dead before only for what time mends; the others dead for their reason."""
+def _wrong_ends(asked: list[Asked], records: _HighLevelRecords, before: DeadLetters, after: DeadLetters) -> list[str]:
+    """Good submissions must be open in the end, and dead before that only for a transient failure; each other one must
+    be dead for its reason."""
     wrong = []
     for one in asked:
         was, now = before.reasons(one), after.reasons(one)
         if one.dead_for in ("", "expired"):
-            right = books.is_open(one) and not now and was <= set(TIME_MENDS)
+            right = records.is_open(one) and not now and was <= set(TRANSIENT_REASONS)
         else:
-            right = not books.is_open(one) and now == {one.dead_for} and was <= {one.dead_for, *TIME_MENDS}
-        if one.dead_for == "expired" and books.was_opened(one):
+            right = not records.is_open(one) and now == {one.dead_for} and was <= {one.dead_for, *TRANSIENT_REASONS}
+        if one.dead_for == "expired" and records.was_opened(one):
             right = False
         if not right:
             wrong.append(
-                f"{one}: open {books.is_open(one)}, dead letters before {was or 'none'}, after {now or 'none'}"
+                f"{one}: open {records.is_open(one)}, dead letters before {was or 'none'}, after {now or 'none'}"
             )
     return wrong
 
 
 class _Answers:
-    """Every answer against what was asked."""
+    """Every answer compared with its request."""
 
-    def __init__(self, seen: Observed, books: _Books, cold: set[str]) -> None:
+    def __init__(self, seen: Observed, records: _HighLevelRecords, cold: set[str]) -> None:
         self.foreign: list[str] = []
         self.unexpected: list[str] = []
         self.slowest_ms = round(1000 * max((answered.answer.seconds for answered in seen.answers), default=0))
@@ -296,32 +289,32 @@ class _Answers:
         self.late_by_a_start = 0
         for answered in seen.answers:
             if answered.answer.seconds > ANSWER_SECONDS:
-                # One without an id died, at its worker's start or later: it was not the application that answered.
+                # An answer without an id is API Gateway's: the worker died, at its start or later.
                 if answered.answer.headers.get("x-request-id", "") in {"", *cold}:
                     self.late_by_a_start += 1
                 else:
-                    self.late.append(f"{answered.answer.seconds:.2f} s: {_told(answered)}")
-            if not self._is_right(answered, books, seen):
-                self.unexpected.append(_told(answered))
+                    self.late.append(f"{answered.answer.seconds:.2f} s: {_shown(answered)}")
+            if not self._is_right(answered, records, seen):
+                self.unexpected.append(_shown(answered))
 
-    def _is_right(self, answered: Answered, books: _Books, seen: Observed) -> bool:
+    def _is_right(self, answered: Answered, records: _HighLevelRecords, seen: Observed) -> bool:
         delivery, answer = answered.delivery, answered.answer
         one = delivery.asked[0]
-        if answer.status == 500:  # of API Gateway, for a worker that was killed under it
+        if answer.status == 500:  # API Gateway answers for a worker that was killed
             return seen.was_killed(answered.at, answered.at + answer.seconds)
         if not answer.headers.get("x-request-id"):
             return False
-        if delivery.door == "webhook":
+        if delivery.trigger == "webhook":
             return answer.status in (200, 429)
         match answer.status:
             case 200 | 201:
-                told = answer.body.get("conversation", {})
-                expected = {"id": books.id_of(one), "contactId": one.contact, "locationId": one.location}
-                if {name: told.get(name) for name in expected} != expected:
-                    self.foreign.append(f"{_told(answered)}, where HighLevel has {expected}")
+                conversation = answer.body.get("conversation", {})
+                expected = {"id": records.id_of(one), "contactId": one.contact, "locationId": one.location}
+                if {name: conversation.get(name) for name in expected} != expected:
+                    self.foreign.append(f"{_shown(answered)}, where HighLevel has {expected}")
                 return not one.dead_for
             case 202:
-                # What only a person mends may be found out later, when HighLevel or its token can be asked again.
+                # A permanent failure may be found later, when HighLevel or its token can be asked again.
                 is_valid = one.dead_for not in ("invalid_body", "no_contact")
                 return is_valid and answer.body["status"] in (
                     ("deferred",) if one.dead_for else ("deferred", "existing")
@@ -331,13 +324,13 @@ class _Answers:
         return bool(one.dead_for) and answer.body["type"] == f"urn:highlevel-conversations:{one.dead_for}"
 
 
-def _told(answered: Answered) -> str:
+def _shown(answered: Answered) -> str:
     answer = answered.answer
     return f"{answered.delivery.asked[0]} by {answered.delivery.sender}: {answer.status} {answer.text[:200]}"
 
 
-def _exceptions(seen: Observed, log: Log) -> tuple[list[str], int, int]:
-    """What raised and should not have; how many calls died with a killed worker; how many events were handed back."""
+def _exceptions(seen: Observed, log: FunctionLog) -> tuple[list[str], int, int]:
+    """Unexpected exceptions; how many invocations died with a killed worker; how many events were handed back."""
     failed = [invocation for invocation in log.invocations if invocation.failed]
     by_a_kill = [each for each in failed if each.died and seen.was_killed(each.began, each.ended)]
     handed_back = [each for each in failed if not each.died and each.handed_back]
@@ -348,9 +341,9 @@ def _exceptions(seen: Observed, log: Log) -> tuple[list[str], int, int]:
     return found, len(by_a_kill), len(handed_back)
 
 
-def _leaks(seen: Observed, log: Log, canary: Canary) -> list[str]:
-    """In all replies, all that was logged at DEBUG, and all that went to a queue but for the bodies, in which people
-    are, but no secret."""
+def _leaks(seen: Observed, log: FunctionLog, canary: Canary) -> list[str]:
+    """Canary values in replies, in the log at DEBUG and in queue attributes; and secrets in queue bodies, which may
+    contain addresses."""
     replies = "\n".join(f"{answered.answer.headers}{answered.answer.text}" for answered in seen.answers)
     attributes = "\n".join(str({**entry, "MessageBody": ""}) for entry in seen.queued)
     attributes += "\n".join(str(letter["attributes"]) for letters in seen.dead for letter in letters)

@@ -1,4 +1,4 @@
-"""What `make chaos` found, for docs/reliability.md: tables, a picture and what it was found with."""
+"""The results of `make chaos` for docs/reliability.md: tables, a chart, and the versions that were used."""
 
 import json
 import os
@@ -21,8 +21,8 @@ TABLES = re.compile(r"(<!-- found: made by `make chaos` -->\n).*(<!-- end of fou
 
 
 def write(parts: Sequence[Part], size: float, seconds: float) -> Path:
-    """The page with its picture beside it. Only a full run in which all parts passed becomes the published one; any
-    other is written elsewhere. Raises ValueError if the page has lost the marks between which the tables go."""
+    """Write the page, and its chart beside it. Only a full run in which all parts passed is published; any other is
+    written elsewhere. Raises ValueError if the page lacks the marks around the tables."""
     page = PAGE if size == 1 and all(part.passed for part in parts) else OTHER_PAGE
     page.parent.mkdir(parents=True, exist_ok=True)
     found = "\n\n".join([_run(size, seconds), *(_part(part) for part in parts)])
@@ -36,18 +36,18 @@ def write(parts: Sequence[Part], size: float, seconds: float) -> Path:
     return page
 
 
-def _draw(part: LoadPart, picture: Path) -> None:
+def _draw(part: LoadPart, chart: Path) -> None:
     run = TOOLS / "chaos" / "load.json"
     run.parent.mkdir(parents=True, exist_ok=True)
-    way = {
+    data = {
         "samples": [asdict(sample) for sample in part.samples],
         "shades": [asdict(shade) for shade in part.shades],
-        "healed_at": part.healed_at,
+        "recovered_at": part.recovered_at,
         "redriven_at": part.redriven_at,
     }
-    run.write_text(json.dumps(way))
+    run.write_text(json.dumps(data))
     python = TOOLS / "figures" / "bin" / "python"
-    subprocess.run([python, "-m", "tests.chaos.chart", run, picture], cwd=ROOT, check=True)
+    subprocess.run([python, "-m", "tests.chaos.chart", run, chart], cwd=ROOT, check=True)
 
 
 def _run(size: float, seconds: float) -> str:
@@ -62,8 +62,8 @@ def _run(size: float, seconds: float) -> str:
 
 
 def _processors() -> str:
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{os.cpu_count()} processors{f' ({models[0]})' if models else ''}"
 

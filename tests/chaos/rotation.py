@@ -1,6 +1,6 @@
-"""Rotation under load: access tokens live a minute, a rotation begins every half minute, submissions come steadily.
+"""Rotation under load: access tokens live 40 s, a rotation begins every 20 s, submissions come steadily.
 
-A second thread looks at the secret's labels all the time: whoever reads the secret must find a whole, living pair.
+A second thread reads the secret and its labels all the time: every reader must find a whole, valid token pair.
 """
 
 import threading
@@ -17,10 +17,10 @@ from tests.chaos.results import Figure, Part, Progress
 from tests.integration.aws_faults import FaultyWorld, faulty_world
 from tests.integration.rotating import CURRENT, PENDING, PREVIOUS, Rotating
 
-FULL_SECONDS, SHORTEST_SECONDS = 600.0, 65.0
-TOKEN_SECONDS, EVERY_SECONDS = 60, 30
+FULL_SECONDS, SHORTEST_SECONDS = 600.0, 45.0
+TOKEN_SECONDS, EVERY_SECONDS, ENDED_SECONDS = 40, 20, 30
 SENDERS, PAUSE_SECONDS = 2, 0.2
-LOOK_SECONDS = 0.2
+WATCH_SECONDS = 0.2
 TOKEN_REASONS = ("token_refused", "token_expired", "token_unavailable", "no_token", "token_malformed")
 
 
@@ -43,7 +43,7 @@ class Load:
 
 
 def run(size: float, progress: Progress) -> Part:
-    """Rotate for `size` of ten minutes, a minute at least, under load; reconcile."""
+    """Rotate for `size` of ten minutes, 45 seconds at least, under load; reconcile."""
     part = Part("Rotation of the token under load")
     seconds = max(SHORTEST_SECONDS, FULL_SECONDS * size)
     location = f"rotation{uuid.uuid4().hex[:8]}"
@@ -55,7 +55,7 @@ def run(size: float, progress: Progress) -> Part:
         rotating.attach()
         rotating.ended(began)
         rotations = 1
-        with _load(world, location) as load, _looks(rotating) as wrong:
+        with _load(world, location) as load, _secret_watched(rotating) as wrong:
             until, due = time.monotonic() + seconds, time.monotonic() + EVERY_SECONDS
             while time.monotonic() < until:
                 time.sleep(max(0.0, min(due, until) - time.monotonic()))
@@ -64,8 +64,8 @@ def run(size: float, progress: Progress) -> Part:
                 since, due = time.time(), due + EVERY_SECONDS
                 rotating.rotate()
                 rotations += 1
-                ended = rotating.ended(since, within=EVERY_SECONDS)
-                if ended["outcome"] != "finished" or not rotating.is_well():
+                ended = rotating.ended(since, within=ENDED_SECONDS)
+                if ended["outcome"] != "finished" or not rotating.is_consistent():
                     part.problems.append(f"rotation {rotations} ended {ended['outcome']}: {ended.get('reason')}")
                 progress(f"rotation: {rotations} rotations, {len(load.answers)} submissions")
         part.problems += wrong
@@ -77,17 +77,17 @@ def run(size: float, progress: Progress) -> Part:
         used = [call.token for call in world.highlevel.calls if call.path == "/conversations/" and call.status == 201]
         part.figures += [
             Figure("seconds under load", round(seconds)),
-            Figure("rotations; access tokens lived 60 s", rotations, len(server.sent)),
+            Figure("rotations; access tokens lived 40 s", rotations, len(server.sent)),
             Figure("submissions", len(load.answers)),
-            Figure("of them answered later than at once", sum(status != 201 for _, status in load.answers)),
+            Figure("of them not answered immediately", sum(status != 201 for _, status in load.answers)),
             Figure("submissions without a conversation", len(lost), 0),
-            Figure("submissions that met a dead or missing token", len(refused), 0),
+            Figure("submissions that met an expired or missing token", len(refused), 0),
             Figure("refresh tokens sent twice", len(twice), 0),
             Figure("tokens that opened conversations", len(set(used))),
-            Figure("looks at the secret that found a label or a value amiss", len(wrong), 0),
+            Figure("reads of the secret that found a wrong label or value", len(wrong), 0),
         ]
         if len(set(used)) < rotations - 1:
-            part.problems.append(f"{rotations} rotations, but only {len(set(used))} tokens were used: it proves little")
+            part.problems.append(f"{rotations} rotations, but only {len(set(used))} tokens were used: it shows little")
     return part
 
 
@@ -106,16 +106,16 @@ def _load(world: FaultyWorld, location: str) -> Iterator[Load]:
 
 
 @contextmanager
-def _looks(rotating: Rotating) -> Iterator[list[str]]:
-    """What a reader of the secret finds amiss at any time within the block."""
+def _secret_watched(rotating: Rotating) -> Iterator[list[str]]:
+    """What a reader of the secret finds wrong at any time within the block."""
     wrong: list[str] = []
     over = threading.Event()
 
-    def look() -> None:
-        while not over.wait(LOOK_SECONDS):
-            wrong.extend(_amiss(rotating))
+    def watch() -> None:
+        while not over.wait(WATCH_SECONDS):
+            wrong.extend(_wrong(rotating))
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield wrong
@@ -124,18 +124,18 @@ def _looks(rotating: Rotating) -> Iterator[list[str]]:
         thread.join(30)
 
 
-def _amiss(rotating: Rotating) -> list[str]:
+def _wrong(rotating: Rotating) -> list[str]:
     labels = rotating.client.describe_secret(SecretId=rotating.arn)["VersionIdsToStages"]
     of_each = Counter(label for of_it in labels.values() for label in of_it)
-    amiss = [f"the label {label} is on {times} versions" for label, times in of_each.items() if times > 1]
+    wrong = [f"the label {label} is on {times} versions" for label, times in of_each.items() if times > 1]
     if unknown := of_each.keys() - {CURRENT, PENDING, PREVIOUS}:
-        amiss.append(f"unknown labels: {sorted(unknown)}")
+        wrong.append(f"unknown labels: {sorted(unknown)}")
     if CURRENT not in of_each:
-        return [*amiss, "no version is current"]
+        return [*wrong, "no version is current"]
     try:
         connection = read_oauth(rotating.client.get_secret_value(SecretId=rotating.arn).get("SecretString", ""))
     except InvalidOAuthSecretError as error:
-        return [*amiss, str(error)]
+        return [*wrong, str(error)]
     if connection is None or rotating.world.highlevel.oauth.access(connection.access_token or "") is None:
-        amiss.append("the current access token does not work")
-    return amiss
+        wrong.append("the current access token does not work")
+    return wrong

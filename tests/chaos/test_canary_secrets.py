@@ -1,4 +1,4 @@
-"""A planted value is found in every disguise, and nothing else is taken for one."""
+"""A canary value is found in every disguise, and nothing else is taken for one."""
 
 import base64
 import json

@@ -1,7 +1,6 @@
 """The application behind a fault proxy, in an AWS of its own: for tests in which something breaks."""
 
 import contextlib
-import json
 import subprocess
 import sys
 import threading
@@ -15,17 +14,18 @@ from local.application import Answer, Application
 from local.fault_proxy import FaultProxy, Request
 from local.highlevel import LocalHighLevel
 from local.stack import ROOT, LocalAws, clean_environment, deploy, free_port
+from tests.factories import make_submission
 from tests.integration.world import TOKEN, World, built_for_any_location
 
 
 @dataclass(frozen=True)
 class FaultyWorld(World):
-    """A `World` whose function reaches AWS through `proxy`."""
+    """A `World` whose function calls AWS through a fault proxy, so that services can fail."""
 
     proxy: FaultProxy
 
     def post(self, location: str, contact: str) -> Answer:
-        """`POST /conversations`; fails if the answer takes 5 seconds, whatever the trouble."""
+        """`POST /conversations`; fails if the answer takes 5 seconds, whatever fails."""
         answer = self.application.post({"locationId": location, "contactId": contact})
         assert answer.seconds < 5
         return answer
@@ -34,18 +34,17 @@ class FaultyWorld(World):
         """Put an event on the bus; its id."""
         return self.application.put_event({"locationId": location, "contactId": contact})
 
-    def keep(self, location: str, *contacts: str) -> None:
+    def enqueue(self, location: str, *contacts: str) -> None:
         """Put submissions into the retry queue, as the function does but without a delay. Each has its contact as its
         request id."""
         for contact in contacts:
-            body = json.dumps({"locationId": location, "contactId": contact}).encode()
-            submission = Submission("http", "api", contact, time.time(), "application/json", body)
+            submission = make_submission(location, contact, request_id=contact)
             self._sqs.send_message(
                 QueueUrl=self.url("RetryQueue"), MessageBody=submission.to_message(), MessageGroupId=location
             )
 
     def line(self, contact: str, trigger: str, **fields: Any) -> dict[str, Any]:
-        """The first canonical line of that contact and door with these values, waited for."""
+        """Wait for the first canonical line of that contact and trigger with these values."""
         return self.application.wait_for_line(60, contact_id=contact, trigger=trigger, **fields)
 
     def is_open(self, location: str, *contacts: str) -> bool:
@@ -58,34 +57,8 @@ class FaultyWorld(World):
         created = [call for call in calls if call.location == location and call.method == "POST" and call.status == 201]
         return sorted(call.contact or "" for call in created)
 
-    def url(self, queue: str) -> str:
-        """Of RetryQueue or DeadLetterQueue."""
-        return self.application.stack.outputs[f"{queue}Url"]
-
-    def dead_letters(self) -> list[dict[str, Any]]:
-        """Every dead letter, with its `attributes` and `text`, left where it is."""
-        url = self.url("DeadLetterQueue")
-        found: list[dict[str, Any]] = []
-        while received := self._sqs.receive_message(
-            QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=60
-        ).get("Messages"):
-            found += received
-        for message in found:
-            self._sqs.change_message_visibility(
-                QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
-            )
-        return [
-            {
-                "attributes": {
-                    name: told["StringValue"] for name, told in message.get("MessageAttributes", {}).items()
-                },
-                "text": message["Body"],
-            }
-            for message in found
-        ]
-
     def receive(self, times: int) -> None:
-        """Receive every message of the retry queue that often (10 at most), and put it back at once."""
+        """Receive every message of the retry queue (10 at most) so many times, and return it immediately."""
         for _ in range(times):
             self._sqs.receive_message(QueueUrl=self.url("RetryQueue"), MaxNumberOfMessages=10, VisibilityTimeout=0)
 
@@ -94,7 +67,7 @@ class FaultyWorld(World):
         self._sqs.send_message(QueueUrl=self.url("RetryQueue"), MessageBody=text)
 
     def redrive(self, *arguments: str) -> str:
-        """What an operator types when the trouble is over; what the command prints."""
+        """Run `make redrive` with these arguments; return what it prints."""
         finished = subprocess.run(
             [sys.executable, "-m", "operate.redrive", "--wait", "0", *arguments],
             cwd=ROOT,
@@ -113,9 +86,9 @@ class FaultyWorld(World):
         self._sqs.set_queue_attributes(QueueUrl=self.url("RetryQueue"), Attributes={"VisibilityTimeout": str(seconds)})
 
     def kill(self) -> int:
-        """Kill every process of the function; how many there were. The next call is a cold start."""
+        """Kill every process of the function, and return their number. The next call is a cold start."""
         killed = self.application.aws.kill_workers()
-        time.sleep(0.2)  # a call that still met a dying process would end as a crash
+        time.sleep(0.2)  # a call that reaches a dying process would end as a crash
         return killed
 
     def kill_at(self, service: str, operation: str, contact: str, *, answered: bool) -> threading.Event:
@@ -166,7 +139,7 @@ class FaultyWorld(World):
             functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
 
     def recover(self) -> None:
-        """End all trouble, and leave neither messages nor processes to the next test."""
+        """End all faults; leave neither messages nor processes to the next test."""
         self.proxy.heal()
         self.highlevel.heal()
         self.show_again_after(450)
@@ -174,19 +147,15 @@ class FaultyWorld(World):
             self._sqs.purge_queue(QueueUrl=self.url(queue))
         self.kill()
 
-    @property
-    def _sqs(self) -> Any:
-        return self.application.aws.client("sqs")
-
 
 def warm_up(world: FaultyWorld) -> None:
-    """Until there is a process with its secrets and connections, however long that takes a busy machine."""
+    """Post until there is a process with its secrets and connections, however long that takes on a busy machine."""
     while world.application.post({"locationId": "location", "contactId": "warm-up"}).status not in (200, 201):
         time.sleep(0.2)
 
 
 def _names(request: Request, contact: str) -> bool:
-    """Whether the call is about that contact; a message holds what was submitted in base64."""
+    """Whether the call is about that contact; a message contains the submission in base64."""
     if request.operation == "SendMessage":
         with contextlib.suppress(ValueError):
             return contact.encode() in Submission.from_message(request.json()["MessageBody"]).body

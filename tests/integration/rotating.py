@@ -1,4 +1,4 @@
-"""A connection by OAuth in the deployed application, and what Secrets Manager does with it."""
+"""An OAuth connection in the deployed application, and its rotation by Secrets Manager."""
 
 import time
 from dataclasses import dataclass
@@ -36,17 +36,17 @@ class Rotating:
         )
         rotating = cls(world, installation)
         stages = rotating.stages()
-        # Whatever a test before this one has left pending.
+        # A previous test may have left a pending version.
         if PENDING in stages and stages[PENDING] != stages.get(CURRENT):
             rotating.client.update_secret_version_stage(
                 SecretId=rotating.arn, VersionStage=PENDING, RemoveFromVersionId=stages[PENDING]
             )
         world.application.store_token(connection.to_secret())
-        world.kill()  # no process holds the token of before
+        world.kill()  # no process has the previous token
         return rotating
 
     def attach(self) -> None:
-        """Deploy the rotation's schedule, which rotates at once."""
+        """Deploy the rotation's schedule, which rotates immediately."""
         deploy(self.world.application.aws, {"HighLevelBaseUrl": self.world.highlevel.url, "RotateToken": "true"})
 
     @property
@@ -58,7 +58,7 @@ class Rotating:
         return self.world.application.aws.client("secretsmanager")
 
     def rotate(self) -> None:
-        """Begin a rotation, or again the one that did not end."""
+        """Begin a rotation, or continue the one that did not end."""
         try:
             self.client.rotate_secret(
                 SecretId=self.arn, RotationLambdaARN=self.world.application.stack.outputs["TokenRotationArn"]
@@ -76,8 +76,8 @@ class Rotating:
         assert connection is not None
         return connection
 
-    def is_well(self) -> bool:
-        """Whether the current pair is HighLevel's newest, and nothing waits to become current."""
+    def is_consistent(self) -> bool:
+        """Whether the current pair is HighLevel's newest, and no version is pending."""
         stages, current = self.stages(), self.current()
         return (
             stages.get(PENDING) in (None, stages[CURRENT])

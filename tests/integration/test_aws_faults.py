@@ -1,6 +1,6 @@
-"""DynamoDB, SQS and Secrets Manager hanging, throttling, gone and broken, under each door of the deployed application.
+"""DynamoDB, SQS and Secrets Manager hang, throttle, refuse connections and fail, for each trigger of the application.
 
-`TroubledWorld.post` fails for any answer that takes 5 seconds.
+`FaultyWorld.post` fails for any answer that takes 5 seconds.
 """
 
 import json
@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.application import Answer
 from local.fault_proxy import Mode
+from tests.assertions import assert_dead_letter, assert_problem
 from tests.integration.aws_faults import FaultyWorld, faulty_world
 from tests.integration.world import eventually
 
 MODES: tuple[Mode, ...] = ("hang", "throttle", "gone", "error")
-FOR_LONG_TESTS = MODES[:3]  # an error takes the way of a throttle
+FOR_LONG_TESTS = MODES[:3]  # the function handles an error like a throttle
 
 
 @pytest.fixture(scope="module")
@@ -26,30 +26,25 @@ def _faulty_world() -> Iterator[FaultyWorld]:
 
 @pytest.fixture
 def world(_faulty_world: FaultyWorld) -> Iterator[FaultyWorld]:
-    """The module's application, each test with processes of its own: they remember trouble."""
+    """The module's application. Each test has processes of its own, because a process backs off after failures."""
     yield _faulty_world
     _faulty_world.recover()
 
 
 def warm_up(world: FaultyWorld, location: str) -> None:
-    """A process that has its secrets and its connections."""
+    """Start a process with its secrets and connections."""
     assert world.post(location, "warm-up").status in (200, 201)
 
 
-def assert_please_repeat(answer: Answer, reason: str) -> None:
-    assert (answer.status, answer.body["type"]) == (503, f"urn:highlevel-conversations:{reason}")
-    assert int(answer.headers["retry-after"]) > 0
-
-
-# --- DynamoDB: go on without ------------------------------------------------------------------------------------------
+# --- DynamoDB: continue without it ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("environment", ["cold", "warm"])
 @pytest.mark.parametrize("mode", MODES)
-def test_without_dynamodb_every_door_goes_on(
+def test_every_trigger_works_without_dynamodb(
     world: FaultyWorld, location: str, contact: str, mode: Mode, environment: str
 ) -> None:
-    def next_door() -> None:
+    def next_trigger() -> None:
         if environment == "cold":
             world.kill()
 
@@ -57,49 +52,51 @@ def test_without_dynamodb_every_door_goes_on(
     calls = world.proxy.calls["dynamodb", "GetItem"]
     world.proxy.fail("dynamodb", mode)
 
-    next_door()
+    next_trigger()
     assert world.post(location, contact).status == 201
-    again = world.post(location, contact)  # not on record: HighLevel's search knows the id
+    again = world.post(location, contact)  # no idempotency record: HighLevel's search finds the id
     assert (again.status, again.body["conversation"]) == (
         200,
         {"id": world.highlevel.conversations[location, contact]["id"], "contactId": contact, "locationId": location},
     )
-    next_door()
+    next_trigger()
     world.put_event(location, f"{contact}-event")
     assert world.line(f"{contact}-event", "event")["outcome"] == "opened"
-    next_door()
-    world.keep(location, f"{contact}-retry")
+    next_trigger()
+    world.enqueue(location, f"{contact}-retry")
     assert world.line(f"{contact}-retry", "retry")["outcome"] == "opened"
     eventually(lambda: world.application.count("RetryQueue") == 0)
     assert world.proxy.calls["dynamodb", "GetItem"] > calls
 
 
-# --- SQS: what cannot be kept stays with whoever has it ---------------------------------------------------------------
+# --- SQS: the sender repeats a submission that cannot be stored -------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_without_sqs_what_needs_no_queue_is_opened(world: FaultyWorld, location: str, contact: str, mode: Mode) -> None:
+def test_submissions_that_need_no_queue_are_opened_without_sqs(
+    world: FaultyWorld, location: str, contact: str, mode: Mode
+) -> None:
     world.proxy.fail("sqs", mode)
     assert world.post(location, contact).status == 201
     world.put_event(location, f"{contact}-event")
     assert world.line(f"{contact}-event", "event")["outcome"] == "opened"
-    world.keep(location, f"{contact}-retry")
+    world.enqueue(location, f"{contact}-retry")
     assert world.line(f"{contact}-retry", "retry")["outcome"] == "opened"
     eventually(lambda: world.application.count("RetryQueue") == 0)
     assert world.proxy.calls["sqs", "ChangeMessageVisibilityBatch"] > 0
 
 
 @pytest.mark.parametrize("mode", FOR_LONG_TESTS)
-def test_without_sqs_the_caller_repeats_and_an_event_becomes_lambdas_dead_letter(
+def test_without_sqs_the_caller_repeats_and_lambda_dead_letters_an_event(
     world: FaultyWorld, location: str, contact: str, mode: Mode
 ) -> None:
     world.highlevel.fail("status", status=503, location=location)
     world.proxy.fail("sqs", mode)
     event_id = world.put_event(location, f"{contact}-event")
-    assert_please_repeat(world.post(location, contact), "not_stored")
+    assert_problem(world.post(location, contact), 503, "not_stored")
     assert world.line(contact, "http")["outcome"] == "not_stored"
 
-    eventually(lambda: world.application.count("DeadLetterQueue") == 1, within=60)  # after two retries of Lambda's
+    eventually(lambda: world.application.count("DeadLetterQueue") == 1, within=60)  # after Lambda's two retries
     assert len(world.application.lines(request_id=event_id, outcome="not_stored")) == 3
     [letter] = world.dead_letters()
     assert json.loads(letter["text"])["requestPayload"]["id"] == event_id
@@ -115,14 +112,14 @@ def test_without_sqs_the_caller_repeats_and_an_event_becomes_lambdas_dead_letter
 def test_without_sqs_a_retried_message_stays_in_the_queue(
     world: FaultyWorld, location: str, contact: str, mode: Mode
 ) -> None:
-    """It comes back after the queue's visibility timeout, as not even its lease can be set then."""
+    """It comes back after the queue's visibility timeout, because its lease cannot be set without SQS."""
     down = world.highlevel.fail("status", status=503, contact=f"{contact}-down")
     world.highlevel.fail("status", status=422, contact=f"{contact}-refused")
     world.proxy.fail("sqs", mode)
     world.show_again_after(12 if mode == "hang" else 6)
     with world.consumer_paused():
         for name in ("down", "refused", "fine"):
-            world.keep(f"{location}-{name}", f"{contact}-{name}")
+            world.enqueue(f"{location}-{name}", f"{contact}-{name}")
     for name, outcome in (("down", "not_stored"), ("refused", "not_stored"), ("fine", "opened")):
         assert world.line(f"{contact}-{name}", "retry", attempts=1)["outcome"] == outcome
     eventually(lambda: world.application.count("RetryQueue") == 2)
@@ -133,16 +130,14 @@ def test_without_sqs_a_retried_message_stays_in_the_queue(
     assert world.line(f"{contact}-down", "retry", attempts=2)["outcome"] == "opened"
     assert world.line(f"{contact}-refused", "retry", attempts=2)["outcome"] == "rejected"
     eventually(lambda: world.application.count("RetryQueue") == 0)
-    [letter] = world.dead_letters()
-    assert letter["attributes"]["reason"] == "ids_refused"
-    assert letter["attributes"]["location"] == f"{location}-refused"
+    assert_dead_letter(world.dead_letters(), reason="ids_refused", location=f"{location}-refused")
 
 
-# --- Secrets Manager: wait for it, unless the values are known --------------------------------------------------------
+# --- Secrets Manager: wait for it, unless the values are cached -------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_without_secrets_manager_known_values_serve(
+def test_cached_secrets_serve_without_secrets_manager(
     world: FaultyWorld, location: str, contact: str, mode: Mode
 ) -> None:
     warm_up(world, location)
@@ -150,12 +145,12 @@ def test_without_secrets_manager_known_values_serve(
     assert world.post(location, contact).status == 201
     world.put_event(location, f"{contact}-event")
     assert world.line(f"{contact}-event", "event")["outcome"] == "opened"
-    world.keep(location, f"{contact}-retry")
+    world.enqueue(location, f"{contact}-retry")
     assert world.line(f"{contact}-retry", "retry")["outcome"] == "opened"
 
 
 @pytest.mark.parametrize("mode", FOR_LONG_TESTS)
-def test_without_secrets_manager_a_cold_start_turns_nobody_away_for_good(
+def test_a_cold_start_without_secrets_manager_rejects_nothing_for_good(
     world: FaultyWorld, location: str, contact: str, mode: Mode
 ) -> None:
     world.kill()
@@ -166,9 +161,9 @@ def test_without_secrets_manager_a_cold_start_turns_nobody_away_for_good(
     assert world.line(f"{contact}-known", "http")["reason"] in ("token_unavailable", "deadline")
 
     world.kill()
-    assert_please_repeat(world.post(location, contact), "sender_secrets_unavailable")  # never 401
+    assert_problem(world.post(location, contact), 503, "sender_secrets_unavailable")  # never 401
     event_id = world.put_event(location, f"{contact}-event")
-    world.keep(location, f"{contact}-retry")
+    world.enqueue(location, f"{contact}-retry")
     for name, trigger in (("event", "event"), ("retry", "retry")):
         line = world.line(f"{contact}-{name}", trigger)
         assert (line["outcome"], line["reason"]) == ("deferred", "token_unavailable")
@@ -186,10 +181,10 @@ def test_without_secrets_manager_a_cold_start_turns_nobody_away_for_good(
     eventually(lambda: world.application.count("RetryQueue") == 0)
 
 
-# --- everything at once -----------------------------------------------------------------------------------------------
+# --- all services -----------------------------------------------------------------------------------------------------
 
 
-def test_all_that_is_asked_before_the_queue_hangs_and_the_caller_has_an_answer_in_time(
+def test_the_caller_is_answered_in_time_while_every_service_hangs(
     world: FaultyWorld, location: str, contact: str
 ) -> None:
     warm_up(world, location)
@@ -200,10 +195,10 @@ def test_all_that_is_asked_before_the_queue_hangs_and_the_caller_has_an_answer_i
         answer = world.post(location, contact)
         assert (answer.status, answer.body["status"]) == (202, "deferred")
         world.proxy.fail("sqs", "hang")
-        time.sleep(5)  # DynamoDB is asked again
-        assert_please_repeat(world.post(location, f"{contact}-2"), "not_stored")
+        time.sleep(5)  # the function tries DynamoDB again
+        assert_problem(world.post(location, f"{contact}-2"), 503, "not_stored")
         world.kill()
-        assert_please_repeat(world.post(location, f"{contact}-3"), "sender_secrets_unavailable")
+        assert_problem(world.post(location, f"{contact}-3"), 503, "sender_secrets_unavailable")
 
         world.proxy.heal()
         world.highlevel.heal()

@@ -1,4 +1,4 @@
-"""The life of a stack: deployed, updated with other parameters, a failed update, deleted.
+"""A stack is deployed, updated with other parameters, not updated by a failed update, and deleted.
 
 The unchanged template, by the real SAM CLI, in an AWS of its own.
 """
@@ -17,19 +17,19 @@ from local.stack import LocalAws, LocalAwsError, Stack, deploy
 from tests.integration.world import TOKEN
 
 BOUNDARY = "arn:aws:iam::000000000000:policy/Boundary"
-OUTLIVE = {"RetryQueue", "DeadLetterQueue", "HighLevelToken", "SenderSecrets"}
+RETAINED = {"RetryQueue", "DeadLetterQueue", "HighLevelToken", "SenderSecrets"}
 CODE_DEPLOY = {"DeploymentRole", "ServerlessDeploymentApplication", "CreateConversationDeploymentGroup"}
 
 
 @pytest.fixture(scope="module")
-def life() -> Iterator["Life"]:
+def stack() -> Iterator["DeployedStack"]:
     with LocalHighLevel(tokens={TOKEN: "*"}) as highlevel, LocalAws(enforce_iam=True) as aws:
         aws.client("events").create_event_bus(Name="crm")
-        yield Life(aws, highlevel)
+        yield DeployedStack(aws, highlevel)
 
 
-class Life:
-    """A stack that is deployed again and again; parameters that are not named keep their value."""
+class DeployedStack:
+    """A stack that is deployed several times; parameters that are not named keep their value."""
 
     def __init__(self, aws: LocalAws, highlevel: LocalHighLevel) -> None:
         self.aws, self.highlevel = aws, highlevel
@@ -53,7 +53,7 @@ class Life:
         return {resource["LogicalResourceId"] for resource in found}
 
     def setting(self, name: str) -> str:
-        """What the function that the doors call has in its environment."""
+        """A variable of the version that the triggers call."""
         function = self.stack.resource("CreateConversation")
         live = self.aws.client("lambda").get_function_configuration(FunctionName=function, Qualifier="live")
         return str(live["Environment"]["Variables"][name])
@@ -63,8 +63,8 @@ class Life:
         found = self.aws.client("lambda").list_versions_by_function(FunctionName=function)["Versions"]
         return [version["Version"] for version in found if version["Version"] != "$LATEST"]
 
-    def every_door_works(self) -> None:
-        """A caller, an event and a kept submission each open a conversation."""
+    def assert_every_trigger_works(self) -> None:
+        """A caller, an event and a retried submission each open a conversation."""
         self._contacts += 1
         contact = f"life{self._contacts}"
         assert self.application.post({"locationId": "life", "contactId": contact}).status == 201
@@ -75,92 +75,92 @@ class Life:
         assert self.application.wait_for_line(contact_id=f"{contact}retry", trigger="retry")["outcome"] == "opened"
 
 
-def test_the_life_of_a_stack(life: Life) -> None:
-    life.every_door_works()
-    assert life.versions() == ["1"]
-    assert not CODE_DEPLOY & life.resources()
-    url, secret = life.stack.url(), life.application.api_secret
+def test_a_stack_is_updated_and_rolled_back(stack: DeployedStack) -> None:
+    stack.assert_every_trigger_works()
+    assert stack.versions() == ["1"]
+    assert not CODE_DEPLOY & stack.resources()
+    url, secret = stack.stack.url(), stack.application.api_secret
 
-    # Other parameters: what the doors call has them, and what is kept stays.
-    life.update(GiveUpAfterHours="24", AlarmEmail="ops@example.com")
-    assert life.setting("GIVE_UP_AFTER_HOURS") == "24"
-    assert life.versions() == ["2"]
-    assert "AlarmSubscription" in life.resources()
-    assert (life.stack.url(), life.application.api_secret) == (url, secret)
-    life.every_door_works()
+    # The called version gets other parameters; stored data stays.
+    stack.update(GiveUpAfterHours="24", AlarmEmail="ops@example.com")
+    assert stack.setting("GIVE_UP_AFTER_HOURS") == "24"
+    assert stack.versions() == ["2"]
+    assert "AlarmSubscription" in stack.resources()
+    assert (stack.stack.url(), stack.application.api_secret) == (url, secret)
+    stack.assert_every_trigger_works()
 
-    # Parameters that are not the function's publish nothing.
-    life.update(DeploymentPreference="Canary10Percent5Minutes", PermissionsBoundary=BOUNDARY, RetryConcurrency="2")
-    assert life.resources() >= CODE_DEPLOY
-    assert life.versions() == ["2"]
-    assert_nothing_depends_on_itself(processed(life))
-    life.update(GiveUpAfterHours="36")
-    assert (life.setting("GIVE_UP_AFTER_HOURS"), life.versions()) == ("36", ["3"])
+    # Parameters of other resources publish no version.
+    stack.update(DeploymentPreference="Canary10Percent5Minutes", PermissionsBoundary=BOUNDARY, RetryConcurrency="2")
+    assert stack.resources() >= CODE_DEPLOY
+    assert stack.versions() == ["2"]
+    assert_nothing_depends_on_itself(processed(stack))
+    stack.update(GiveUpAfterHours="36")
+    assert (stack.setting("GIVE_UP_AFTER_HOURS"), stack.versions()) == ("36", ["3"])
 
     # An update that fails changes nothing.
     with pytest.raises(LocalAwsError, match="nosuchbus does not exist"):
-        life.update(GiveUpAfterHours="1", EventBusName="nosuchbus")
-    assert life.status() == "UPDATE_ROLLBACK_COMPLETE"
-    assert life.setting("GIVE_UP_AFTER_HOURS") == "36"
-    assert len(life.versions()) == 1
-    life.every_door_works()
+        stack.update(GiveUpAfterHours="1", EventBusName="nosuchbus")
+    assert stack.status() == "UPDATE_ROLLBACK_COMPLETE"
+    assert stack.setting("GIVE_UP_AFTER_HOURS") == "36"
+    assert len(stack.versions()) == 1
+    stack.assert_every_trigger_works()
 
-    # The same once more, now that it can: and back to all at once, on another bus.
-    life.update(GiveUpAfterHours="1", EventBusName="crm", DeploymentPreference="AllAtOnce")
-    assert life.setting("GIVE_UP_AFTER_HOURS") == "1"
-    assert not CODE_DEPLOY & life.resources()
-    life.every_door_works()
-    dimensions = {each["Name"]: each["Value"] for each in alarm(life, "FailedRuleAlarm")["Dimensions"]}
+    # The same update succeeds with a bus that exists, without gradual deployment.
+    stack.update(GiveUpAfterHours="1", EventBusName="crm", DeploymentPreference="AllAtOnce")
+    assert stack.setting("GIVE_UP_AFTER_HOURS") == "1"
+    assert not CODE_DEPLOY & stack.resources()
+    stack.assert_every_trigger_works()
+    dimensions = {each["Name"]: each["Value"] for each in alarm(stack, "FailedRuleAlarm")["Dimensions"]}
     assert dimensions["EventBusName"] == "crm"
-    rules = life.aws.client("events").list_rules(EventBusName="crm")["Rules"]
+    rules = stack.aws.client("events").list_rules(EventBusName="crm")["Rules"]
     assert [dimensions["RuleName"]] == [rule["Name"] for rule in rules]
 
 
-def test_a_first_deployment_that_fails_leaves_nothing(life: Life) -> None:
-    life.aws.client("logs").create_log_group(logGroupName="/aws/vendedlogs/failing/access")
-    before = there(life.aws)
+def test_a_failed_first_deployment_leaves_nothing(stack: DeployedStack) -> None:
+    stack.aws.client("logs").create_log_group(logGroupName="/aws/vendedlogs/failing/access")
+    before = existing_resources(stack.aws)
     with pytest.raises(LocalAwsError, match="already exists"):
-        deploy(life.aws, name="failing")
-    delete(life.aws, "failing")
-    assert there(life.aws) == before
+        deploy(stack.aws, name="failing")
+    delete(stack.aws, "failing")
+    assert existing_resources(stack.aws) == before
 
 
-def test_a_deleted_stack_leaves_what_exists_nowhere_else_and_is_deployed_again(life: Life) -> None:
-    life.update(HighLevelBaseUrl=life.highlevel.url)
-    life.application.store_token(TOKEN)
-    life.highlevel.fail(kind="html")
-    assert life.application.post({"locationId": "life", "contactId": "waiting"}).status == 202
-    queue, secret = life.stack.resource("RetryQueue"), life.stack.resource("SenderSecrets")
-    delete(life.aws, life.stack.name)
-    life.highlevel.heal()
-    attributes = life.aws.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+def test_a_deleted_stack_leaves_only_unique_data_and_can_be_deployed_again(stack: DeployedStack) -> None:
+    stack.update(HighLevelBaseUrl=stack.highlevel.url)
+    stack.application.store_token(TOKEN)
+    stack.highlevel.fail(kind="html")
+    assert stack.application.post({"locationId": "life", "contactId": "waiting"}).status == 202
+    queue, secret = stack.stack.resource("RetryQueue"), stack.stack.resource("SenderSecrets")
+    delete(stack.aws, stack.stack.name)
+    stack.highlevel.heal()
+    attributes = stack.aws.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
     assert sum(int(attributes[f"ApproximateNumberOfMessages{kind}"]) for kind in ("", "NotVisible", "Delayed")) == 1
-    found = life.aws.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
-    assert life.application.api_secret in found
+    found = stack.aws.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
+    assert stack.application.api_secret in found
 
-    # What it has left is not in the way of the next one of its name.
-    left = there(life.aws)
-    life.update(HighLevelBaseUrl=life.highlevel.url)
-    life.application.store_token(TOKEN)
-    life.every_door_works()
-    left |= {life.stack.resource(name) for name in OUTLIVE}
-    delete(life.aws, life.stack.name)
-    assert there(life.aws) == left
+    # The remaining resources do not prevent a stack of the same name.
+    left = existing_resources(stack.aws)
+    stack.update(HighLevelBaseUrl=stack.highlevel.url)
+    stack.application.store_token(TOKEN)
+    stack.assert_every_trigger_works()
+    left |= {stack.stack.resource(name) for name in RETAINED}
+    delete(stack.aws, stack.stack.name)
+    assert existing_resources(stack.aws) == left
 
 
-def alarm(life: Life, name: str) -> Any:
-    physical = life.stack.resource(name)
-    [found] = life.aws.client("cloudwatch").describe_alarms(AlarmNames=[physical])["MetricAlarms"]
+def alarm(stack: DeployedStack, name: str) -> Any:
+    physical = stack.stack.resource(name)
+    [found] = stack.aws.client("cloudwatch").describe_alarms(AlarmNames=[physical])["MetricAlarms"]
     return found
 
 
-def processed(life: Life) -> Any:
+def processed(stack: DeployedStack) -> Any:
     """The template as SAM expanded it."""
-    return life.formation.get_template(StackName=life.stack.name, TemplateStage="Processed")["TemplateBody"]
+    return stack.formation.get_template(StackName=stack.stack.name, TemplateStage="Processed")["TemplateBody"]
 
 
 def assert_nothing_depends_on_itself(template: Any) -> None:
-    """CloudFormation refuses a circle; the emulator does not look at an alias's update policy. Raises CycleError."""
+    """CloudFormation refuses a cycle; the emulator ignores the update policy of an alias. Raises CycleError."""
     resources = template["Resources"]
     assert "UpdatePolicy" in resources["CreateConversationAliaslive"]
     graph = {name: referred(resource) & resources.keys() for name, resource in resources.items()}
@@ -192,8 +192,8 @@ def delete(aws: LocalAws, name: str) -> None:
         time.sleep(0.1)
 
 
-def there(aws: LocalAws) -> set[str]:
-    """Everything that is there of the kinds that a stack makes: their physical ids or ARNs."""
+def existing_resources(aws: LocalAws) -> set[str]:
+    """Physical ids or ARNs of all resources of the kinds that a stack creates."""
     events, functions, logs, watch = (aws.client(name) for name in ("events", "lambda", "logs", "cloudwatch"))
     return {
         *(each["FunctionName"] for each in functions.list_functions()["Functions"]),

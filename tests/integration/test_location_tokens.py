@@ -38,7 +38,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Pa
 
 @pytest.fixture
 def world(served: tuple[World, Path]) -> World:
-    """Nothing in the memory of any environment: each test stores a secret of its own."""
+    """No environment has a cached secret, because each test stores its own."""
     world, _ = served
     world.highlevel.reset()
     world.highlevel.tokens = {}
@@ -62,7 +62,7 @@ def run(served: tuple[World, Path], monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 def kill(world: World) -> None:
     world.application.aws.kill_workers()
-    time.sleep(0.2)  # a call that still met a dying process would end as a crash
+    time.sleep(0.2)  # a call that reaches a dying process would end as a crash
 
 
 def connection(app: App) -> OAuth:
@@ -79,7 +79,7 @@ def connect(world: World, user_type: str = "Company", **installed: Any) -> App:
 
 
 def post(world: World, location: str, contact: str = "contact1") -> Answer:
-    """As a sender does: a 503, neither done nor kept (on a busy machine SQS too may be late), is sent again."""
+    """Post as a sender does, which repeats a 503 (not stored: on a busy machine SQS may be late too)."""
     for _ in range(10):
         answer = world.application.post({"locationId": location, "contactId": contact})
         if answer.status != 503:
@@ -88,16 +88,16 @@ def post(world: World, location: str, contact: str = "contact1") -> Answer:
 
 
 def opens(world: World, location: str, contact: str = "contact1") -> bool:
-    """Post, and wait for the conversation: a start on a busy machine may take all the time that a caller has."""
+    """Post, and wait for the conversation: a cold start on a busy machine may take all the time that a caller has."""
     answer = post(world, location, contact)
     assert answer.status in (201, 202), answer.text
     eventually(lambda: (location, contact) in world.highlevel.conversations, within=60)
     return True
 
 
-def posted(world: World, requests: list[tuple[str, str]], at_once: int = 8) -> list[Answer]:
-    with ThreadPoolExecutor(at_once) as threads:
-        return list(threads.map(lambda request: post(world, *request), requests))
+def posted(world: World, requests: list[tuple[str, str]], threads: int = 8) -> list[Answer]:
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda request: post(world, *request), requests))
 
 
 def creations(world: World) -> list[Call]:
@@ -105,7 +105,7 @@ def creations(world: World) -> list[Call]:
 
 
 def issued(world: World, location: str) -> int:
-    """How many tokens of that location HighLevel was asked for; what was cut off on the way counts too."""
+    """How many tokens of that location HighLevel was asked for; calls that were interrupted count too."""
     issues = [call for call in world.highlevel.calls if call.path == "/oauth/locationToken"]
     return len([call for call in issues if call.location == location])
 
@@ -117,7 +117,7 @@ def failing(printed: str) -> list[str]:
 # Five hundred locations
 
 
-def test_500_locations_in_one_secret_are_each_called_with_their_own_token(world: World) -> None:
+def test_500_locations_in_one_secret_each_use_their_token(world: World) -> None:
     tokens = {location: f"pit-{uuid.uuid4()}" for location in LOCATIONS}
     world.highlevel.tokens = {token: location for location, token in tokens.items()}
     text = json.dumps({"tokens": tokens})
@@ -129,7 +129,7 @@ def test_500_locations_in_one_secret_are_each_called_with_their_own_token(world:
     assert {call.location: call.token for call in creations(world)} == tokens
 
 
-def test_500_locations_of_an_agency_are_each_called_with_a_token_minted_once(world: World) -> None:
+def test_500_locations_of_an_agency_each_get_one_token(world: World) -> None:
     connect(world)
     answers = posted(world, [(location, f"agency{number}") for number in (1, 2) for location in LOCATIONS])
     assert {answer.status for answer in answers} <= {200, 201, 202}, "202: a start on a busy machine took all the time"
@@ -145,7 +145,7 @@ def test_500_locations_of_an_agency_are_each_called_with_a_token_minted_once(wor
     assert not [call for call in calls if call.status != 201]
     kill(world)
     assert post(world, LOCATIONS[7], "agency3").status in (201, 202)
-    assert len(world.highlevel.oauth.issued) == 500, "an environment that starts finds them"
+    assert len(world.highlevel.oauth.issued) == 500, "a new environment finds them"
     items = str(world.application.aws.client("dynamodb").scan(TableName=world.application.stack.resource("Records")))
     assert "encrypted" in items
     assert not [call.token for call in calls if call.token and call.token in items]
@@ -153,12 +153,12 @@ def test_500_locations_of_an_agency_are_each_called_with_a_token_minted_once(wor
     assert not [call.token for call in calls if call.token and call.token in log]
 
 
-def test_a_thousand_requests_for_one_location_at_once_mint_once(world: World) -> None:
+def test_a_thousand_simultaneous_requests_issue_one_token(world: World) -> None:
     connect(world)
     world.highlevel.fail("slow", path="/oauth/locationToken", seconds=0.5)
     world.highlevel.limits.max = 10_000
     since = time.time()
-    answers = posted(world, [("busy", f"contact{number}") for number in range(1000)], at_once=16)
+    answers = posted(world, [("busy", f"contact{number}") for number in range(1000)], threads=16)
     world.highlevel.limits.max = 100
     world.highlevel.heal()
     assert {answer.status for answer in answers} <= {200, 201, 202}
@@ -182,18 +182,18 @@ def rotate(world: World) -> None:
 
 
 @pytest.mark.parametrize("user_type", ["Location", "Company"])
-def test_a_rotated_token_is_taken_up_without_a_failed_submission(world: World, user_type: str) -> None:
+def test_no_submission_fails_when_a_token_is_rotated(world: World, user_type: str) -> None:
     location = f"of-{user_type}"
     world.highlevel.oauth.access_seconds = 64
     app = connect(world, user_type, location=location if user_type == "Location" else None)
     old = app.installation.access_token
-    assert opens(world, location)  # the environment knows the old one now, and keeps it for 5 minutes
+    assert opens(world, location)  # the environment now caches the old one for 5 minutes
     world.highlevel.oauth.access_seconds = 86_399
     rotate(world)
-    time.sleep(5)  # the old one lives on, for less than a minute
+    time.sleep(5)  # the old one is valid for less than another minute
     others = [location if user_type == "Location" else f"{location}{number}" for number in range(20)]
     requests = [(other, f"contact{number}") for number, other in enumerate(others, 2)]
-    assert {answer.status for answer in posted(world, requests, at_once=2)} <= {201, 202}
+    assert {answer.status for answer in posted(world, requests, threads=2)} <= {201, 202}
     eventually(lambda: set(requests) <= world.highlevel.conversations.keys(), within=60)
     used_by_function = ("/conversations/", "/oauth/locationToken")
     assert not [call for call in world.highlevel.calls if call.path in used_by_function and call.status != 201]
@@ -203,7 +203,7 @@ def test_a_rotated_token_is_taken_up_without_a_failed_submission(world: World, u
     assert set(used[1:]) == {app.installation.access_token}
 
 
-def test_a_token_that_is_refused_is_replaced_by_the_rotated_one_in_the_same_request(world: World) -> None:
+def test_a_refused_token_is_replaced_in_the_same_request(world: World) -> None:
     app = connect(world, "Location", location="here")
     assert opens(world, "here")
     old = app.installation.access_token
@@ -213,14 +213,14 @@ def test_a_token_that_is_refused_is_replaced_by_the_rotated_one_in_the_same_requ
     assert [call.status for call in creations(world)] in ([201, 401, 201], [201, 201]), "or its environment was new"
 
 
-def test_an_expired_token_waits_for_the_rotation_and_loses_nothing(world: World) -> None:
+def test_a_submission_with_an_expired_token_waits_for_the_rotation(world: World) -> None:
     app = App(world.highlevel, "Location", location="waits")
     world.application.store_token(replace(connection(app), expires_at=int(time.time()) - 1).to_secret())
-    kill(world)  # a retry of another test may have read the former secret
+    kill(world)  # a retry of another test may have read the previous secret
     since = time.time() - 1
     answer = post(world, "waits")
     assert (answer.status, answer.body["status"]) == (202, "deferred")
-    # Since then only: the emulator hands out the first ten thousand lines of a log.
+    # Only since then, because the emulator returns the first ten thousand lines of a log.
     eventually(lambda: world.application.lines(since, location_id="waits", reason="token_expired"), within=60)
     assert not creations(world)
     rotate(world)
@@ -230,14 +230,14 @@ def test_an_expired_token_waits_for_the_rotation_and_loses_nothing(world: World)
 # Connect and doctor, with the real rotation
 
 
-def test_connect_attaches_the_rotation_and_the_doctor_is_content(world: World, run: Run) -> None:
+def test_connect_attaches_the_rotation_and_doctor_finds_no_problem(world: World, run: Run) -> None:
     app = App(world.highlevel, "Company", company="company9")
     world.application.store_token(f"pit-{uuid.uuid4()}")
     terminal = asked(world.application.aws, world.application.stack.name, app, agency=True, first="y")
     first = app.installation.refresh_token
     terminal.paste(app.approve(terminal.shown))
     assert terminal.end() == 0, terminal.shown
-    # Attaching rotates at once: the refresh token that was stored is used, and another one is there.
+    # Attaching rotates immediately: the stored refresh token is used, and replaced by another one.
     eventually(lambda: world.highlevel.oauth.sent)
     eventually(lambda: _stored(world).refresh_token == app.installation.refresh_token)
     assert _stored(world).refresh_token != first
@@ -252,7 +252,7 @@ def test_connect_attaches_the_rotation_and_the_doctor_is_content(world: World, r
     for secret in (app.secret, app.installation.access_token, app.installation.refresh_token):
         assert secret not in printed
 
-    # The pair is lost: somebody else has used the refresh token up, and its window is over.
+    # The pair is lost: another client used the refresh token, and its window is over.
     used = world.highlevel.oauth.window_seconds
     world.highlevel.oauth.window_seconds = 0
     app.server.revoke(app.installation)
@@ -268,10 +268,10 @@ def test_connect_attaches_the_rotation_and_the_doctor_is_content(world: World, r
     for secret in (app.secret, app.installation.access_token, app.installation.refresh_token):
         assert secret not in printed
 
-    # What it says helps.
+    # The command that doctor names fixes it.
     again = App(world.highlevel, "Company", company="company9")
     terminal = asked(world.application.aws, world.application.stack.name, again, known=app.id, agency=None)
-    time.sleep(1.1)  # the emulator knows when a value was stored to the second
+    time.sleep(1.1)  # the emulator stores the time of a value in seconds
     terminal.paste(again.approve(terminal.shown))
     assert terminal.end() == 0, terminal.shown
     assert "cleared the label AWSPENDING" in terminal.shown
@@ -280,12 +280,12 @@ def test_connect_attaches_the_rotation_and_the_doctor_is_content(world: World, r
     kill(world)
     assert opens(world, "there", "contact2")
 
-    # Back to a private token, by hand; the rotation was forgotten.
+    # A private token is stored by hand, and the rotation stays attached.
     world.application.store_token(f"pit-{uuid.uuid4()}")
     assert "✗ rotation: attached, but the secret holds no connection" in run("--location", "there")[1]
 
 
-def test_a_sub_accounts_connection_is_not_told_as_the_agencys(world: World, run: Run) -> None:
+def test_doctor_shows_the_connection_of_a_sub_account(world: World, run: Run) -> None:
     app = connect(world, "Location")
     assert "✓ HighLevelToken: the connection of a sub-account; its access token" in run("--location", "there")[1]
     world.application.store_token(replace(connection(app), access_token="no(bearer)token").to_secret())
@@ -302,12 +302,18 @@ def _stored(world: World) -> OAuth:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"expires_at": 1_000_000_000}, "HighLevelToken: the connection of the agency company0000000000001: its token"),
-        ({"access_token": None, "expires_at": None}, "has no access token yet"),
-        ({"company_id": None}, "without its company_id: make connect STACK=local"),
+        pytest.param(
+            {"expires_at": 1_000_000_000},
+            "HighLevelToken: the connection of the agency company0000000000001: its token",
+            id="expired",
+        ),
+        pytest.param({"access_token": None, "expires_at": None}, "has no access token yet", id="no-access-token"),
+        pytest.param({"company_id": None}, "without its company_id: make connect STACK=local", id="no-company"),
     ],
 )
-def test_a_connection_that_mints_nothing(world: World, run: Run, changes: dict[str, Any], said: str) -> None:
+def test_doctor_shows_a_connection_that_cannot_issue_tokens(
+    world: World, run: Run, changes: dict[str, Any], said: str
+) -> None:
     app = connect(world)
     world.application.store_token(replace(connection(app), **changes).to_secret())
     code, printed = run("--location", "there")
@@ -317,7 +323,7 @@ def test_a_connection_that_mints_nothing(world: World, run: Run, changes: dict[s
     assert app.secret not in printed
 
 
-def test_a_connection_of_a_wrong_shape_is_named(world: World, run: Run) -> None:
+def test_doctor_shows_an_invalid_connection(world: World, run: Run) -> None:
     world.application.store_token(json.dumps({"oauth": {"client_id": "x", "client_secret": "hush"}}))
     code, printed = run("--location", "there")
     assert code == 1
@@ -325,7 +331,7 @@ def test_a_connection_of_a_wrong_shape_is_named(world: World, run: Run) -> None:
     assert "hush" not in printed
 
 
-def test_a_location_that_the_app_is_not_installed_in(world: World, run: Run) -> None:
+def test_doctor_shows_a_location_without_the_app(world: World, run: Run) -> None:
     connect(world, locations={"elsewhere"})
     code, printed = run("--location", "there")
     assert code == 1

@@ -1,4 +1,4 @@
-"""Promise 6: a noisy location harms only itself."""
+"""A location with many submissions does not delay the others."""
 
 import time
 import uuid
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from create_conversation.submission import Submission
 from local.application import Application
 from local.highlevel import Limits, LocalHighLevel
 from local.stack import LocalAws, deploy
+from tests.factories import make_submission
 from tests.integration.world import TOKEN, World, eventually
 
 pytestmark = pytest.mark.alone
@@ -26,17 +26,10 @@ def world() -> Iterator[World]:
 
 
 def defer(world: World, location: str, count: int) -> None:
-    """Put that many submissions of a location into the retry queue, as a door that defers them does."""
+    """Put that many submissions of a location into the retry queue, as a handler that defers them does."""
     queue, url = world.application.aws.client("sqs"), world.application.stack.outputs["RetryQueueUrl"]
     messages = [
-        Submission(
-            "http",
-            "api",
-            str(uuid.uuid4()),
-            time.time(),
-            "application/json",
-            f'{{"locationId": "{location}", "contactId": "{location}-{number}"}}'.encode(),
-        ).to_message()
+        make_submission(location, f"{location}-{number}", request_id=str(uuid.uuid4())).to_message()
         for number in range(count)
     ]
     for start in range(0, count, 10):
@@ -56,7 +49,7 @@ def seconds_until_opened(world: World, locations: list[str], within: float) -> f
     return time.monotonic() - started
 
 
-def test_a_thousand_of_one_location_do_not_delay_the_others(world: World) -> None:
+def test_a_thousand_of_one_location_do_not_delay_others(world: World) -> None:
     alone = [f"alone{number}" for number in range(QUIET)]
     for location in alone:
         defer(world, location, EACH)

@@ -1,4 +1,4 @@
-"""The HTTP API is what docs/openapi.yaml says: asked by Schemathesis, and answer by answer."""
+"""The HTTP API does what docs/openapi.yaml says: checked by Schemathesis, and answer by answer."""
 
 import json
 import os
@@ -27,7 +27,7 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @pytest.fixture(scope="module")
 def _api() -> Iterator[FaultyWorld]:
-    """One secret opens both doors."""
+    """Both routes accept the same secret."""
     with faulty_world() as world:
         world.application.store_sender_secret("token", world.application.api_secret)
         warm_up(world)
@@ -43,12 +43,12 @@ def api(_api: FaultyWorld) -> Iterator[FaultyWorld]:
     _api.highlevel.scopes.clear()
 
 
-# --- what Schemathesis thinks of -----------------------------------------------------------------------------------
+# --- requests by Schemathesis --------------------------------------------------------------------------------------
 
 
 def ask(world: World, directory: Path, secret: str) -> list[dict[str, Any]]:
-    """Let Schemathesis ask both doors, the webhooks' one as the sender `token`; fails if it finds a failure. The POSTs
-    and their responses, as in a HAR file."""
+    """Let Schemathesis call both routes, the webhooks' as the sender `token`; fails if it finds a failure. Returns the
+    POSTs with their responses, as in a HAR file."""
     finished = subprocess.run(
         [
             *(Path(sys.executable).with_name("schemathesis"), "--config-file", CONFIGURATION),
@@ -76,14 +76,14 @@ def test_schemathesis_finds_nothing(api: FaultyWorld, tmp_path: Path) -> None:
             assert not is_good(entry["request"]), entry
 
 
-def test_schemathesis_without_a_secret_finds_only_401(api: FaultyWorld, tmp_path: Path) -> None:
+def test_schemathesis_gets_only_401_without_a_secret(api: FaultyWorld, tmp_path: Path) -> None:
     entries = ask(api, tmp_path, "wrong")
     assert len(entries) > 150
     assert {entry["response"]["status"] for entry in entries} == {401}
 
 
 def is_good(request: dict[str, Any]) -> bool:
-    """Whether it names both ids, so that 422 is no answer to it."""
+    """Whether it has both ids, so that 422 is a wrong answer."""
     try:
         body = json.loads(request["postData"]["text"])
     except (KeyError, ValueError):
@@ -97,7 +97,7 @@ def is_good(request: dict[str, Any]) -> bool:
 
 
 def post(world: World, path: str, body: Any, secret: str | None = None, **headers: str) -> requests.Response:
-    """Ask one door; fails if the answer is not the one in the document."""
+    """Call one route; fails if the answer is not documented."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = {
         "authorization": f"Bearer {secret or world.application.api_secret}",
@@ -107,7 +107,7 @@ def post(world: World, path: str, body: Any, secret: str | None = None, **header
     response = requests.post(world.application.stack.url(path), data, headers=sent, timeout=30)
     API[PATHS[path]]["POST"].validate_response(response)
     documented = API.raw_schema["paths"][PATHS[path]]["post"]["responses"]
-    assert str(response.status_code) in documented, "named, not only as one of 5XX"
+    assert str(response.status_code) in documented, "documented, not only as 5XX"
     return response
 
 
@@ -131,59 +131,61 @@ def test_201_200_and_202(api: FaultyWorld, location: str, contact: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
-    ("body", "headers", "status", "told"),
+    ("body", "headers", "status", "expected"),
     [
-        (b"{", {}, 400, "invalid_json"),
-        # The emulator, unlike AWS, mends broken UTF-8 in a body that is declared as plain JSON.
-        (b'{"contactId": "\xff"}', {"content_type": "application/scim+json"}, 400, "invalid_encoding"),
-        (b"x" * (256 * 1024 + 1), {}, 413, "body_too_large"),
-        (b"{}", {"content_type": "text/plain"}, 415, "unsupported_media_type"),
-        (b"{}", {"content_encoding": "gzip"}, 415, "unsupported_media_type"),
-        (b"{}", {"authorization": "Bearer wrong"}, 401, "unauthorized"),
-        (b"{}", {"authorization": ""}, 401, "unauthorized"),
+        pytest.param(b"{", {}, 400, "invalid_json", id="half-json"),
+        # The emulator, unlike AWS, replaces invalid UTF-8 in a body of the type application/json.
+        pytest.param(
+            b'{"contactId": "\xff"}', {"content_type": "application/scim+json"}, 400, "invalid_encoding", id="encoding"
+        ),
+        pytest.param(b"x" * (256 * 1024 + 1), {}, 413, "body_too_large", id="large"),
+        pytest.param(b"{}", {"content_type": "text/plain"}, 415, "unsupported_media_type", id="text"),
+        pytest.param(b"{}", {"content_encoding": "gzip"}, 415, "unsupported_media_type", id="gzip"),
+        pytest.param(b"{}", {"authorization": "Bearer wrong"}, 401, "unauthorized", id="wrong-secret"),
+        pytest.param(b"{}", {"authorization": ""}, 401, "unauthorized", id="no-secret"),
     ],
 )
-def test_what_cannot_be_read_or_proved(
-    api: FaultyWorld, path: str, body: bytes, headers: dict[str, str], status: int, told: str
+def test_unreadable_and_unauthenticated_requests(
+    api: FaultyWorld, path: str, body: bytes, headers: dict[str, str], status: int, expected: str
 ) -> None:
     answer = post(api, path, body, **headers)
-    assert (answer.status_code, reason(answer)) == (status, told)
+    assert (answer.status_code, reason(answer)) == (status, expected)
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "expected"),
     [
-        ([], "invalid_body"),
-        ({"locationId": "a b", "contactId": "c"}, "invalid_body"),
-        ({"contactId": "c"}, "no_location"),
-        ({"locationId": "loc"}, "no_contact"),
+        pytest.param([], "invalid_body", id="array"),
+        pytest.param({"locationId": "a b", "contactId": "c"}, "invalid_body", id="wrong-id"),
+        pytest.param({"contactId": "c"}, "no_location", id="no-location"),
+        pytest.param({"locationId": "loc"}, "no_contact", id="no-contact"),
     ],
 )
-def test_422_for_a_caller_and_a_dead_letter_for_a_webhook(api: FaultyWorld, body: Any, told: str) -> None:
+def test_422_for_a_caller_and_a_dead_letter_for_a_webhook(api: FaultyWorld, body: Any, expected: str) -> None:
     answer = post(api, "/conversations", body)
-    assert (answer.status_code, reason(answer)) == (422, told)
-    kept = post(api, "/webhooks/token", body)
-    assert (kept.status_code, kept.json()["outcome"]) == (200, "invalid" if body else "ignored")
+    assert (answer.status_code, reason(answer)) == (422, expected)
+    webhook = post(api, "/webhooks/token", body)
+    assert (webhook.status_code, webhook.json()["outcome"]) == (200, "invalid" if body else "ignored")
 
 
-type Trouble = Callable[[World, str], object]
-TROUBLE: dict[str, tuple[int, Trouble]] = {
+type Failure = Callable[[World, str], object]
+FAILURES: dict[str, tuple[int, Failure]] = {
     "ids_refused": (422, lambda world, location: world.highlevel.fail("status", status=422, location=location)),
     "scope_missing": (502, lambda world, _location: world.highlevel.scopes.__setitem__(TOKEN, set())),
 }
 
 
-@pytest.mark.parametrize("told", TROUBLE)
-def test_what_highlevel_refuses(api: FaultyWorld, location: str, contact: str, told: str) -> None:
-    status, trouble = TROUBLE[told]
-    trouble(api, location)
+@pytest.mark.parametrize("expected", FAILURES)
+def test_a_refusal_by_highlevel(api: FaultyWorld, location: str, contact: str, expected: str) -> None:
+    status, fail = FAILURES[expected]
+    fail(api, location)
     body = {"locationId": location, "contactId": contact}
     answer = post(api, "/conversations", body)
-    assert (answer.status_code, reason(answer)) == (status, told)
+    assert (answer.status_code, reason(answer)) == (status, expected)
     assert post(api, "/webhooks/token", body | {"contactId": f"{contact}-2"}).json()["outcome"] == "rejected"
 
 
-def test_neither_done_nor_kept(api: FaultyWorld, location: str, contact: str) -> None:
+def test_a_submission_that_is_not_stored(api: FaultyWorld, location: str, contact: str) -> None:
     api.highlevel.fail("status", status=503, location=location)
     api.proxy.fail("sqs", "gone")
     body = {"locationId": location, "contactId": contact}
@@ -193,8 +195,8 @@ def test_neither_done_nor_kept(api: FaultyWorld, location: str, contact: str) ->
         assert int(answer.headers["retry-after"]) >= 5
 
 
-def test_a_document_that_says_something_else_is_noticed(api: FaultyWorld, location: str, contact: str) -> None:
-    """These tests can fail: an answer of one door is none of the other's."""
+def test_an_undocumented_answer_fails(api: FaultyWorld, location: str, contact: str) -> None:
+    """These tests can fail: the answer of one route is not valid for the other."""
     answer = requests.post(
         api.application.stack.url("/webhooks/token"),
         json={"locationId": location, "contactId": contact},

@@ -1,4 +1,4 @@
-"""What a user connects by editing `functions/senders.toml` alone: built, deployed and redriven as a user does it."""
+"""Senders of a user in `functions/senders.toml`: built, deployed and redriven with the user's commands."""
 
 import base64
 import json
@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from local.application import Answer, Application
 from local.highlevel import LocalHighLevel
 from local.stack import ROOT, LocalAws, build, deploy
-from tests.integration.test_outcomes import dead_letters
+from tests.assertions import assert_dead_letter, assert_webhook_outcome
 from tests.integration.world import TOKEN, World, eventually
 
-APP = Ed25519PrivateKey.generate()  # as if it were HighLevel's
+APP = Ed25519PrivateKey.generate()  # stands for HighLevel's key
 APP_KEY = base64.b64encode(APP.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
-OURS = """
+SENDERS = """
 [our-site]
 scheme = "token"
 where = ["header:x-our-key"]
@@ -46,7 +46,7 @@ location_id = "detail.shop"
 
 
 class Project:
-    """A clone whose senders.toml can be edited, with its stack."""
+    """A clone of the project with a stack; each deployment has another senders.toml."""
 
     def __init__(self, folder: Path, aws: LocalAws, highlevel: LocalHighLevel) -> None:
         self._folder, self._aws = folder, aws
@@ -69,7 +69,7 @@ def project_and_highlevel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture(scope="module")
 def mistaken(project_and_highlevel: tuple[Project, LocalHighLevel]) -> World:
     project, highlevel = project_and_highlevel
-    application = project.deploy(OURS.format(email="contact.e_mail", key=APP_KEY))
+    application = project.deploy(SENDERS.format(email="contact.e_mail", key=APP_KEY))
     application.store_token(TOKEN)
     application.store_sender_secret("our-site", "our-site-secret")
     return World(highlevel, application)
@@ -93,15 +93,15 @@ def app_event(
     )
 
 
-def test_an_apps_webhook_opens_its_contacts_conversation(mistaken: World, contact: str) -> None:
+def test_a_webhook_of_the_app_opens_the_contacts_conversation(mistaken: World, contact: str) -> None:
     answer = app_event(mistaken, id=contact, webhookId="w1")
-    assert (answer.status, answer.body["outcome"]) == (200, "opened")
+    assert_webhook_outcome(answer, "opened")
     assert ("berlin", contact) in mistaken.highlevel.conversations
-    late = app_event(mistaken, id=contact + "b", age=75 * 60)  # HighLevel repeats with the first time
+    late = app_event(mistaken, id=contact + "b", age=75 * 60)  # HighLevel repeats with the first timestamp
     assert late.body["outcome"] == "opened"
 
 
-def test_another_apps_webhook_is_refused(mistaken: World, contact: str) -> None:
+def test_a_webhook_of_another_app_is_refused(mistaken: World, contact: str) -> None:
     """HighLevel signs the webhooks of every app with one key."""
     assert app_event(mistaken, app_id="another-app", id=contact).status == 401
     assert app_event(mistaken, key=Ed25519PrivateKey.generate(), id=contact).status == 401
@@ -109,36 +109,35 @@ def test_another_apps_webhook_is_refused(mistaken: World, contact: str) -> None:
     assert mistaken.calls(contact) == 0
 
 
-def test_a_sender_names_only_its_own_locations(mistaken: World) -> None:
+def test_a_sender_may_only_use_its_locations(mistaken: World) -> None:
     answer = signup(mistaken, site="paris", contact={"e_mail": "a@example.com"})
-    assert (answer.status, answer.body["outcome"]) == (200, "rejected")
-    assert dead_letters(mistaken, reason="location_not_allowed")
+    assert_webhook_outcome(answer, "rejected")
+    assert mistaken.dead_letters(reason="location_not_allowed")
     assert signup(mistaken, site="vienna", contact={"e_mail": "b@example.com"}).body["outcome"] == "opened"
     other = json.dumps({"kind": "other"}).encode()
     headers = {"content-type": "application/json", "x-our-key": "our-site-secret"}
     assert mistaken.application.deliver("our-site", other, headers).body["outcome"] == "ignored"
 
 
-def test_an_event_of_another_shape_is_mapped(mistaken: World) -> None:
+def test_an_event_with_another_schema_is_mapped(mistaken: World) -> None:
     event_id = mistaken.application.put_event({"order": {"customer": "c@example.com"}, "shop": "berlin"}, source="shop")
     line = mistaken.application.wait_for_line(request_id=event_id)
     assert (line["outcome"], line["sender"]) == ("opened", "orders")
 
 
 def test_a_wrong_mapping_loses_nothing(mistaken: World, project_and_highlevel: tuple[Project, LocalHighLevel]) -> None:
-    """The last of this file: it mends the mapping."""
+    """This is the last test of the file, because it fixes the mapping."""
     world, (project, highlevel) = mistaken, project_and_highlevel
     answer = signup(world, site="berlin", contact={"mail": "late@example.com"})
-    assert (answer.status, answer.body["outcome"]) == (200, "invalid")
-    [letter] = dead_letters(world, reason="no_contact")
-    assert letter["sender"] == "our-site"
+    assert_webhook_outcome(answer, "invalid")
+    assert_dead_letter(world.dead_letters(reason="no_contact"), sender="our-site")
 
-    application = project.deploy(OURS.format(email="contact.mail", key=APP_KEY))
+    application = project.deploy(SENDERS.format(email="contact.mail", key=APP_KEY))
     redrive(application, "--reason", "no_contact")
     request_id = answer.headers["x-request-id"]
     assert application.wait_for_line(60, request_id=request_id, trigger="retry")["outcome"] == "opened"
     assert [c["email"] for c in highlevel.contacts.values()].count("late@example.com") == 1
-    eventually(lambda: not dead_letters(world, reason="no_contact"))
+    eventually(lambda: not world.dead_letters(reason="no_contact"))
 
 
 def redrive(application: Application, *arguments: str) -> None:

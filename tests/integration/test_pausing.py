@@ -1,4 +1,5 @@
-"""Stop sending, stop draining, stop taking: as docs/operations.md says, and back; the doctor tells of each."""
+"""Pause outbound calls, the retry consumer and API ingress as docs/operations.md says, and resume; doctor shows
+each."""
 
 import re
 import subprocess
@@ -24,7 +25,7 @@ def _world() -> Iterator[FaultyWorld]:
 def world(_world: FaultyWorld) -> Iterator[FaultyWorld]:
     warm_up(_world)
     yield _world
-    if mapping(_world)["State"] != "Enabled":  # the test has failed; the next one shall not for that
+    if mapping(_world)["State"] != "Enabled":  # the test failed; the next one must not fail because of it
         pause(_world, "false")
         functions(_world)[0].update_event_source_mapping(UUID=mapping(_world)["UUID"], Enabled=True)
 
@@ -42,14 +43,14 @@ def mapping(world: FaultyWorld) -> dict[str, Any]:
 
 
 def hidden(world: FaultyWorld) -> int:
-    """How many messages of the retry queue have been received, and wait to be visible again."""
+    """How many messages of the retry queue are in flight."""
     name = "ApproximateNumberOfMessagesNotVisible"
     sqs = world.application.aws.client("sqs")
     return int(sqs.get_queue_attributes(QueueUrl=world.url("RetryQueue"), AttributeNames=[name])["Attributes"][name])
 
 
 def doctor(world: FaultyWorld) -> list[str]:
-    """What `make doctor` says of pauses; its other lines are not ours."""
+    """The lines of `make doctor` about pauses."""
     finished = subprocess.run(
         [sys.executable, "-m", "operate.doctor"],
         cwd=ROOT,
@@ -66,14 +67,12 @@ def doctor(world: FaultyWorld) -> list[str]:
 
 def pause(world: FaultyWorld, paused: str) -> None:
     """`make deploy PARAMETERS=Paused=…`; other parameters keep their value."""
-    world.kill()  # not after it: when a pause ends, a batch is under way at once
+    world.kill()  # not after it: when a pause ends, a batch is in flight immediately
     deploy(world.application.aws, {"HighLevelBaseUrl": world.highlevel.url, "Paused": paused})
-    world.application.post({}, {"authorization": "Bearer of nobody"})  # the cold start, which a busy machine makes long
+    world.application.post({}, {"authorization": "Bearer wrong"})  # a cold start takes long on a busy machine
 
 
-def test_paused_keeps_everything_sends_nothing_and_then_all_of_it(
-    world: FaultyWorld, location: str, contact: str
-) -> None:
+def test_a_pause_stores_everything_and_sends_it_afterwards(world: FaultyWorld, location: str, contact: str) -> None:
     assert doctor(world) == ["✓ pauses: none: it sends, drains and takes"]
     world.post(location, f"{contact}-known")
     pause(world, "true")
@@ -84,12 +83,12 @@ def test_paused_keeps_everything_sends_nothing_and_then_all_of_it(
     assert (answer.status, answer.body["status"], answer.headers["retry-after"]) == (202, "deferred", "60")
     world.put_event(location, f"{contact}-event")
     assert world.line(f"{contact}-event", "event")["reason"] == "paused"
-    world.keep(location, f"{contact}-waiting")
-    assert world.post(location, f"{contact}-known").status == 200, "on record: no call is needed"
+    world.enqueue(location, f"{contact}-waiting")
+    assert world.post(location, f"{contact}-known").status == 200, "its idempotency record needs no call"
     assert mapping(world)["State"] == "Disabled"
-    [told] = doctor(world)
-    assert told.startswith("✗ sending: paused")
-    assert "make deploy STACK=highlevel-conversations PARAMETERS=Paused=false" in told
+    [line] = doctor(world)
+    assert line.startswith("✗ sending: paused")
+    assert "make deploy STACK=highlevel-conversations PARAMETERS=Paused=false" in line
 
     assert [call for call in world.highlevel.calls if call.location == location] == []
     assert world.application.lines(since, trigger="retry") == []
@@ -103,13 +102,13 @@ def test_paused_keeps_everything_sends_nothing_and_then_all_of_it(
     eventually(lambda: world.application.count("RetryQueue") == 0)
 
 
-def test_a_message_that_meets_a_paused_function_is_neither_sent_nor_given_up(
+def test_a_paused_function_neither_sends_nor_gives_up_a_message(
     world: FaultyWorld, location: str, contact: str
 ) -> None:
-    """The mapping was enabled by hand, or the batch was under way."""
+    """The mapping was enabled by hand, or the batch was in flight."""
     with world.configured(PAUSED="true", GIVE_UP_AFTER_HOURS="0.0001"):
         since = time.time()
-        world.keep(location, contact)
+        world.enqueue(location, contact)
         eventually(lambda: hidden(world) == 1)
         time.sleep(1)
         assert hidden(world) == 1
@@ -119,16 +118,16 @@ def test_a_message_that_meets_a_paused_function_is_neither_sent_nor_given_up(
     world.recover()
 
 
-def test_stop_draining(world: FaultyWorld, location: str, contact: str) -> None:
+def test_the_retry_consumer_is_stopped_and_started(world: FaultyWorld, location: str, contact: str) -> None:
     client, _name = functions(world)
     uuid = mapping(world)["UUID"]
     client.update_event_source_mapping(UUID=uuid, Enabled=False)
     time.sleep(0.5)
-    world.keep(location, f"{contact}-waiting")
-    assert world.post(location, contact).status == 201, "what comes in goes out"
-    [told] = doctor(world)
-    assert told.startswith("✗ draining: stopped")
-    assert f"--enabled --uuid {uuid}" in told
+    world.enqueue(location, f"{contact}-waiting")
+    assert world.post(location, contact).status == 201, "new submissions are sent"
+    [line] = doctor(world)
+    assert line.startswith("✗ draining: stopped")
+    assert f"--enabled --uuid {uuid}" in line
     time.sleep(1)
     assert not world.is_open(location, f"{contact}-waiting")
     assert world.application.count("RetryQueue") == 1
@@ -137,23 +136,23 @@ def test_stop_draining(world: FaultyWorld, location: str, contact: str) -> None:
     eventually(lambda: world.is_open(location, f"{contact}-waiting"))
 
 
-def test_stop_taking(world: FaultyWorld) -> None:
-    """The emulator stores the throttle, and answers no 429: that is AWS's."""
+def test_api_ingress_is_stopped_and_started(world: FaultyWorld) -> None:
+    """The emulator stores the throttle; only AWS answers with 429."""
     apis = world.application.aws.client("apigatewayv2")
     api = world.application.stack.resource("HttpApi")
     stage = {"ApiId": api, "StageName": "$default"}
     apis.update_stage(**stage, DefaultRouteSettings={"ThrottlingRateLimit": 0, "ThrottlingBurstLimit": 0})
-    [told] = doctor(world)
-    assert told.startswith("✗ taking: stopped")
-    assert f"--api-id {api}" in told
+    [line] = doctor(world)
+    assert line.startswith("✗ taking: stopped")
+    assert f"--api-id {api}" in line
     apis.update_stage(**stage, DefaultRouteSettings={"ThrottlingRateLimit": 100, "ThrottlingBurstLimit": 200})
     assert doctor(world) == ["✓ pauses: none: it sends, drains and takes"]
 
 
-def test_a_function_that_may_not_run_is_told(world: FaultyWorld) -> None:
+def test_doctor_reports_a_reserved_concurrency_of_0(world: FaultyWorld) -> None:
     client, name = functions(world)
     client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
-    [told] = doctor(world)
+    [line] = doctor(world)
     client.delete_function_concurrency(FunctionName=name)
-    assert told.startswith("✗ function: its reserved concurrency is 0")
-    assert f"delete-function-concurrency --region us-east-1 --function-name {name}" in told
+    assert line.startswith("✗ function: its reserved concurrency is 0")
+    assert f"delete-function-concurrency --region us-east-1 --function-name {name}" in line

@@ -1,4 +1,4 @@
-"""Result events on the bus of a deployed stack, caught by a rule of a subscriber's; and EventBridge in trouble."""
+"""Result events on the bus of a deployed stack, received by a subscriber's rule; and a failing EventBridge."""
 
 import json
 import statistics
@@ -26,7 +26,7 @@ def _world() -> Iterator[FaultyWorld]:
 
 @pytest.fixture
 def world(_world: FaultyWorld) -> Iterator[FaultyWorld]:
-    """The module's application, each test with a process of its own, warm: it remembers trouble."""
+    """The module's application. Each test has a warm process of its own, because a process backs off after failures."""
     warm_up(_world)
     yield _world
     _world.recover()
@@ -40,7 +40,7 @@ def subscriber(world: FaultyWorld) -> Iterator["Subscriber"]:
 
 
 class Subscriber:
-    """A rule on the bus, and the queue that it fills."""
+    """A rule on the bus, and the queue that it sends to."""
 
     def __init__(self, world: FaultyWorld) -> None:
         self._sqs, self._events = world.application.aws.client("sqs"), world.application.aws.client("events")
@@ -71,7 +71,7 @@ class Subscriber:
         self._sqs.delete_queue(QueueUrl=self._url)
 
 
-def test_each_end_at_each_door_is_published_once_and_none_comes_back_as_a_request(
+def test_each_outcome_is_published_once_and_starts_no_submission(
     world: FaultyWorld, subscriber: Subscriber, location: str, contact: str
 ) -> None:
     answer = world.post(location, contact)
@@ -79,7 +79,7 @@ def test_each_end_at_each_door_is_published_once_and_none_comes_back_as_a_reques
     world.highlevel.fail("status", status=422, contact=f"{contact}-no", message="no such contact")
     assert world.post(location, f"{contact}-no").status == 422
     event_id = world.put_event(location, f"{contact}-event")
-    world.keep(location, f"{contact}-retry")
+    world.enqueue(location, f"{contact}-retry")
 
     opened, existing = subscriber.wait_for(contact, 2)
     assert (opened["detail-type"], existing["detail-type"]) == ("ConversationOpened", "ConversationExisting")
@@ -96,17 +96,17 @@ def test_each_end_at_each_door_is_published_once_and_none_comes_back_as_a_reques
     [rejected] = subscriber.wait_for(f"{contact}-no", 1)
     assert (rejected["detail-type"], rejected["detail"]["reason"]) == ("ConversationRejected", "ids_refused")
     for name, trigger, request_id in (("event", "event", event_id), ("retry", "retry", f"{contact}-retry")):
-        [told] = subscriber.wait_for(f"{contact}-{name}", 1)
-        assert (told["detail-type"], told["detail"]["trigger"]) == ("ConversationOpened", trigger)
-        assert told["detail"]["requestId"] == request_id
+        [event] = subscriber.wait_for(f"{contact}-{name}", 1)
+        assert (event["detail-type"], event["detail"]["trigger"]) == ("ConversationOpened", trigger)
+        assert event["detail"]["requestId"] == request_id
 
-    time.sleep(1)  # our own rule would have taken them by now
+    time.sleep(1)  # by now the application's rule would have matched them
     triggers = [line["trigger"] for line in world.application.lines(location_id=location)]
     assert sorted(triggers) == ["event", "http", "http", "http", "retry"]
     assert len(subscriber.received(contact)) == 2
 
 
-def test_even_if_our_rule_asks_for_their_detail_type_they_do_not_go_round(
+def test_a_result_event_with_the_requested_detail_type_starts_no_submission(
     world: FaultyWorld, subscriber: Subscriber, location: str, contact: str
 ) -> None:
     """The rule excludes them by their source alone."""
@@ -118,7 +118,7 @@ def test_even_if_our_rule_asks_for_their_detail_type_they_do_not_go_round(
 
 
 @pytest.mark.parametrize("mode", ["hang", "throttle", "gone", "error"])
-def test_eventbridge_in_trouble_fails_and_delays_no_submission(
+def test_a_failing_eventbridge_fails_and_delays_no_submission(
     world: FaultyWorld, location: str, contact: str, mode: Mode
 ) -> None:
     world.post(location, contact)
@@ -134,15 +134,14 @@ def test_eventbridge_in_trouble_fails_and_delays_no_submission(
     assert statistics.median(seconds) < 0.25, "only the first waits, and that 0.25 s at most"
     world.put_event(location, f"{contact}-event")
     assert world.line(f"{contact}-event", "event")["outcome"] == "opened"
-    world.keep(location, f"{contact}-retry")
+    world.enqueue(location, f"{contact}-retry")
     assert world.line(f"{contact}-retry", "retry")["outcome"] == "opened"
     eventually(lambda: world.application.count("RetryQueue") == 0)
     assert world.application.count("DeadLetterQueue") == 0
-    told = [line for line in world.application.stack.logs() if line.get("message") == "result_events_not_confirmed"]
-    assert told
+    assert [line for line in world.application.stack.logs() if line.get("message") == "result_events_not_confirmed"]
 
 
-def test_it_may_publish_nothing_else(world: FaultyWorld) -> None:
+def test_the_role_may_publish_only_result_events(world: FaultyWorld) -> None:
     """The role, as the emulator evaluates it: another source, or another bus, is refused."""
     iam, name = world.application.aws.client("iam"), world.application.stack.resource("CreateConversationRole")
     arn = iam.get_role(RoleName=name)["Role"]["Arn"]
@@ -168,7 +167,7 @@ def test_it_may_publish_nothing_else(world: FaultyWorld) -> None:
     events.close()
 
 
-def test_off_no_client_is_made(world: FaultyWorld, location: str, contact: str) -> None:
+def test_nothing_is_published_when_result_events_are_off(world: FaultyWorld, location: str, contact: str) -> None:
     with world.configured(RESULT_BUS=""):
         calls = world.proxy.calls[PUT]
         assert world.post(location, contact).status == 201

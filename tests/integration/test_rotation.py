@@ -20,39 +20,39 @@ SECRETS_MANAGER = ("DescribeSecret", "GetSecretValue", "PutSecretValue", "Update
 
 
 @pytest.fixture(scope="module")
-def troubled() -> Iterator[FaultyWorld]:
+def faulty() -> Iterator[FaultyWorld]:
     with faulty_world() as world:
         yield world
 
 
 @pytest.fixture
-def rotating(troubled: FaultyWorld) -> Iterator[Rotating]:
-    yield Rotating.connected(troubled)
-    troubled.recover()
-    troubled.highlevel.oauth.window_seconds, troubled.highlevel.oauth.access_seconds = 30.0, 86_399
+def rotating(faulty: FaultyWorld) -> Iterator[Rotating]:
+    yield Rotating.connected(faulty)
+    faulty.recover()
+    faulty.highlevel.oauth.window_seconds, faulty.highlevel.oauth.access_seconds = 30.0, 86_399
 
 
-def test_attaching_the_schedule_rotates_at_once_and_the_function_goes_on(rotating: Rotating) -> None:
+def test_attaching_the_schedule_rotates_immediately(rotating: Rotating) -> None:
     first = rotating.stages()[CURRENT]
     since = time.time()
     _assert_opens(rotating)
     rotating.attach()
     assert rotating.ended(since)["outcome"] == "finished"
-    assert rotating.is_well()
+    assert rotating.is_consistent()
     assert rotating.stages()[PREVIOUS] == first
     assert [line["outcome"] for line in rotating.lines(since)] == ["created", "nothing_to_do", "tested", "finished"]
     described = rotating.client.describe_secret(SecretId=rotating.arn)
     assert described["RotationEnabled"] is True
     assert described["RotationRules"] == {"ScheduleExpression": "rate(4 hours)"}
     _assert_opens(rotating)
-    _assert_tells_nothing(rotating)
+    _assert_logs_no_secret(rotating)
 
 
-# Killed
+# Killed at a crash point
 
 
 def _after(operation: str) -> Callable[[Rotating], threading.Event]:
-    """Killed when Secrets Manager has carried out the function's next such call, and not answered."""
+    """Kill the function when Secrets Manager has carried out its next such call and not answered."""
 
     def arm(rotating: Rotating) -> threading.Event:
         killed = threading.Event()
@@ -69,7 +69,7 @@ def _after(operation: str) -> Callable[[Rotating], threading.Event]:
 
 
 def _before(operation: str) -> Callable[[Rotating], threading.Event]:
-    """Killed while the function waits for its next such call, of which Secrets Manager never hears."""
+    """Kill the function while it waits for its next such call, which never reaches Secrets Manager."""
 
     def arm(rotating: Rotating) -> threading.Event:
         proxy = rotating.world.proxy
@@ -81,7 +81,7 @@ def _before(operation: str) -> Callable[[Rotating], threading.Event]:
 
 
 def _in_highlevel(kind: str, path: str) -> Callable[[Rotating], threading.Event]:
-    """Killed when HighLevel has the call: `hang` has not handled it, `slow` has."""
+    """Kill the function when HighLevel has the call: with `hang` it has not handled the call, with `slow` it has."""
 
     def arm(rotating: Rotating) -> threading.Event:
         fault = rotating.world.highlevel.fail(kind, path=path, times=1, **({"seconds": 8} if kind == "slow" else {}))
@@ -114,24 +114,24 @@ CRASH_POINTS = {
         for kind in ("hang", "slow")
     },
 }
-# The pair is in the killed process only.
+# Only the killed process has the pair.
 UNSTORED = ("before PutSecretValue", "HighLevel, /oauth/token, slow")
 
 
 @pytest.mark.parametrize("crash_point", CRASH_POINTS)
-def test_killed_at_a_seam_the_next_rotation_ends_it(rotating: Rotating, crash_point: str) -> None:
+def test_the_next_rotation_ends_one_that_was_killed(rotating: Rotating, crash_point: str) -> None:
     killed = CRASH_POINTS[crash_point](rotating)
     rotating.rotate()
     assert killed.wait(15)
     since = time.time()
     rotating.rotate()
     assert rotating.ended(since)["outcome"] != "failed"
-    assert rotating.is_well()
+    assert rotating.is_consistent()
     _assert_opens(rotating)
 
 
 @pytest.mark.parametrize("crash_point", UNSTORED)
-def test_what_single_use_makes_impossible_is_named(rotating: Rotating, crash_point: str) -> None:
+def test_a_lost_single_use_token_is_named(rotating: Rotating, crash_point: str) -> None:
     killed = CRASH_POINTS[crash_point](rotating)
     rotating.rotate()
     assert killed.wait(15)
@@ -140,46 +140,46 @@ def test_what_single_use_makes_impossible_is_named(rotating: Rotating, crash_poi
     rotating.rotate()
     failed = rotating.ended(since)
     assert (failed["step"], failed["outcome"], failed["reason"]) == ("createSecret", "failed", "grant_refused")
-    # The alarm is on the function's errors; and until the access token dies nothing else fails.
+    # The alarm counts the function's errors. Nothing else fails until the access token expires.
     text = "\n".join(rotating.world.application.stack.log_lines(since))
     assert "RotationFailed: grant_refused" in text
     _assert_opens(rotating)
 
 
-# Trouble
+# Failures
 
 
 @pytest.mark.parametrize("mode", ["throttle", "gone", "error"])
-def test_secrets_manager_in_trouble_costs_no_pair(rotating: Rotating, mode: Any) -> None:
+def test_a_failing_secrets_manager_loses_no_pair(rotating: Rotating, mode: Any) -> None:
     rotating.world.proxy.fail("secretsmanager", mode, operation="PutSecretValue", times=8)
     since = time.time()
     rotating.rotate()
     assert rotating.ended(since)["outcome"] == "finished"
-    assert rotating.is_well()
+    assert rotating.is_consistent()
     assert rotating.world.highlevel.oauth.sent[-1].again is False
     assert "token_pair_not_stored" in "\n".join(rotating.world.application.stack.log_lines(since))
 
 
-def test_a_suspended_location_rotates_when_it_is_active_again(troubled: FaultyWorld) -> None:
-    rotating = Rotating.connected(troubled, "suspended1")
+def test_a_suspended_location_rotates_when_it_is_active_again(faulty: FaultyWorld) -> None:
+    rotating = Rotating.connected(faulty, "suspended1")
     before = rotating.current()
     try:
-        troubled.highlevel.inactive_locations.add("suspended1")
+        faulty.highlevel.inactive_locations.add("suspended1")
         since = time.time()
         rotating.rotate()
         assert rotating.ended(since)["reason"] == "location_inactive"
         assert rotating.current() == before
-        troubled.highlevel.inactive_locations.clear()
+        faulty.highlevel.inactive_locations.clear()
         since = time.time()
         rotating.rotate()
         assert rotating.ended(since)["outcome"] == "finished"
-        assert rotating.is_well()
+        assert rotating.is_consistent()
     finally:
-        troubled.highlevel.inactive_locations.clear()
-        troubled.recover()
+        faulty.highlevel.inactive_locations.clear()
+        faulty.recover()
 
 
-def test_a_private_token_is_left_as_it_is(rotating: Rotating) -> None:
+def test_a_private_token_is_not_rotated(rotating: Rotating) -> None:
     token = f"pit-{uuid.uuid4()}"
     rotating.world.application.store_token(token)
     since = time.time()
@@ -192,8 +192,8 @@ def test_a_private_token_is_left_as_it_is(rotating: Rotating) -> None:
 # Least privilege
 
 
-def test_each_permission_is_needed_and_there_is_no_other(rotating: Rotating) -> None:
-    """Without any one of the role's four permissions on the secret the rotation fails, and with all of them it ends."""
+def test_each_permission_of_the_role_is_needed(rotating: Rotating) -> None:
+    """A rotation fails without any of the role's four permissions on the secret, and ends with all of them."""
     iam = rotating.world.application.aws.client("iam")
     role = rotating.world.application.stack.resource("TokenRotationRole")
     whole = iam.get_role_policy(RoleName=role, PolicyName="TokenRotation")["PolicyDocument"]
@@ -203,9 +203,9 @@ def test_each_permission_is_needed_and_there_is_no_other(rotating: Rotating) -> 
     assert statement["Resource"] == rotating.arn
     try:
         for missing in statement["Action"]:
-            lessened = {**statement, "Action": [action for action in statement["Action"] if action != missing]}
+            reduced = {**statement, "Action": [action for action in statement["Action"] if action != missing]}
             others = [other for other in whole["Statement"] if other["Sid"] != "RotateThisOneSecret"]
-            document = json.dumps({**whole, "Statement": [*others, lessened]})
+            document = json.dumps({**whole, "Statement": [*others, reduced]})
             iam.put_role_policy(RoleName=role, PolicyName="TokenRotation", PolicyDocument=document)
             if missing == "secretsmanager:PutSecretValue":
                 _assert_put_is_denied(rotating)
@@ -222,11 +222,11 @@ def test_each_permission_is_needed_and_there_is_no_other(rotating: Rotating) -> 
     since = time.time()
     rotating.rotate()
     assert rotating.ended(since)["outcome"] != "failed"
-    assert rotating.is_well()
+    assert rotating.is_consistent()
 
 
 def _assert_put_is_denied(rotating: Rotating) -> None:
-    """It tries until its time ends, five minutes: do not wait for it."""
+    """The rotation tries for five minutes; do not wait for its end."""
     since = time.time()
     rotating.rotate()
     eventually(lambda: rotating.world.proxy.calls["secretsmanager", "PutSecretValue"] > 3)
@@ -235,7 +235,7 @@ def _assert_put_is_denied(rotating: Rotating) -> None:
     rotating.world.kill()
 
 
-def test_the_role_reaches_nothing_else(rotating: Rotating) -> None:
+def test_the_role_may_access_nothing_else(rotating: Rotating) -> None:
     stack = rotating.world.application.stack
     client = _as_the_role(rotating.world.application.aws, stack.resource("TokenRotationRole"))
     secret = rotating.arn
@@ -274,7 +274,7 @@ def _as_the_role(aws: LocalAws, role: str) -> Callable[[str], Any]:
 
 
 def _assert_opens(rotating: Rotating) -> None:
-    """A submission meets a living token, even where a busy machine defers it."""
+    """A submission gets a valid token, even where a busy machine defers it."""
     contact = uuid.uuid4().hex
     assert rotating.world.post("locationA", contact).status in (201, 202)
     eventually(lambda: rotating.world.is_open("locationA", contact), within=60)
@@ -282,8 +282,8 @@ def _assert_opens(rotating: Rotating) -> None:
     assert not {reason for reason in reasons if reason and "token" in reason}
 
 
-def _assert_tells_nothing(rotating: Rotating) -> None:
-    """No line of any function holds a token or the client's secret."""
+def _assert_logs_no_secret(rotating: Rotating) -> None:
+    """No line of any function's log contains a token or the client's secret."""
     text = "\n".join(rotating.world.application.stack.log_lines())
     server = rotating.world.highlevel.oauth
     secrets = {*server.clients.values(), *server._access, *server._refresh}

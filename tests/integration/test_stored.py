@@ -1,7 +1,7 @@
-"""What was accepted is done or kept: through outages, poisonous messages and processes that die half-way.
+"""An accepted submission is never lost: outages, poison messages and processes that die in the middle.
 
-A batch whose process dies comes back when its lease ends, LEASE_SECONDS
-plus a jitter of up to 10 s at the first receive, hence the minute that some of these tests take.
+A batch whose process dies comes back when its lease ends: after LEASE_SECONDS plus a jitter of up to 10 s at the first
+receive. Some of these tests therefore take a minute.
 """
 
 import threading
@@ -16,7 +16,7 @@ from tests.integration.world import eventually
 
 GIVE_UP_AFTER_SECONDS = 15.0
 FIRST_JITTER_SECONDS = LEASE_JITTER_SECONDS + 6.5
-# A lease with its jitter, and what a busy machine needs to begin anew.
+# A lease with its jitter, and the time of a cold start on a busy machine.
 BACK_WITHIN_SECONDS = LEASE_SECONDS + FIRST_JITTER_SECONDS + 10
 
 
@@ -28,7 +28,7 @@ def _faulty_world() -> Iterator[FaultyWorld]:
 
 @pytest.fixture
 def world(_faulty_world: FaultyWorld) -> Iterator[FaultyWorld]:
-    """The module's application, each test with processes of its own: they remember trouble."""
+    """The module's application. Each test has processes of its own, because a process backs off after failures."""
     yield _faulty_world
     _faulty_world.recover()
 
@@ -38,8 +38,8 @@ def some(contact: str, kind: str, count: int) -> list[str]:
 
 
 def kill_at_every_call(world: FaultyWorld, contact: str) -> threading.Event:
-    """As a message that kills the process: HighLevel never answers for that contact, and whoever asks is killed.
-    Until the event that is returned is set."""
+    """A message that kills the process: HighLevel never answers for that contact, and the calling process is killed,
+    until the returned event is set."""
     world.highlevel.fail("hang", contact=contact)
     killed, over = world.calls(contact), threading.Event()
 
@@ -65,8 +65,9 @@ def soon_given_up(world: FaultyWorld) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("soon_given_up")
-def test_an_outage_longer_than_the_age_limit(world: FaultyWorld, location: str, contact: str) -> None:
-    """Who came early is a dead letter, reason expired; who came late is opened by itself; a redrive opens the rest."""
+def test_an_outage_longer_than_the_age_limit_loses_nothing(world: FaultyWorld, location: str, contact: str) -> None:
+    """Early submissions become dead letters, reason expired; late ones are opened automatically; a redrive opens the
+    rest."""
     posted, event, late = some(contact, "early", 4), f"{contact}-event", some(contact, "late", 4)
     outage = world.highlevel.fail("status", status=503, location=location)
     began = time.monotonic()
@@ -78,7 +79,7 @@ def test_an_outage_longer_than_the_age_limit(world: FaultyWorld, location: str, 
     assert time.monotonic() - began > GIVE_UP_AFTER_SECONDS
     for each in late:
         assert world.post(location, each).status == 202
-    world.line(late[0], "retry")  # the late ones have met the outage too
+    world.line(late[0], "retry")  # the late ones met the outage too
     world.highlevel.faults.remove(outage)
     eventually(lambda: world.is_open(location, *late))
     eventually(lambda: world.application.count("RetryQueue") == 0)
@@ -101,25 +102,23 @@ def test_an_outage_longer_than_the_age_limit(world: FaultyWorld, location: str, 
 
 
 def test_a_contact_that_always_gets_500_delays_no_other(world: FaultyWorld, location: str, contact: str) -> None:
-    """Not one behind it in the queue, not one that is posted: all are opened before it is tried again."""
+    """Those behind it in the queue and those that are posted are opened before its next try."""
     poison, queued, posted = f"{contact}-poison", some(contact, "queued", 10), some(contact, "posted", 10)
     world.highlevel.fail("status", status=500, contact=poison)
     assert world.post(location, poison).status == 202
     with world.consumer_paused():
-        world.keep(location, poison, *queued)
+        world.enqueue(location, poison, *queued)
     for each in posted:
         assert world.post(location, each).status == 201
     eventually(lambda: world.is_open(location, *queued), within=10)
     for each in queued:
         assert world.line(each, "retry")["attempts"] == 1
     assert world.creations(location) == sorted(queued + posted)
-    assert world.application.count("RetryQueue") == 2  # both of the poison's
+    assert world.application.count("RetryQueue") == 2  # both are the poison's
 
 
-def test_a_location_that_gets_500_for_everything_harms_only_itself(
-    world: FaultyWorld, location: str, contact: str
-) -> None:
-    """As HighLevel answers for one wrong token of several."""
+def test_a_location_that_always_gets_500_delays_no_other(world: FaultyWorld, location: str, contact: str) -> None:
+    """HighLevel answers like that for one wrong token of several."""
     sick = f"{location}-sick"
     world.highlevel.fail("status", status=500, location=sick)
     for each in some(contact, "sick", 6):
@@ -127,12 +126,12 @@ def test_a_location_that_gets_500_for_everything_harms_only_itself(
     assert world.post(location, contact).status == 201
 
 
-def test_a_message_that_kills_the_process_delays_its_batch_by_a_lease_and_nobody_else(
+def test_a_message_that_kills_the_process_delays_only_its_batch(
     world: FaultyWorld, location: str, contact: str
 ) -> None:
-    """Promised: what shared the batch is opened when its lease has ended, not after the queue's 450 s (each comes back
-    at its own time; who shares a batch with the deadly one again waits once more, and not a third time); what comes
-    later is not delayed; the message itself stays, and counts its receives."""
+    """The others of the batch are opened when their leases have ended, not after the queue's 450 s. A message that
+    shares a batch with the deadly one again waits one more lease, and no third one. Later messages are not delayed. The
+    deadly message stays and counts its receives."""
     deadly, before, behind, later = (
         f"{contact}-deadly",
         some(contact, "before", 4),
@@ -141,7 +140,7 @@ def test_a_message_that_kills_the_process_delays_its_batch_by_a_lease_and_nobody
     )
     over = kill_at_every_call(world, deadly)
     with world.consumer_paused():
-        world.keep(location, *before, deadly, *behind)
+        world.enqueue(location, *before, deadly, *behind)
     eventually(lambda: world.calls(deadly) == 1)
     killed_at = time.monotonic()
     time.sleep(1)
@@ -149,7 +148,7 @@ def test_a_message_that_kills_the_process_delays_its_batch_by_a_lease_and_nobody
     assert not world.is_open(location, behind[0])
     assert world.application.count("RetryQueue") == 10
 
-    world.keep(location, *later)
+    world.enqueue(location, *later)
     eventually(lambda: world.is_open(location, *later), within=10)
     assert world.calls(deadly) == 1
 
@@ -164,13 +163,13 @@ def test_a_message_that_kills_the_process_delays_its_batch_by_a_lease_and_nobody
 def test_a_message_received_often_waits_until_its_batch_is_done(
     world: FaultyWorld, location: str, contact: str
 ) -> None:
-    """So one that kills the process takes at most those along that have been received as often."""
+    """A message that kills the process then delays only messages that were received as often."""
     deadly, others = f"{contact}-deadly", some(contact, "other", 9)
     over = kill_at_every_call(world, deadly)
     with world.consumer_paused():
-        world.keep(location, deadly)
+        world.enqueue(location, deadly)
         world.receive(FRESH_RECEIVES)
-        world.keep(location, *others)
+        world.enqueue(location, *others)
     eventually(lambda: world.calls(deadly) == 1)
     over.set()
     assert world.is_open(location, *others)

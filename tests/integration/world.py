@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from local.application import Application
 from local.highlevel import LocalHighLevel
@@ -27,13 +28,43 @@ def built_for_any_location() -> Path:
 
 @dataclass(frozen=True)
 class World:
-    """A HighLevel and the application that talks to it. Each test takes contacts and locations of its own."""
+    """A local HighLevel and the deployed application that calls it. Each test uses contacts and locations of its
+    own."""
 
     highlevel: LocalHighLevel
     application: Application
 
+    def url(self, queue: str) -> str:
+        """The URL of RetryQueue or DeadLetterQueue."""
+        return self.application.stack.outputs[f"{queue}Url"]
+
+    def dead_letters(self, **attributes: str) -> list[dict[str, Any]]:
+        """Every dead letter with these attributes, as its `attributes` and `text`; all stay in the queue."""
+        url = self.url("DeadLetterQueue")
+        found: list[Any] = []
+        while received := self._sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=60
+        ).get("Messages"):
+            found += received
+        for message in found:
+            self._sqs.change_message_visibility(
+                QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+            )
+        letters = [
+            {
+                "attributes": {name: a["StringValue"] for name, a in message.get("MessageAttributes", {}).items()},
+                "text": message["Body"],
+            }
+            for message in found
+        ]
+        return [letter for letter in letters if letter["attributes"].items() >= attributes.items()]
+
+    @property
+    def _sqs(self) -> Any:
+        return self.application.aws.client("sqs")
+
     def calls(self, contact: str) -> int:
-        """How often HighLevel was asked to open this contact's conversation."""
+        """How many calls asked HighLevel to open this contact's conversation."""
         return sum(call.contact == contact and call.method == "POST" for call in self.highlevel.calls)
 
 

@@ -1,4 +1,4 @@
-"""The AWS clients as the parts call them: arguments checked against AWS's own model, calls noted, state in memory."""
+"""Fake AWS services: they check arguments against AWS's model, record calls and hold their state in memory."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ from create_conversation.aws_client import AwsError, AwsService
 
 
 def refusal(code: str, operation: str = "Operation") -> AwsError:
-    """AWS says no."""
+    """AWS refuses the call."""
     return AwsError(code, operation, 400)
 
 
@@ -43,9 +43,9 @@ class FakeAws(AwsService):
         return self.answer(operation, parameters)
 
     def check(self, operation: str, parameters: dict[str, Any]) -> None:
-        shape = _model(self.service).operation_model(operation).input_shape
-        assert shape is not None
-        report = ParamValidator().validate(parameters, shape)
+        model = _model(self.service).operation_model(operation).input_shape
+        assert model is not None
+        report = ParamValidator().validate(parameters, model)
         assert not report.has_errors(), report.generate_report()
 
     def answer(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class FakeAws(AwsService):
         raise NotImplementedError
 
     def release(self) -> None:
-        """Let the calls that hang go: the test is over."""
+        """End the calls that hang, because the test is over."""
         self._released.set()
 
     def named(self, operation: str) -> list[dict[str, Any]]:
@@ -167,7 +167,7 @@ class FakeEventBridge(FakeAws):
 
 
 class Clock:
-    """A clock that goes on only when a test says so, or somebody sleeps."""
+    """A clock that advances only when a test sets it or the code under test sleeps."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0

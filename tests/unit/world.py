@@ -4,7 +4,6 @@ import json
 import random
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,22 +18,53 @@ from create_conversation.secret_cache import CachedSecret
 from create_conversation.senders.config import TRUSTED, Sender, load
 from create_conversation.senders.mapping import Target
 from create_conversation.settings import Settings
-from create_conversation.submission import Submission
 from create_conversation.token_provider import TokenProvider
 from create_conversation.triggers.eventbridge import EventBridgeHandler
 from create_conversation.triggers.http_api import HttpApiHandler
 from create_conversation.triggers.retry_queue import RetryQueueHandler
 from highlevel.client import HighLevel
 from local.highlevel import LocalHighLevel
+from tests.factories import (
+    API_SECRET,
+    CONTACT,
+    LOCATION,
+    ROOT,
+    TOKEN_SECRET,
+    make_http_event,
+    make_ids,
+    make_sqs_record,
+    make_submission,
+    make_webhook_event,
+    sample,
+)
 from tests.unit.fakes import FakeDynamoDb, FakeEventBridge, FakeSecretsManager, FakeSqs
 
-ROOT = Path(__file__).parents[2]
+# The previous names of the factories.
+gateway_event, webhook_event, sqs_record = make_http_event, make_webhook_event, make_sqs_record
+request, submission = make_ids, make_submission
+__all__ = [
+    "API_SECRET",
+    "CONTACT",
+    "CONTEXT",
+    "DEAD_LETTER_URL",
+    "LOCATION",
+    "NEW_TOKEN",
+    "RETRY_URL",
+    "ROOT",
+    "SENDERS",
+    "SETTINGS",
+    "TOKEN",
+    "TOKEN_SECRET",
+    "World",
+    "gateway_event",
+    "request",
+    "sample",
+    "sqs_record",
+    "submission",
+    "webhook_event",
+]
 TOKEN = "pit-11111111-2222-3333-4444-555555555555"
 NEW_TOKEN = "pit-99999999-8888-7777-6666-555555555555"
-API_SECRET = "api-secret-of-forty-characters-0123456789"
-TOKEN_SECRET = "the-secret-of-the-sender-named-token"
-LOCATION = "ve9EPM428h8vShlRW1KT"
-CONTACT = "ocQHyuzHvysMo5N5VsXc"
 RETRY_URL = "https://sqs.invalid/retry"
 DEAD_LETTER_URL = "https://sqs.invalid/dead-letters"
 # Most tests have a stack without LocationId, where a webhook sender needs `locations`.
@@ -57,53 +87,10 @@ SETTINGS = Settings(
 )
 
 
-def sample(name: str, directory: str = "events") -> Any:
-    return json.loads((ROOT / directory / f"{name}.json").read_text())
-
-
-def request(location: str | None = LOCATION, contact: str | None = CONTACT) -> dict[str, str]:
-    named = {"locationId": location, "contactId": contact}
-    return {name: value for name, value in named.items() if value is not None}
-
-
-def gateway_event(body: str | None = None, *, age: float = 0.0, **headers: str | None) -> dict[str, Any]:
-    """A good POST /conversations as API Gateway took it `age` seconds ago; a header that is None is left out."""
-    event: dict[str, Any] = sample("http_conversation")
-    event["requestContext"]["timeEpoch"] = int(1000 * (time.time() - age))
-    event["headers"]["authorization"] = f"Bearer {API_SECRET}"
-    event["headers"] |= {name.replace("_", "-"): value for name, value in headers.items()}
-    event["headers"] = {name: value for name, value in event["headers"].items() if value is not None}
-    event["body"] = json.dumps(request()) if body is None else body
-    return event
-
-
-def webhook_event(
-    body: object, sender: str = "token", *, secret: str | None = TOKEN_SECRET, **headers: str | None
-) -> dict[str, Any]:
-    """A delivery to POST /webhooks/{sender}; a body that is no text is sent as JSON."""
-    text = body if isinstance(body, str) else json.dumps(body)
-    event = gateway_event(text, age=0.0, **{"authorization": None if secret is None else f"Bearer {secret}"} | headers)
-    path = {"rawPath": f"/webhooks/{sender}", "pathParameters": {"sender": sender}}
-    return event | {"routeKey": "POST /webhooks/{sender}", **path}
-
-
-def submission(**changes: Any) -> Submission:
-    body = json.dumps(request()).encode()
-    return replace(Submission("http", "api", "request-1", time.time(), "application/json", body), **changes)
-
-
-def sqs_record(message: str, number: int = 1, *, receives: int = 1, age: float = 10.0) -> dict[str, Any]:
-    """A message as Lambda hands it over, `age` seconds after it was sent."""
-    record: dict[str, Any] = sample("retry_batch")["Records"][0]
-    record |= {"messageId": f"message-{number}", "receiptHandle": f"handle-{number}", "body": message}
-    record["attributes"]["ApproximateReceiveCount"] = str(receives)
-    record["attributes"]["SentTimestamp"] = str(int(1000 * (time.time() - age)))
-    return record
-
-
 @dataclass
 class World:
-    """`settings` and `senders` may be replaced before a door is taken."""
+    """The handlers over a local HighLevel and fake AWS services, in one Lambda environment. `settings` and `senders`
+    may be replaced before a handler is used."""
 
     highlevel: LocalHighLevel
     settings: Settings = SETTINGS
@@ -126,14 +113,14 @@ class World:
         self.flow = self.environment(self.token)
 
     def pause(self) -> None:
-        """What a deployment with Paused=true makes of the function."""
+        """Make the function as a deployment with Paused=true does."""
         self.settings = replace(self.settings, paused=True)
         self.flow = self.environment(self.token)
 
     def environment(
         self, token: CachedSecret | None = None, breaker: CircuitBreaker | None = None
     ) -> ConversationOpener:
-        """A flow with nothing in its memory, as a new Lambda environment has it, over the same AWS and HighLevel."""
+        """The use case with empty caches, as in a new Lambda environment, over the same AWS and HighLevel."""
         highlevel, breaker = HighLevel(self.highlevel.url), breaker or CircuitBreaker()
         records = IdempotencyStore(self.dynamodb, "Records", 86400.0)
         tokens = TokenProvider(
@@ -172,7 +159,7 @@ class World:
         return self.http.handle(event, CONTEXT)
 
     def retry(self, *records: dict[str, Any]) -> list[str]:
-        """The ids of the messages that stay in the queue."""
+        """Handle the records; return the ids of the messages that stay in the queue."""
         answer = self.retries.handle({"Records": list(records)}, CONTEXT)
         return sorted(failure["itemIdentifier"] for failure in answer["batchItemFailures"])
 
@@ -192,6 +179,6 @@ class World:
         return [letter["MessageAttributes"]["reason"]["StringValue"] for letter in self.dead_letters()]
 
     def waits(self) -> dict[str, int]:
-        """The last visibility of each message that was put off by itself."""
+        """The last visibility timeout of each message that was changed alone."""
         calls = self.sqs.named("ChangeMessageVisibility")
         return {call["ReceiptHandle"]: call["VisibilityTimeout"] for call in calls}

@@ -27,7 +27,7 @@ def ask(command: dict[str, Any], event: dict[str, Any], context: Any) -> Any:
         case "find":
             return importlib.util.find_spec(command["module"]) is not None
         case "raise":
-            raise RuntimeError("a detail that is nobody's business")
+            raise RuntimeError("a detail that must stay private")
         case "sleep":
             time.sleep(command["seconds"])
         case "call":

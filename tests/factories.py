@@ -1,0 +1,62 @@
+"""Inputs of the function: submissions, events of API Gateway and records of SQS. Each has good values by default."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from create_conversation.submission import Submission
+
+ROOT = Path(__file__).parents[1]
+LOCATION = "ve9EPM428h8vShlRW1KT"
+CONTACT = "ocQHyuzHvysMo5N5VsXc"
+API_SECRET = "api-secret-of-forty-characters-0123456789"
+TOKEN_SECRET = "the-secret-of-the-sender-named-token"
+
+
+def sample(name: str, directory: str = "events") -> Any:
+    return json.loads((ROOT / directory / f"{name}.json").read_text())
+
+
+def make_ids(location: str | None = LOCATION, contact: str | None = CONTACT) -> dict[str, str]:
+    """The body of a good request; None leaves a member out."""
+    named = {"locationId": location, "contactId": contact}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def make_submission(location: str = LOCATION, contact: str = CONTACT, **changes: Any) -> Submission:
+    """A submission by POST /conversations, received now."""
+    body = json.dumps(make_ids(location, contact)).encode()
+    return replace(Submission("http", "api", "request-1", time.time(), "application/json", body), **changes)
+
+
+def make_http_event(body: str | None = None, *, age: float = 0.0, **headers: str | None) -> dict[str, Any]:
+    """API Gateway's event of a good POST /conversations, received `age` seconds ago; None leaves a header out."""
+    event: dict[str, Any] = sample("http_conversation")
+    event["requestContext"]["timeEpoch"] = int(1000 * (time.time() - age))
+    event["headers"]["authorization"] = f"Bearer {API_SECRET}"
+    event["headers"] |= {name.replace("_", "-"): value for name, value in headers.items()}
+    event["headers"] = {name: value for name, value in event["headers"].items() if value is not None}
+    event["body"] = json.dumps(make_ids()) if body is None else body
+    return event
+
+
+def make_webhook_event(
+    body: object, sender: str = "token", *, secret: str | None = TOKEN_SECRET, **headers: str | None
+) -> dict[str, Any]:
+    """API Gateway's event of a POST /webhooks/{sender}; a body that is not a text is sent as JSON."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    authorization = None if secret is None else f"Bearer {secret}"
+    event = make_http_event(text, age=0.0, **{"authorization": authorization} | headers)
+    path = {"rawPath": f"/webhooks/{sender}", "pathParameters": {"sender": sender}}
+    return event | {"routeKey": "POST /webhooks/{sender}", **path}
+
+
+def make_sqs_record(message: str, number: int = 1, *, receives: int = 1, age: float = 10.0) -> dict[str, Any]:
+    """A message as Lambda passes it to the function, `age` seconds after it was sent."""
+    record: dict[str, Any] = sample("retry_batch")["Records"][0]
+    record |= {"messageId": f"message-{number}", "receiptHandle": f"handle-{number}", "body": message}
+    record["attributes"]["ApproximateReceiveCount"] = str(receives)
+    record["attributes"]["SentTimestamp"] = str(int(1000 * (time.time() - age)))
+    return record
