@@ -1,7 +1,7 @@
-"""`make bench`: measure this application beside what one would use instead; see docs/benchmarks.md.
+"""`make bench`: measure this application beside its alternatives; see docs/benchmarks.md.
 
-Writes the page (tables, charts, JSON) only after all rounds, in the usual or in reversed order; a shorter run, or one
-by TLS, leaves it alone and writes .tools/benchmarks.json. Exits 1 if a handler answered wrongly.
+Writes the page (tables, charts, JSON) only after all rounds, in the usual or in reversed order. A shorter run, or one
+by TLS, writes .tools/benchmarks.json instead. Exits 1 if a handler answered wrongly.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.artifacts import artifacts
-from benchmarks.measure import Deadline, WrongAnswerError, measure
+from benchmarks.measure import Workload, WrongAnswerError, measure
 from benchmarks.report import document, tables, write_tables
 from benchmarks.stand_ins import ROOT
 from local.stack import TOOLS, LocalAwsError, exit_on_sigterm
@@ -26,9 +26,9 @@ OTHER_FIGURES = TOOLS / "benchmarks.json"
 
 def main() -> int:
     """Returns the exit code."""
-    usual = Deadline()
+    usual = Workload()
     arguments = _arguments(usual.rounds)
-    deadline = Deadline(rounds=arguments.rounds)
+    workload = Workload(rounds=arguments.rounds)
     started = time.monotonic()
 
     def progress(text: str) -> None:
@@ -41,14 +41,14 @@ def main() -> int:
     try:
         progress("building")
         built = artifacts()
-        measured = measure(built, deadline, tls=arguments.tls, in_reverse=arguments.reverse, progress=progress)
+        measured = measure(built, workload, tls=arguments.tls, in_reverse=arguments.reverse, progress=progress)
     except (LocalAwsError, WrongAnswerError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    figures = document(measured, built, deadline, tls=arguments.tls, in_reverse=arguments.reverse)
-    if deadline != usual or arguments.tls:
+    figures = document(measured, built, workload, tls=arguments.tls, in_reverse=arguments.reverse)
+    if workload != usual or arguments.tls:
         _write(OTHER_FIGURES, figures)
     else:
         _write(REVERSED_FIGURES if arguments.reverse else FIGURES, figures)

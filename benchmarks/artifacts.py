@@ -1,4 +1,4 @@
-"""Who is measured, and their artifacts: all built by `sam build`, with requirements pinned in uv.lock."""
+"""The handlers that are measured, and their artifacts: built by `sam build`, with requirements pinned in uv.lock."""
 
 import json
 import shutil
@@ -12,17 +12,16 @@ from local.lambda_runtime import HANDLER, SETTINGS
 from local.stack import ARCHITECTURE, ROOT, TOOLS, build
 
 PEERS = ROOT / "benchmarks" / "peers"
-# One environment for all, each reads what it knows.
+# One environment for all; each handler reads the variables that it knows.
 ENVIRONMENT = SETTINGS | {"POWERTOOLS_SERVICE_NAME": "highlevel-conversations"}
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One of those who are measured.
+    """A handler that is measured.
 
-    `repeated`, `failing`: the status that its caller gets for a contact that has its conversation, and while HighLevel
-    answers 503; `failing` None: the handler raises. `stores`: it keeps what HighLevel cannot take now.
-    """
+    `repeated`, `failing`: the status that its caller gets for a contact with a conversation, and while HighLevel
+    answers 503. `stores`: it stores a submission that HighLevel cannot accept now."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""The stopwatch: every handler in turn, round by round, under the runtime client; what each round showed."""
+"""Measure every handler in turn, round by round, under Lambda's runtime client."""
 
 import copy
 import json
@@ -24,11 +24,11 @@ IN_A_ROW = BREAKER_OPENS_AFTER - 1
 
 
 class WrongAnswerError(Exception):
-    """A handler did not answer as it should: what it does cannot be measured."""
+    """A handler gave a wrong answer, so it cannot be measured."""
 
 
 @dataclass(frozen=True, slots=True)
-class Deadline:
+class Workload:
     """How much is measured: `rounds` of a start and `warm` submissions of each kind; in the first round, and then every
     `rounds_per_block`, a block of `block` opened submissions in one environment."""
 
@@ -40,7 +40,8 @@ class Deadline:
 
 @dataclass(slots=True)
 class Measured:
-    """One peer's: the values of each figure, one for each round or block; calls for each submission of a kind."""
+    """The results of one peer: the values of each figure, one for each round or block, and the calls for each
+    submission of a kind."""
 
     values: dict[str, list[float]] = field(default_factory=dict)
     calls: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -51,7 +52,7 @@ class Measured:
 
 def measure(
     artifacts: Mapping[str, Path],
-    deadline: Deadline,
+    workload: Workload,
     *,
     tls: bool = False,
     in_reverse: bool = False,
@@ -62,19 +63,19 @@ def measure(
     peers = ALL[::-1] if in_reverse else ALL
     measured = {peer.name: Measured() for peer in ALL}
     with StandIns(tls=tls) as stand_ins:
-        for number in range(deadline.rounds):
+        for number in range(workload.rounds):
             order = _rotated(peers, number)
-            progress(f"round {number + 1} of {deadline.rounds}")
+            progress(f"round {number + 1} of {workload.rounds}")
             for peer in order:
                 with _Environment(peer, artifacts[peer.name], stand_ins) as environment:
-                    _round(environment, measured[peer.name], deadline.warm)
-            if number % deadline.rounds_per_block == 0:
+                    _round(environment, measured[peer.name], workload.warm)
+            if number % workload.rounds_per_block == 0:
                 progress(
-                    f"round {number + 1} of {deadline.rounds}: {deadline.block} submissions in one environment each"
+                    f"round {number + 1} of {workload.rounds}: {workload.block} submissions in one environment each"
                 )
                 for peer in order:
                     with _Environment(peer, artifacts[peer.name], stand_ins) as environment:
-                        _block(environment, measured[peer.name], deadline.block)
+                        _block(environment, measured[peer.name], workload.block)
     return measured
 
 
@@ -131,7 +132,7 @@ def _warm(environment: "_Environment", measured: Measured, kind: str, status: in
 
 
 def _failing(environment: "_Environment", measured: Measured, count: int) -> None:
-    """While HighLevel answers 503; between the blocks one that is opened, so that no breaker opens."""
+    """While HighLevel answers 503. A submission that is opened between the blocks keeps a breaker closed."""
     blocks = max(count // IN_A_ROW, 1)
     spent, calls = 0.0, Counter[str]()
     for _ in range(blocks):
@@ -162,7 +163,7 @@ def _breaker_open(environment: "_Environment", measured: Measured, count: int) -
 
 
 def _block(environment: "_Environment", measured: Measured, count: int) -> None:
-    """Many opened in one environment: its connections, its time for each, its memory at the end."""
+    """Many opened submissions in one environment: its connections, the time of each, its memory at the end."""
     environment.stand_ins.counted()
     seconds = sorted([environment.submit(201, next(environment.contacts)) for _ in range(count)][WARM_UP:])
     connections = environment.stand_ins.counted()["connections"]
@@ -198,8 +199,8 @@ class _Environment:
         self.process.__exit__(*error)
 
     def submit(self, status: int | None, contact: str) -> float:
-        """Post a submission for that contact; the seconds until its answer. Raises WrongAnswerError if it has not that
-        status, or is a success without the contact's conversation."""
+        """Post a submission for that contact; return the seconds until its answer. Raises WrongAnswerError if the
+        answer has another status, or is a success without the contact's conversation."""
         event = _event(contact)
         before = time.perf_counter()
         try:
@@ -216,11 +217,11 @@ class _Environment:
         return seconds
 
     def cpu_seconds(self) -> float:
-        """CPU time of the process, threads that have ended included: its clock, by clock_getcpuclockid(3)."""
+        """CPU time of the process with its ended threads, from its clock: clock_getcpuclockid(3)."""
         return time.clock_gettime((~self.process.process.pid << 3) | 2)
 
     def peak_mb(self) -> float:
-        """The most memory that it has held at a time, in MiB."""
+        """Its peak memory in MiB."""
         status = Path(f"/proc/{self.process.process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
@@ -230,8 +231,8 @@ def _contacts(number: int) -> Iterator[str]:
 
 
 def _event(contact: str) -> bytes:
-    # Its time stays the sample's, long ago and so not believed: on a machine so busy that a start takes seconds, the
-    # deadline would rightly defer the first submission.
+    # The time stays the sample's, which the function ignores because it is long ago. With the current time, a start
+    # that takes seconds on a busy machine would rightly defer the first submission.
     event = copy.deepcopy(EVENT)
     event["headers"]["authorization"] = f"Bearer {API_SECRET}"
     event["body"] = json.dumps({"locationId": LOCATION, "contactId": contact})

@@ -1,4 +1,4 @@
-"""What was measured as JSON, and its tables in docs/benchmarks.md."""
+"""The measurements as JSON, and their tables in docs/benchmarks.md."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.artifacts import ALL, NULL, OURS, Peer, versions
-from benchmarks.measure import Deadline, Measured, summary, zipped_bytes
+from benchmarks.measure import Measured, Workload, summary, zipped_bytes
 from benchmarks.stand_ins import ROOT
 from local.lambda_runtime import PYTHON
 
@@ -24,8 +24,8 @@ KINDS = {
     "breaker_open": "the same, known to be down",
 }
 ADDED = (
-    "{} in one environment, after the warm-up. HighLevel's stand-in answers at once, so nearly all of it is added over "
-    "the call to HighLevel."
+    "{} in one environment, after the warm-up. HighLevel's stand-in answers immediately, so nearly all of it is added "
+    "to the call to HighLevel."
 )
 SERVICES = {
     "highlevel": "HighLevel",
@@ -37,8 +37,8 @@ SERVICES = {
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A figure of this application: at most `target`, hoped for `hoped`. `to`: as a ratio to that peer's same figure,
-    or `figure_of_it`."""
+    """A target of this application: at most `target`, better `hoped`. `to`: the ratio to that peer's same figure, or to
+    its `figure_of_it`."""
 
     what: str
     target: float
@@ -69,17 +69,17 @@ AIMS = (
 
 
 def document(
-    measured: Mapping[str, Measured], artifacts: Mapping[str, Path], deadline: Deadline, *, tls: bool, in_reverse: bool
+    measured: Mapping[str, Measured], artifacts: Mapping[str, Path], workload: Workload, *, tls: bool, in_reverse: bool
 ) -> dict[str, Any]:
-    """Everything that was measured, with what it was measured on."""
+    """All measurements, with the machine and the versions."""
     (packages,) = PYTHON.parents[1].glob("lib/python3.*/site-packages")
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": _commit(),
         "machine": _machine(),
-        "rounds": deadline.rounds,
-        "submissions_per_round": deadline.warm,
-        "submissions_per_block": deadline.block,
+        "rounds": workload.rounds,
+        "submissions_per_round": workload.warm,
+        "submissions_per_block": workload.block,
         "tls": tls,
         "in_reverse": in_reverse,
         "versions": {"runtime": versions(packages)} | {name: versions(path) for name, path in artifacts.items()},
@@ -130,9 +130,11 @@ def tables(figures: Mapping[str, Any], in_reverse: Mapping[str, Any] | None = No
         _table(
             figures,
             {
-                "repeated": lambda _, peer: _told(peer.repeated, peer),
-                "HighLevel answers 503": lambda _, peer: _told(peer.failing, peer),
-                "kept and opened later": lambda _, peer: "yes" if peer.stores else "no: lost unless the caller repeats",
+                "repeated": lambda _, peer: _answer(peer.repeated, peer),
+                "HighLevel answers 503": lambda _, peer: _answer(peer.failing, peer),
+                "stored and opened later": lambda _, peer: (
+                    "yes" if peer.stores else "no: lost unless the caller repeats"
+                ),
             },
             without_null=True,
         ),
@@ -166,7 +168,7 @@ def tables(figures: Mapping[str, Any], in_reverse: Mapping[str, Any] | None = No
 
 
 def write_tables(page: Path, figures: Mapping[str, Any], in_reverse: Mapping[str, Any] | None = None) -> None:
-    """Put them between the marks in that page."""
+    """Write the tables between the marks of that page."""
     made = tables(figures, in_reverse)
     text, replaced = TABLES.subn(lambda mark: f"{mark[1]}\n{made}\n{mark[2]}", page.read_text())
     if replaced != 1:
@@ -184,7 +186,7 @@ def _run(figures: Mapping[str, Any]) -> str:
 
 
 def _in_short(figures: Mapping[str, Any], in_reverse: Mapping[str, Any] | None) -> str:
-    """What this application is held to, and what it showed."""
+    """The targets of this application, and what was measured."""
     columns = {f"this run, {figures['commit']}": figures}
     if in_reverse:
         columns[f"peers in reversed order, {in_reverse['commit']}"] = in_reverse
@@ -232,19 +234,20 @@ def _ratio(figure: str, to: str, figure_of_it: str | None = None) -> Cell:
     return cell
 
 
-def _told(status: int, peer: Peer) -> str:
+def _answer(status: int, peer: Peer) -> str:
     if status in (200, 201):
         return f"{status} with the conversation"
-    return f"{status}, kept" if status == 202 and peer.stores else f"{status}: an error"
+    return f"{status}, stored" if status == 202 and peer.stores else f"{status}: an error"
 
 
 def _breaker(figures: Mapping[str, Any]) -> str:
     found = figures["peers"][OURS.name]["figures"]
     answer, cpu = found["breaker_open_ms"], found["cpu_breaker_open_ms"]
     return (
-        f"After five failures in a row {OURS.title} knows that HighLevel is down and stores at once: answered in "
-        f"{answer['median']:.1f} ms ({answer['q1']:.1f}–{answer['q3']:.1f}), {cpu['median']:.2f} ms CPU "
-        f"({cpu['q1']:.2f}–{cpu['q3']:.2f}). No other has such a thing: each of their callers waits for HighLevel."
+        f"After five failures in a row {OURS.title} knows that HighLevel is down and stores without a call: answered "
+        f"in {answer['median']:.1f} ms ({answer['q1']:.1f}–{answer['q3']:.1f}), {cpu['median']:.2f} ms CPU "
+        f"({cpu['q1']:.2f}–{cpu['q3']:.2f}). No other handler has a circuit breaker, so that its "
+        "callers wait for HighLevel."
     )
 
 

@@ -1,4 +1,4 @@
-"""HighLevel, Secrets Manager, DynamoDB and SQS for the stopwatch: the least that answers as they do, in a process of
+"""HighLevel, Secrets Manager, DynamoDB and SQS for the benchmark: the least that answers as they do, in a process of
 its own, the same for every handler.
 
     with StandIns() as stand_ins:
@@ -34,7 +34,7 @@ API_SECRET = "api-secret-of-forty-characters-0123456789"
 SECRETS = {"arn:token": TOKEN, "arn:senders": json.dumps({"api": API_SECRET})}
 QUOTA = {
     "X-RateLimit-Max": "100",
-    "X-RateLimit-Remaining": "99",  # never out of quota: the stopwatch sends more than HighLevel would take
+    "X-RateLimit-Remaining": "99",  # never out of quota: the benchmark sends more than HighLevel allows
     "X-RateLimit-Interval-Milliseconds": "10000",
     "X-RateLimit-Limit-Daily": "200000",
     "X-RateLimit-Daily-Remaining": "199999",
@@ -60,9 +60,9 @@ class StandIns:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # so that Ctrl-C does not end it before us
+            start_new_session=True,  # so that Ctrl-C does not end it before this process
         )
-        highlevel, aws = self._told()["ports"]
+        highlevel, aws = self._reply()["ports"]
         self.environment = {
             "HIGHLEVEL_BASE_URL": f"{'https' if self._tls else 'http'}://127.0.0.1:{highlevel}",
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{aws}",
@@ -94,15 +94,15 @@ class StandIns:
     def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin
         print(json.dumps(command), file=self._process.stdin, flush=True)
-        return self._told()
+        return self._reply()
 
-    def _told(self) -> dict[str, Any]:
+    def _reply(self) -> dict[str, Any]:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("the stand-ins have ended")
-        told: dict[str, Any] = json.loads(line)
-        return told
+        reply: dict[str, Any] = json.loads(line)
+        return reply
 
 
 def _certificate(directory: Path) -> Path:

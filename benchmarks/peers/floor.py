@@ -1,7 +1,7 @@
 """The least that opens a conversation: one pooled urllib3 call, and the token read once, through botocore.
 
-Both are in Lambda's runtime, so nothing is bundled. Promises nothing: no sender check, no log, no retry, nothing kept;
-a rotated token is not noticed. Nobody should run this; it shows what cannot be saved.
+Both are in Lambda's runtime, so nothing is bundled. It has no sender check, no log, no retry and no storage, and
+ignores a rotated token. Do not run it in production; it shows the lower bound.
 """
 
 import json

@@ -2,8 +2,8 @@
 
 The SDK is async; its quick start wraps each call in `asyncio.run()` with a client of its own. Here one client and one
 event loop serve all events, so that connections are reused. The SDK picks the API version and the 30 s timeout itself.
-Promises nothing beyond the call: no sender check, no retry, nothing kept; its caller gets the status of HighLevel's
-refusal, a 400 for a repeated contact.
+It only makes the call: no sender check, no retry, no storage. Its caller gets the status of HighLevel's refusal, a 400
+for a repeated contact.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 Secrets Manager in each event, as the console's sample code (`get_secret`) does. Kinder than that sample, which makes a
 new session and client each time, and with the timeout that requests' documentation asks for.
 
-Promises nothing: no sender check, no retry, nothing kept. Its caller gets HighLevel's own answer, whatever it is (for a
+It has no sender check, no retry and no storage. Its caller gets every answer of HighLevel unchanged (for a
 repeated contact a 400), or a 500 of API Gateway's when the handler raises.
 """
 

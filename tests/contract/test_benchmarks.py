@@ -1,4 +1,4 @@
-"""The stopwatch measures handlers that do what they promise, says so when one does not, and counts right."""
+"""The benchmark refuses handlers that answer wrongly, and counts correctly."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from urllib.error import HTTPError
 import pytest
 
 from benchmarks.artifacts import ALL, artifacts
-from benchmarks.measure import Deadline, Measured, WrongAnswerError, measure, summary, zipped_bytes
+from benchmarks.measure import Measured, Workload, WrongAnswerError, measure, summary, zipped_bytes
 from benchmarks.report import document, tables, write_tables
 from benchmarks.stand_ins import TOKEN, StandIns
 from highlevel.client import HighLevel
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 ROOT = Path(__file__).parents[2]
-SHORT = Deadline(rounds=1, warm=8, block=40)
+SHORT = Workload(rounds=1, warm=8, block=40)
 NAMES = [peer.name for peer in ALL]
 
 
@@ -34,7 +34,7 @@ def built() -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def measured(built: dict[str, Path]) -> dict[str, Measured]:
-    """One short round by TLS; every answer in it was what its handler promises, or this raises."""
+    """One short round by TLS. Raises if a handler answers wrongly."""
     return measure(built, SHORT, tls=True)
 
 
@@ -43,7 +43,7 @@ def figures(measured: dict[str, Measured], built: dict[str, Path]) -> Any:
     return json.loads(json.dumps(document(measured, built, SHORT, tls=True, in_reverse=False)))
 
 
-def test_the_artifacts_are_as_their_build_makes_them_without_what_lambda_has(built: dict[str, Path]) -> None:
+def test_the_artifacts_contain_nothing_that_lambda_provides(built: dict[str, Path]) -> None:
     for name, artifact in built.items():
         assert any(artifact.rglob("*.pyc")) == (name == "ours"), name
         assert not {"boto3", "botocore"} & {path.name for path in artifact.iterdir()}, name
@@ -51,13 +51,13 @@ def test_the_artifacts_are_as_their_build_makes_them_without_what_lambda_has(bui
     assert (built["sdk"] / "pymongo").is_dir()
 
 
-def test_a_round_shows_every_figure_of_every_peer(measured: dict[str, Measured]) -> None:
+def test_a_round_measures_every_figure_of_every_peer(measured: dict[str, Measured]) -> None:
     figures = {"first_answer_ms", "init_ms", "cpu_opened_ms", "cpu_repeated_ms", "cpu_failing_ms", "peak_mb"}
     figures |= {"connections_per_1000", "submission_p50_ms", "submission_p99_ms"}
-    of_ours = {"breaker_open_ms", "cpu_breaker_open_ms"}
+    only_ours = {"breaker_open_ms", "cpu_breaker_open_ms"}
     assert list(measured) == NAMES
     for name, found in measured.items():
-        assert set(found.values) == figures | (of_ours if name == "ours" else set()), name
+        assert set(found.values) == figures | (only_ours if name == "ours" else set()), name
         assert all(value > 0 for figure in figures - {"connections_per_1000"} for value in found.values[figure]), name
         (init,), (answer,) = found.values["init_ms"], found.values["first_answer_ms"]
         assert init < answer
@@ -79,7 +79,7 @@ def test_it_counts_connections_and_calls(measured: dict[str, Measured]) -> None:
     assert measured["null"].calls["opened"] == none
 
 
-def test_the_page_gets_a_table_row_for_each(measured: dict[str, Measured], figures: Any, tmp_path: Path) -> None:
+def test_the_page_has_a_table_row_for_each_peer(measured: dict[str, Measured], figures: Any, tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
     shutil.copy(ROOT / "docs/benchmarks.md", page)
     for _ in range(2):
@@ -95,7 +95,7 @@ def test_the_page_gets_a_table_row_for_each(measured: dict[str, Measured], figur
     assert "awslambdaric" in written
 
 
-def test_the_page_begins_with_what_is_aimed_at_and_what_was_found(figures: Any) -> None:
+def test_the_page_begins_with_the_targets_and_the_results(figures: Any) -> None:
     ours = figures["peers"]["ours"]
     peers = figures["peers"] | {"ours": ours | {"artifact_bytes": 5_000_000}}
     bloated = figures | {"commit": "bloated", "peers": peers}
@@ -105,7 +105,7 @@ def test_the_page_begins_with_what_is_aimed_at_and_what_was_found(figures: Any) 
     assert artifact == f"| artifact, MB zipped | 3 | 2 | {ours['artifact_bytes'] / 1e6:.2f} | 5.00 (missed) |"
 
 
-def test_a_page_without_marks_is_left_alone(figures: Any, tmp_path: Path) -> None:
+def test_a_page_without_marks_is_not_changed(figures: Any, tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
     page.write_text("# Benchmarks\n")
     with pytest.raises(ValueError, match="marks"):
@@ -128,7 +128,7 @@ def test_the_same_artifact_has_the_same_size(built: dict[str, Path], tmp_path: P
     assert zipped_bytes(copied) == zipped_bytes(built["tutorial"]) > 100_000
 
 
-def test_the_summary_is_of_medians_and_quartiles() -> None:
+def test_the_summary_has_medians_and_quartiles() -> None:
     assert summary([5, 1, 2, 3, 4]) == {"median": 3, "q1": 2, "q3": 4, "min": 1, "max": 5, "n": 5}
     assert summary([7]) == {"median": 7, "q1": 7, "q3": 7, "min": 7, "max": 7, "n": 1}
 
@@ -169,14 +169,14 @@ def test_the_stand_in_refuses_what_highlevel_refuses(stand_ins: StandIns) -> Non
     assert post(stand_ins)[0] == 400
 
 
-def test_the_stand_in_counts_what_arrived_since_the_last_time(stand_ins: StandIns) -> None:
+def test_the_stand_in_counts_calls_since_the_last_question(stand_ins: StandIns) -> None:
     for _ in range(3):
         post(stand_ins)
     assert stand_ins.counted() == {"highlevel": 3, "connections": 3}
     assert not stand_ins.counted()
 
 
-def test_by_tls_only_who_knows_the_authority_is_served() -> None:
+def test_a_client_without_the_authority_is_refused_by_tls() -> None:
     with StandIns(tls=True) as stand_ins:
         with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
             post(stand_ins)
@@ -187,9 +187,9 @@ def test_by_tls_only_who_knows_the_authority_is_served() -> None:
             urllib.request.urlopen(url, timeout=5, context=context)
 
 
-def test_highlevel_is_not_called_where_nobody_vouches_for_it() -> None:
+def test_a_highlevel_with_an_unknown_certificate_is_not_called() -> None:
     with StandIns(tls=True) as stand_ins:
         url = stand_ins.environment["HIGHLEVEL_BASE_URL"]
-        judged = HighLevel(url).create_conversation("a-token-of-highlevel", "location", "contact", within=5)
-        assert (judged.outcome, judged.reason) == ("deferred", "upstream_unreachable")
+        result = HighLevel(url).create_conversation("a-token-of-highlevel", "location", "contact", within=5)
+        assert (result.outcome, result.reason) == ("deferred", "upstream_unreachable")
         assert not stand_ins.counted()["highlevel"]
