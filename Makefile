@@ -50,7 +50,7 @@ deploy: export PARAMETERS := $(PARAMETERS)
 
 .PHONY: token
 token: .tools/operate/ready ## Try HighLevel's token, typed without echo, store it [STACK=… LOCATION=… FORCE=1]
-	@$(OPERATE) operate.token $(STACK) $(if $(LOCATION),--location '$(LOCATION)') $(if $(FORCE),--force)
+	@$(OPERATE) operate.store_token $(STACK) $(if $(LOCATION),--location '$(LOCATION)') $(if $(FORCE),--force)
 
 .PHONY: connect
 connect: .tools/operate/ready ## Connect with HighLevel by OAuth, on the terminal  [STACK=…]

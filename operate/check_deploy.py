@@ -1,8 +1,8 @@
 """What `make deploy` checks before it builds: `python -m operate.check_deploy --stack NAME --config-env NAME …`.
 
-Prints the options for `sam build` and `sam deploy`, quoted for a shell: the region, and the parameters, those of
-samconfig.toml first. (SAM itself does not read AWS_REGION, drops the parameters of samconfig.toml when it is given
-any, and ignores those that the template does not have.)
+Prints the options for `sam build` and `sam deploy`, quoted for a shell: the region and the parameters, those of
+samconfig.toml first. (SAM does not read AWS_REGION, drops the parameters of samconfig.toml when the command line has
+any, and ignores parameters that the template does not have.)
 """
 
 import argparse
@@ -24,14 +24,14 @@ from operate.stack import CLIENT_CONFIG, LOCAL, StackError, printable, run
 
 TEMPLATE = Path("template.yaml")
 SAMCONFIG = Path("samconfig.toml")
-# SAM's own stack, which holds the bucket of its artifacts.
+# SAM CLI creates this stack for its artifact bucket.
 SAM_STACK = "aws-sam-cli-managed-default"
 _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check everything, and print the options. Returns 0; raises StackError, ClientError or BotoCoreError."""
+    """Check everything and print the options. Returns 0; raises StackError, ClientError or BotoCoreError."""
     options = _options(arguments)
     _check_stack_name(options.stack)
     environment = _environment(options.config_env)
@@ -48,23 +48,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> Any:
-    options = argparse.ArgumentParser(description="Check what a deployment is given.", allow_abbrev=False)
+    options = argparse.ArgumentParser(description="Check the settings of a deployment.", allow_abbrev=False)
     options.add_argument("--stack", required=True, help="the CloudFormation stack to deploy")
     options.add_argument("--config-env", required=True, help="an environment of samconfig.toml")
-    options.add_argument(
-        "--parameters", default="", help="Name=value, several separated by blanks; quoted as in a shell"
-    )
+    options.add_argument("--parameters", default="", help="Name=value pairs, separated by blanks; quoted as in a shell")
     return options.parse_args(arguments)
 
 
 def _check_stack_name(name: str) -> None:
     if name.lower() == LOCAL:
         raise StackError(
-            f"STACK={name} means the local stack, which make serve runs; nothing is deployed to it: "
-            "give another name, or run make serve"
+            f"STACK={name} means the local stack of make serve, to which nothing can be deployed: "
+            "use another name, or run make serve"
         )
     if name == SAM_STACK:
-        raise StackError(f"STACK={name} is the stack in which SAM keeps its bucket: give another name")
+        raise StackError(f"STACK={name} is the stack of SAM CLI's artifact bucket: use another name")
     if not _STACK_NAME.fullmatch(name):
         raise StackError(
             f"STACK={printable(name)} cannot be the name of a stack: "
@@ -73,7 +71,7 @@ def _check_stack_name(name: str) -> None:
 
 
 def _environment(name: str) -> dict[str, Any]:
-    """What samconfig.toml has for `sam deploy` in that environment: the section `deploy` goes before `global`."""
+    """Return the settings of `sam deploy` in that environment: the section `deploy` overrides `global`."""
     try:
         config = tomllib.loads(SAMCONFIG.read_text())
     except (OSError, ValueError) as error:
@@ -94,7 +92,7 @@ def _configured(environment: Mapping[str, Any]) -> str:
 
 
 def _words(overrides: object) -> list[str]:
-    """The parameters in any of the forms that SAM takes: a text, a list of texts, or a table."""
+    """Return the parameters from any form that SAM accepts: a text, a list of texts or a table."""
     if isinstance(overrides, dict):
         return [f"{name}={value}" for name, value in overrides.items()]
     texts = overrides if isinstance(overrides, list) else [overrides]
@@ -113,20 +111,21 @@ def _parameters_of_the_template() -> dict[str, dict[str, Any]]:
 
 
 class _TemplateLoader(yaml.SafeLoader):
-    """YAML without what CloudFormation's short forms (`!Ref`) stand for: no parameter has one."""
+    """Loads YAML and drops CloudFormation's short forms (`!Ref`), which no parameter uses."""
 
 
 _TemplateLoader.add_multi_constructor("!", lambda _loader, _name, _node: None)
 
 
 def _checked(text: str, known: Mapping[str, Mapping[str, Any]], source: str) -> dict[str, str]:
-    """The parameters, each of them one of the template's, with a value that it allows. Raises StackError."""
+    """Parse the parameters. Raises StackError for an unknown name or a value that the template does not allow."""
     parameters = {}
     for word in _split(text, source):
         name, equals, value = word.partition("=")
         if not equals:
             raise StackError(
-                f"{source}: {printable(word)} is no Name=value; quote blanks: PARAMETERS=\"Name='two words'\""
+                f"{source}: {printable(word)} is not of the form Name=value; "
+                "quote blanks: PARAMETERS=\"Name='two words'\""
             )
         if name not in known:
             raise StackError(
@@ -135,13 +134,13 @@ def _checked(text: str, known: Mapping[str, Mapping[str, Any]], source: str) -> 
             )
         if not _is_allowed(value, known[name]):
             constraint = known[name].get("ConstraintDescription", "is not a value that the template allows")
-            raise StackError(f"{source}: {name}={printable(value)} is refused: {name} {constraint}")
+            raise StackError(f"{source}: {name}={printable(value)} is not allowed: {name} {constraint}")
         parameters[name] = value
     return parameters
 
 
 def _is_allowed(value: str, parameter: Mapping[str, Any]) -> bool:
-    """Whether CloudFormation would take it; what it does not say of itself has no limit."""
+    """Whether CloudFormation would accept the value. A constraint that the parameter lacks allows everything."""
     if parameter["Type"] == "Number":
         if not _NUMBER.fullmatch(value):
             return False
@@ -156,14 +155,14 @@ def _is_allowed(value: str, parameter: Mapping[str, Any]) -> bool:
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
-    """A question, if one of the known ones is like it; whatever the case of its letters."""
+    """Suggest the known name that is most similar, whatever its case; "" for none."""
     by_lower = {each.lower(): each for each in known}
     close = difflib.get_close_matches(name.lower(), by_lower, 1)
     return f"; did you mean {by_lower[close[0]]}?" if close else ""
 
 
 def _check_account(stack: str, environment: Mapping[str, Any]) -> str:
-    """Sign in, and say where the stack will be. Returns the region."""
+    """Sign in to AWS and print where the stack will be deployed. Returns the region."""
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or environment.get("region")
     session = boto3.Session(region_name=region, profile_name=environment.get("profile"))
     if not session.region_name:

@@ -1,4 +1,4 @@
-"""Look for mistakes in presets.toml and functions/senders.toml: `python -m operate.check_senders`."""
+"""Check presets.toml and functions/senders.toml for mistakes: `python -m operate.check_senders`."""
 
 import sys
 
@@ -6,7 +6,7 @@ from create_conversation.senders.config import SendersError, load
 
 
 def main() -> int:
-    """Print what is wrong, or how many senders there are. Returns 1 or 0."""
+    """Print the first mistake, or the number of senders. Returns 1 or 0."""
     try:
         senders = load()
     except SendersError as error:

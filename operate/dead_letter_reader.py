@@ -1,4 +1,4 @@
-"""What lies in the dead-letter queue: read without consuming it, whoever put it there."""
+"""Read the messages of the dead-letter queue without consuming them, whichever service sent them."""
 
 import json
 import re
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
     from types_boto3_sqs.type_defs import MessageTypeDef
 
-# A message that a killed command had received is visible again after this.
+# A message that a killed command has received is visible again after this time.
 HIDDEN_SECONDS = 300
 READERS = 8
-# SQS moves a message from the retry queue after so many receives (template.yaml).
+# SQS moves a message out of the retry queue after this many receives (template.yaml).
 MAX_RECEIVES = 1000
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _WHOLE = re.compile(r"[0-9]{1,15}")
@@ -29,10 +29,13 @@ _WHOLE = re.compile(r"[0-9]{1,15}")
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One message. `reason` is the log's word, or `receives` (moved by SQS after 1000 receives), `undelivered` (by
-    EventBridge), `unhandled` (by Lambda, whose function raised), `unreadable`. `sent_at` is when it was parked; for
-    `receives` when it was first stored, as SQS keeps that. `first_time` is when the submission was first received, and
-    `attempts` how often it was tried, both of them also before a redrive. What is not known is None."""
+    """One message of the dead-letter queue. Unknown values are None.
+
+    `reason`: the reason code of the log, or `receives` (SQS moved it after 1000 receives), `undelivered` (sent by
+    EventBridge), `unhandled` (sent by Lambda, because the function raised), `unreadable`. `sent_at`: when it was sent
+    to the dead-letter queue; for `receives` to the retry queue, as SQS preserves that time. `first_time`: when the
+    submission was first received. `attempts`: how often it was tried. Both include the time before a redrive.
+    """
 
     id: str
     receipt_handle: str = field(repr=False)
@@ -49,25 +52,27 @@ class DeadLetter:
 
     @property
     def submission(self) -> Submission | None:
-        """What was submitted, or None if the body cannot be read."""
+        """The submission, or None if the body cannot be read."""
         return _submission(self.body)
 
     @classmethod
     def read(cls, message: "MessageTypeDef") -> "DeadLetter":
-        """From a received message, with all its attributes of both kinds. Raises nothing for what it holds."""
+        """Read a received message, which must have its attributes of both kinds. No content makes it raise."""
         system = message["Attributes"]
         body = message["Body"]
-        given = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
+        attributes = {
+            name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()
+        }
         submission = _submission(body)
         group = system.get("MessageGroupId")
-        reason = given.get("reason")
-        sender = given.get("sender") or (submission.sender if submission else None)
-        attempts, last_error = given.get("attempts"), given.get("last_error")
+        reason = attributes.get("reason")
+        sender = attributes.get("sender") or (submission.sender if submission else None)
+        attempts, last_error = attributes.get("attempts"), attributes.get("last_error")
         if reason:
-            pass  # by the flow
-        elif "ERROR_CODE" in given or "RULE_ARN" in given:
-            reason, sender, attempts = "undelivered", "event", given.get("RETRY_ATTEMPTS")
-            last_error = ": ".join(filter(None, (given.get("ERROR_CODE"), given.get("ERROR_MESSAGE"))))
+            pass  # sent by create_conversation
+        elif "ERROR_CODE" in attributes or "RULE_ARN" in attributes:
+            reason, sender, attempts = "undelivered", "event", attributes.get("RETRY_ATTEMPTS")
+            last_error = ": ".join(filter(None, (attributes.get("ERROR_CODE"), attributes.get("ERROR_MESSAGE"))))
         elif record := _failure_record(body):
             reason, sender = "unhandled", "event"
             context, answer = _object(record.get("requestContext")), _object(record.get("responsePayload"))
@@ -82,28 +87,28 @@ class DeadLetter:
             id=message["MessageId"],
             receipt_handle=message["ReceiptHandle"],
             body=body,
-            attributes=given,
+            attributes=attributes,
             sent_at=sent_at,
             group=group,
             reason=reason,
             sender=sender or None,
-            location=given.get("location") or group or _location(submission),
+            location=attributes.get("location") or group or _location(submission),
             attempts=_number(attempts) or None,
             last_error=last_error or None,
-            first_time=_first_time(_number(given.get("first_time")), submission, sent_at),
+            first_time=_first_time(_number(attributes.get("first_time")), submission, sent_at),
         )
 
 
 class DeadLetterReader:
-    """Receives every message of a queue once, hidden from other readers until the sweep ends.
+    """Receives every message of a queue once. The messages are hidden from other readers meanwhile.
 
-    Use as a context manager: what `take` has not settled is visible again when the block ends, however it ends.
+    A context manager: the messages that were not removed are visible again when the block ends, also by an exception.
     """
 
     def __init__(self, sqs: "SQSClient", queue_url: str) -> None:
         self._sqs = sqs
         self._url = queue_url
-        self._held: dict[str, str] = {}  # the newest receipt handle of every message not settled, by message id
+        self._held: dict[str, str] = {}  # newest receipt handle of each message not removed, by id
         self._seen: set[str] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -114,28 +119,31 @@ class DeadLetterReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Make visible again what is held. What cannot be is counted in `unreleased`: it is after HIDDEN_SECONDS."""
+        """Make the remaining messages visible. `unreleased` counts those that stay hidden for HIDDEN_SECONDS."""
         self._stop.set()
         self._readers.shutdown(cancel_futures=True)
         with ThreadPoolExecutor(READERS) as pool:
             self.unreleased = sum(pool.map(self._release, batched(list(self._held.values()), 10, strict=False)))
 
     def run(
-        self, take: Callable[[list[DeadLetter]], Iterable[str]], progress: Callable[[], None] = lambda: None
+        self, handle: Callable[[list[DeadLetter]], Iterable[str]], progress: Callable[[], None] = lambda: None
     ) -> None:
-        """Receive until the queue has no more. `take` is given the messages of each batch, called by several threads
-        at once, and returns the ids of those that it has removed from the queue. `progress` is called now and then.
-        Raises what `take` and SQS raise."""
-        waiting = {self._readers.submit(self._read, take) for _ in range(READERS)}
+        """Receive until the queue is empty.
+
+        `handle` gets the messages of each batch and returns the ids of those that it has removed from the queue.
+        Several threads call it at the same time. `progress` is called about twice a second. Raises what `handle` and
+        SQS raise.
+        """
+        waiting = {self._readers.submit(self._read, handle) for _ in range(READERS)}
         while waiting:
             done, waiting = wait(waiting, timeout=0.5, return_when="FIRST_EXCEPTION")
             progress()
             for reader in done:
                 reader.result()
 
-    def _read(self, take: Callable[[list[DeadLetter]], Iterable[str]]) -> None:
+    def _read(self, handle: Callable[[list[DeadLetter]], Iterable[str]]) -> None:
         while not self._stop.is_set():
-            # A wait, however short, makes SQS ask all its servers, not a sample of them.
+            # A long poll, however short, makes SQS ask all its servers instead of a sample.
             received = self._sqs.receive_message(
                 QueueUrl=self._url,
                 MaxNumberOfMessages=10,
@@ -149,10 +157,10 @@ class DeadLetterReader:
                 new = [letter for letter in letters if letter.id not in self._seen]  # SQS may show a message twice
                 self._seen.update(letter.id for letter in letters)
                 self._held.update((letter.id, letter.receipt_handle) for letter in letters)
-            if not new:  # nothing more, or it takes so long that the first ones are visible again
+            if not new:  # the queue is empty, or the first messages are visible again
                 return
-            for settled in take(new):
-                self._held.pop(settled, None)
+            for removed in handle(new):
+                self._held.pop(removed, None)
 
     def _release(self, handles: tuple[str, ...]) -> int:
         try:
@@ -176,12 +184,12 @@ def _submission(body: str) -> Submission | None:
 
 
 def _number(text: str | None) -> int:
-    """An attribute that is a whole number, else 0."""
+    """Parse an attribute that is a whole number; 0 for any other."""
     return int(text) if text and _WHOLE.fullmatch(text) else 0
 
 
 def _first_time(attribute: int, submission: Submission | None, sent_at: datetime) -> datetime:
-    """What the attribute says, else the submission, else the event that it is; else when it was sent to the queue."""
+    """Return the time of the attribute, else of the submission, else of its event, else when the message was sent."""
     seconds = attribute or (submission.received_at if submission else 0.0)
     try:
         if seconds > 0:
@@ -192,7 +200,7 @@ def _first_time(attribute: int, submission: Submission | None, sent_at: datetime
 
 
 def _event(submission: Submission | None) -> dict[str, Any]:
-    """The event of a submission that is one."""
+    """Return the EventBridge event of a submission; {} if it is not one."""
     if submission is None or submission.trigger != "event":
         return {}
     try:
@@ -202,7 +210,7 @@ def _event(submission: Submission | None) -> dict[str, Any]:
 
 
 def _failure_record(body: str) -> dict[str, Any] | None:
-    """Lambda's record of an asynchronous invocation that failed, if it is one."""
+    """Parse Lambda's record of a failed asynchronous invocation; None if the body is something else."""
     try:
         record = _object(json.loads(body))
     except (ValueError, RecursionError):
@@ -215,6 +223,6 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def _location(submission: Submission | None) -> str | None:
-    """The location that an event names; nothing has mapped it yet."""
+    """Return the location id in an event that has not been mapped yet."""
     location = _object(_event(submission).get("detail")).get("locationId")
     return location if isinstance(location, str) and _ID.fullmatch(location) else None

@@ -1,4 +1,4 @@
-"""Show what lies in the dead-letter queue: `python -m operate.dead_letters [STACK] [--id ID] [--json]`."""
+"""Show the dead-letter queue: `python -m operate.dead_letters [STACK] [--id ID] [--json]`."""
 
 import json
 import sys
@@ -14,24 +14,24 @@ _COLUMNS: tuple[str, ...] = ("FIRST (UTC)", "WHEN (UTC)", "SENDER", "LOCATION", 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, or one message. Nothing is consumed. Returns 0; raises StackError if no message has that id."""
+    """Print the table, or one message. Consumes nothing. Returns 0; raises StackError if no message has that id."""
     options = _options(arguments)
     stack = Stack.connect(options.stack)
     queue_url = stack.output("DeadLetterQueueUrl")
-    elsewhere = _hidden(stack, queue_url)
-    # Bodies may be large, and there may be many: only what was asked for is kept whole.
+    hidden = _hidden(stack, queue_url)
+    # Bodies may be large and many: only the message that was asked for stays in memory with its body.
     summaries: list[dict[str, Any]] = []
     found: list[DeadLetter] = []
 
-    def take(batch: list[DeadLetter]) -> list[str]:
+    def handle(batch: list[DeadLetter]) -> list[str]:
         if options.id:
             found.extend(letter for letter in batch if letter.id.startswith(options.id))
         else:
             summaries.extend(_summary(letter) for letter in batch)
         return []
 
-    with DeadLetterReader(stack.sqs, queue_url) as sweep:
-        sweep.run(take)
+    with DeadLetterReader(stack.sqs, queue_url) as reader:
+        reader.run(handle)
     summaries.sort(key=lambda summary: str(summary["when"]))
     if options.id:
         _show(_only(found, options.id), as_json=options.json)
@@ -40,27 +40,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps(summary))
     else:
         _table(summaries)
-    if elsewhere:
+    if hidden:
         print(
-            f"about {elsewhere} more are hidden just now, by another reader or one that was cut off: "
-            f"visible again within {HIDDEN_SECONDS // 60} minutes",
+            f"another reader, or one that was interrupted, hides about {hidden} more: "
+            f"they are visible again within {HIDDEN_SECONDS // 60} minutes",
             file=sys.stderr,
         )
-    if sweep.unreleased:
+    if reader.unreleased:
         print(
-            f"{sweep.unreleased} stay hidden for {HIDDEN_SECONDS // 60} minutes: SQS cannot be reached", file=sys.stderr
+            f"SQS cannot be reached: {reader.unreleased} stay hidden for {HIDDEN_SECONDS // 60} minutes",
+            file=sys.stderr,
         )
     return 0
 
 
 def _options(arguments: Sequence[str] | None) -> Any:
-    options = parser("Show what lies in the dead-letter queue, newest last. Nothing is consumed.")
+    options = parser("Show the messages of the dead-letter queue, the newest last. Consumes nothing.")
     options.add_argument(
         "--id",
         metavar="ID",
-        help="show this message (the beginning of its id is enough) with its body: that can hold personal data",
+        help="show this message (the beginning of its id is enough) with its body, which can contain personal data",
     )
-    options.add_argument("--json", action="store_true", help="one JSON object a line")
+    options.add_argument("--json", action="store_true", help="print one JSON object per line")
     return options.parse_args(arguments)
 
 
@@ -75,7 +76,7 @@ def _only(letters: list[DeadLetter], prefix: str) -> DeadLetter:
     if not letters:
         raise StackError(f"no message in the dead-letter queue has the id {prefix}")
     if len(letters) > 1:
-        raise StackError(f"{len(letters)} messages have an id that begins with {prefix}: give more of it")
+        raise StackError(f"{len(letters)} messages have an id that begins with {prefix}: enter more characters")
     return letters[0]
 
 
@@ -135,7 +136,7 @@ def _table(summaries: list[dict[str, Any]]) -> None:
 
 
 def _unambiguous(ids: list[str]) -> int:
-    """How many characters of these ids tell them apart, 8 at least."""
+    """Return how many characters, at least 8, make each of these ids unique."""
     ids = sorted(ids)
     length = 8
     for one, next_one in pairwise(ids):

@@ -1,29 +1,27 @@
-"""Follow the canonical lines: `python -m operate.logs [STACK] [--contact ID] [--since 15m] …`."""
+"""Follow the canonical log lines: `python -m operate.logs [STACK] [--contact ID] [--since 15m] …`."""
 
 import argparse
 import json
 import re
 import sys
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ConnectionError as AwsConnectionError
 from botocore.exceptions import HTTPClientError
 
+from operate.log_reader import LogReader
 from operate.stack import Stack, explain, parser, printable, run
 
 if TYPE_CHECKING:
-    from types_boto3_logs import CloudWatchLogsClient
     from types_boto3_logs.type_defs import FilteredLogEventTypeDef
 
 POLL_SECONDS = 2.0
-# CloudWatch shows a line up to this long after the time that the line bears.
-LATE_SECONDS = 75.0
 _SINCE = re.compile(r"(\d{1,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-# The members of a canonical line, in the order of the columns, with the usual width.
+# The columns: members of a canonical log line, with their usual width.
 _COLUMNS = {
     "outcome": 8,
     "reason": 15,
@@ -40,13 +38,14 @@ _COLUMNS = {
 }
 _LEVELS = ("WARNING", "ERROR", "CRITICAL")
 _NOT_SHOWN = ("level", "message", "timestamp")
-_FUNCTION = ("service", "highlevel-conversations")  # in other lines `service` is the service of AWS that failed
-# What the Lambda runtime writes when a function cannot start, is killed or takes too long.
-_RUNTIME_TROUBLE = re.compile(r"\[ERROR\]|Task timed out|Runtime exited|Runtime\.\w+Error|Status: (?:timeout|error)")
+# Powertools' own `service`. In the line of a failed request `service` is the AWS service.
+_FUNCTION = ("service", "highlevel-conversations")
+# The Lambda runtime writes one of these when a function cannot start, is killed or takes too long.
+_RUNTIME_ERROR = re.compile(r"\[ERROR\]|Task timed out|Runtime exited|Runtime\.\w+Error|Status: (?:timeout|error)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a line for each submission, as they come, until Ctrl-C. Returns 0."""
+    """Print one line for each submission until Ctrl-C. Returns 0."""
     options = _options(arguments)
     stack = Stack.connect(options.stack)
     wanted = {
@@ -58,13 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if value
     }
-    lines = Lines(stack.logs, stack.output("LogGroupName"), time.time() - options.since, wanted)
+    reader = LogReader(stack.logs, stack.output("LogGroupName"), time.time() - options.since, wanted)
     widths = dict(_COLUMNS)
     print(_row("time", {name: name for name in _COLUMNS}, widths), flush=True)
     try:
         while True:
             try:
-                for event in lines.new():
+                for event in reader.new():
                     if line := _line(event, wanted, widths):
                         print(line, flush=True)
             except (AwsConnectionError, HTTPClientError) as error:
@@ -79,14 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> Any:
-    options = parser("Show one line for each submission, and warnings and errors, as they come; Ctrl-C ends it.")
+    options = parser("Show one line for each submission, and warnings and errors, as they arrive. Ctrl-C ends it.")
     options.add_argument("--contact", metavar="ID", help="only submissions for this contact id")
     options.add_argument("--request", metavar="ID", help="only the submission with this request id")
-    options.add_argument("--reason", metavar="WORD", help="only submissions that ended for this reason")
+    options.add_argument("--reason", metavar="CODE", help="only submissions with this reason code")
     options.add_argument(
-        "--since", metavar="15m", type=_duration, default="15m", help="begin so long ago: 30s, 15m, 6h, 2d"
+        "--since", metavar="15m", type=_duration, default="15m", help="begin this long ago: 30s, 15m, 6h, 2d"
     )
-    options.add_argument("--no-follow", dest="follow", action="store_false", help="end when all up to now are shown")
+    options.add_argument("--no-follow", dest="follow", action="store_false", help="end after the lines up to now")
     return options.parse_args(arguments)
 
 
@@ -96,42 +95,8 @@ def _duration(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
-class Lines:
-    """A log group's lines from `since` (Unix time) on, each of them once, late ones too.
-
-    `wanted` (member of a JSON line → value) lets CloudWatch leave out others; it need not.
-    """
-
-    def __init__(self, logs: "CloudWatchLogsClient", group: str, since: float, wanted: Mapping[str, str]) -> None:
-        self._logs = logs
-        self._group = group
-        self._from = int(since * 1000)
-        self._seen: dict[Hashable, int] = {}
-        # Without a filter the runtime's own lines come too, which are not JSON: a function that cannot start.
-        conditions = " && ".join(f"($.{member} = {json.dumps(value)})" for member, value in wanted.items())
-        self._pattern = f"{{ {conditions} }}" if wanted else ""
-
-    def new(self) -> Iterator["FilteredLogEventTypeDef"]:
-        """What was not given out yet, page by page, each page in order. Raises what CloudWatch Logs raises."""
-        began = time.time()
-        pages = self._logs.get_paginator("filter_log_events").paginate(
-            logGroupName=self._group, startTime=self._from, filterPattern=self._pattern
-        )
-        for page in pages:
-            events = [event for event in page["events"] if _identity(event) not in self._seen]
-            self._seen.update((_identity(event), event["timestamp"]) for event in events)
-            yield from sorted(events, key=lambda event: event["timestamp"])
-        self._from = max(self._from, int((began - LATE_SECONDS) * 1000))
-        self._seen = {name: at for name, at in self._seen.items() if at >= self._from}
-
-
-def _identity(event: "FilteredLogEventTypeDef") -> Hashable:
-    """What tells a log event from all others; the local AWS gives what a function logs no id."""
-    return event.get("eventId") or (event.get("logStreamName"), event["timestamp"], hash(event["message"]))
-
-
 def _line(event: "FilteredLogEventTypeDef", wanted: Mapping[str, str], widths: dict[str, int]) -> str | None:
-    """What to show of a log line, None for nothing. `widths` grow with what is shown."""
+    """Format a log line; None for one that is not shown. `widths` grow with the content."""
     at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     text = event["message"].strip()
     try:
@@ -139,8 +104,8 @@ def _line(event: "FilteredLogEventTypeDef", wanted: Mapping[str, str], widths: d
     except (ValueError, RecursionError):
         line = None
     if not isinstance(line, dict):
-        trouble = not wanted and _RUNTIME_TROUBLE.search(text)
-        return f"{at}  {printable(' '.join(text.split()))[:400]}" if trouble else None
+        is_error = not wanted and _RUNTIME_ERROR.search(text)
+        return f"{at}  {printable(' '.join(text.split()))[:400]}" if is_error else None
     if line.get("message") == "submission":
         if any(line.get(member) != value for member, value in wanted.items()):
             return None

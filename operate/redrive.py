@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from operate.dead_letter_reader import HIDDEN_SECONDS, DeadLetter, DeadLetterReader
 from operate.results import ResultEvents
-from operate.sender import stack_name
-from operate.stack import Stack, parser, printable, run
+from operate.stack import Stack, for_stack, parser, printable, run
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageAttributeValueTypeDef, SendMessageBatchRequestEntryTypeDef
 
-# Of SQS, for a batch and for each message in it. Attributes count too: ours have less than ATTRIBUTE_BYTES.
+# SQS's limits for a batch and for each message in it. The attributes that are sent have less than ATTRIBUTE_BYTES.
 MAX_BATCH_BYTES = 1024 * 1024
 ATTRIBUTE_BYTES = 128
 MAX_BATCH_MESSAGES = 10
-# What is sent now and fails at once is parked after the run's beginning, whose time we know to the second.
+# SQS's clock is known to the second: a message that fails immediately must be dead-lettered after the start.
 DELAY_SECONDS = 2
 WAIT_SECONDS = 120
 UNKNOWN_GROUP = "unknown"
@@ -33,62 +32,62 @@ _GROUP = re.compile(r"[!-~]{1,128}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Send the dead letters that match to the retry queue, delete them there, and wait for what becomes of them.
-    Returns 0 if all are done (also if the queue was empty), 1 if some failed, came back or are still open, or if none
-    matches.
+    """Send the dead letters that match to the retry queue, delete them here, and wait for their results.
 
-    Killed at any point, nothing is lost: what was sent and not deleted is tried twice, which ends in the same
-    conversation.
+    Returns 0 if all have a conversation (also if the queue was empty), 1 if some failed, came back or are still open,
+    or if none matches. If the process is killed, nothing is lost: a message that was sent and not deleted is tried
+    twice, which ends in the same conversation.
     """
     options = _options(arguments)
     stack = Stack.connect(options.stack)
     which = " and ".join(f"{name} {value}" for name, value in _filters(options).items())
 
     about, now = _look(stack)
-    redrive = _Redrive(stack, parked_until=now, reason=options.reason, sender=options.sender)
+    redrive = _Redrive(stack, sent_until=now, reason=options.reason, sender=options.sender)
     progress = _Progress(redrive, about)
-    sweep = DeadLetterReader(stack.sqs, stack.output("DeadLetterQueueUrl"))
-    results = ResultEvents(stack, now.timestamp())  # with DELAY_SECONDS, no line of ours is earlier
+    reader = DeadLetterReader(stack.sqs, stack.output("DeadLetterQueueUrl"))
+    results = ResultEvents(stack, now.timestamp())  # because of DELAY_SECONDS no result is earlier
     interrupted = True
     try:
-        with sweep:
-            sweep.run(redrive.take, progress.show)
+        with reader:
+            reader.run(redrive.handle, progress.show)
         interrupted = False
     finally:
         progress.end()
         print(redrive.report(which, interrupted=interrupted))
-        if sweep.unreleased:
+        if reader.unreleased:
             print(
-                f"{sweep.unreleased} stay hidden for {HIDDEN_SECONDS // 60} minutes: SQS cannot be reached",
+                f"SQS cannot be reached: {reader.unreleased} stay hidden for {HIDDEN_SECONDS // 60} minutes",
                 file=sys.stderr,
             )
     if not redrive.done:
         return 1 if redrive.failed or redrive.others else 0
     if stack.parameters.get("Paused") == "true":
-        print("sending is paused: they stay in the retry queue until make deploy PARAMETERS=Paused=false")
+        paused = "calls to HighLevel are paused: they stay in the retry queue until make deploy PARAMETERS=Paused=false"
+        print(for_stack(paused, stack.argument))
         return 1
     if options.wait:
         try:
             results.wait(redrive.sent, options.wait)
         finally:
-            print(results.report(stack_name(stack)))
+            print(results.report(stack.argument))
     return 0 if results.complete and not redrive.failed else 1
 
 
 def _options(arguments: Sequence[str] | None) -> Any:
     options = parser(
-        "Send what lies in the dead-letter queue to the retry queue, to be tried again as if it were new.\n"
-        "Fix the reason first: what fails again comes back. Then wait for the results, and show them. Interrupting\n"
-        "it loses nothing."
+        "Send the messages of the dead-letter queue to the retry queue, which tries them again like new ones, then\n"
+        "wait for the results and show them. Fix the cause first: a message that fails again comes back. You can\n"
+        "interrupt the command; nothing is lost."
     )
-    options.add_argument("--reason", metavar="CODE", help="only those with this reason")
-    options.add_argument("--sender", metavar="NAME", help="only those of this sender")
+    options.add_argument("--reason", metavar="CODE", help="only messages with this reason code")
+    options.add_argument("--sender", metavar="NAME", help="only messages of this sender")
     options.add_argument(
         "--wait",
         metavar="SECONDS",
         type=_seconds,
         default=WAIT_SECONDS,
-        help="how long to wait for the results at most; 0: do not wait (default: %(default)s)",
+        help="how long to wait for the results; 0: do not wait (default: %(default)s)",
     )
     return options.parse_args(arguments)
 
@@ -104,7 +103,7 @@ def _filters(options: Any) -> dict[str, str]:
 
 
 def _look(stack: Stack) -> tuple[int, datetime]:
-    """About how many dead letters there are, and a time by SQS's clock that is at most a second in the future."""
+    """Return about how many dead letters there are, and SQS's time, rounded up to the next second."""
     answer = stack.sqs.get_queue_attributes(
         QueueUrl=stack.output("DeadLetterQueueUrl"), AttributeNames=["ApproximateNumberOfMessages"]
     )
@@ -115,33 +114,34 @@ def _look(stack: Stack) -> tuple[int, datetime]:
 
 @dataclass
 class _Redrive:
-    """Takes batches from the sweep, by several threads at once."""
+    """Sends batches of dead letters to the retry queue; several threads call it at the same time."""
 
     stack: Stack
-    parked_until: datetime
+    sent_until: datetime
     reason: str | None
     sender: str | None
     done: int = 0
     failed: int = 0
     newer: int = 0
-    others: Counter[tuple[str, str]] = field(default_factory=Counter)  # that stay: reason and sender
-    sent: list[str] = field(default_factory=list)  # the request id under which each is logged
+    others: Counter[tuple[str, str]] = field(default_factory=Counter)  # by reason and sender: not matching, they stay
+    sent: list[str] = field(default_factory=list)  # the request id of each one's log line
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def take(self, letters: list[DeadLetter]) -> list[str]:
-        """Redrive what matches; the ids of what is done."""
-        settled: list[str] = []
+    def handle(self, letters: list[DeadLetter]) -> list[str]:
+        """Redrive the letters that match. Returns the ids of those that are deleted here."""
+        removed: list[str] = []
         matching = [letter for letter in letters if self._matches(letter)]
         for batch in _batches(matching):
             sent = self._send(batch)
             deleted = self._delete(sent) if sent else []
-            settled += deleted
+            removed += deleted
             with self._lock:
                 self.done += len(deleted)
                 self.failed += len(batch) - len(deleted)
-        return settled
+        return removed
 
     def report(self, which: str, *, interrupted: bool) -> str:
+        """Return the totals in one line. `which`: the filters in words."""
         if interrupted:
             return f"interrupted: {self.done} redriven, the others stay"
         if not self.done and not self.failed:
@@ -155,22 +155,22 @@ class _Redrive:
         if self.others:
             parts.append(f"{self.others.total()} others stay")
         if self.newer:
-            parts.append(f"{self.newer} came meanwhile")
+            parts.append(f"{self.newer} arrived meanwhile")
         return ", ".join(parts)
 
     def _others(self) -> str:
-        """Which there are, and what was perhaps meant."""
+        """List the reasons and senders that exist, and a suggestion for a mistyped reason."""
         reasons = [reason for reason, _sender in self.others]
         close = difflib.get_close_matches(self.reason or "", reasons, 1) if self.reason not in reasons else []
         there = ", ".join(
             printable(f"{count} with reason {reason} of {sender or 'an unknown sender'}")
             for (reason, sender), count in self.others.most_common()
         )
-        return f"there are {there}{f'; did you mean {close[0]}?' if close else ''}"
+        return f"the queue has {there}{f'; did you mean {close[0]}?' if close else ''}"
 
     def _matches(self, letter: DeadLetter) -> bool:
         wanted = self.reason in (None, letter.reason) and self.sender in (None, letter.sender)
-        newer = letter.sent_at > self.parked_until
+        newer = letter.sent_at > self.sent_until
         with self._lock:
             self.newer += newer
             if not wanted and not newer:
@@ -178,7 +178,7 @@ class _Redrive:
         return wanted and not newer
 
     def _send(self, batch: list[DeadLetter]) -> list[DeadLetter]:
-        """Those that are in the retry queue now."""
+        """Send a batch. Returns the letters that are in the retry queue now."""
         entries: list[SendMessageBatchRequestEntryTypeDef] = [
             {
                 "Id": letter.id,
@@ -204,7 +204,7 @@ class _Redrive:
 
 
 def _attributes(letter: DeadLetter) -> dict[str, "MessageAttributeValueTypeDef"]:
-    """What the retry queue's trigger goes on from; none for a message that fills SQS's limit alone."""
+    """Return the attributes from which the retry queue continues; {} for a message that fills SQS's limit alone."""
     if _size(letter) > MAX_BATCH_BYTES:
         return {}
     numbers = {"attempts": letter.attempts or 0, "first_time": int(letter.first_time.timestamp())}
@@ -212,7 +212,7 @@ def _attributes(letter: DeadLetter) -> dict[str, "MessageAttributeValueTypeDef"]
 
 
 def _request_id(letter: DeadLetter) -> str:
-    """The id under which the retry queue's trigger logs it; "": the message's."""
+    """Return the request id of the submission's log line; "" if the retry queue uses the message id."""
     return letter.submission.request_id if letter.submission else ""
 
 
@@ -221,13 +221,13 @@ def _size(letter: DeadLetter) -> int:
 
 
 def _group(letter: DeadLetter) -> str:
-    """The fair queue's tenant: the location, where it is known."""
+    """Return the message group of the fair queue: the location, where it is known."""
     group = letter.location or letter.group or ""
     return group if _GROUP.fullmatch(group) else UNKNOWN_GROUP
 
 
 def _batches(letters: list[DeadLetter]) -> Iterator[list[DeadLetter]]:
-    """As few batches as SQS's limits allow."""
+    """Split the letters into as few batches as SQS's limits allow."""
     batch: list[DeadLetter] = []
     size = 0
     for letter in letters:
@@ -242,7 +242,7 @@ def _batches(letters: list[DeadLetter]) -> Iterator[list[DeadLetter]]:
 
 
 class _Progress:
-    """On a terminal one line that is written over, else a line every 10 seconds; on standard error."""
+    """Shows the progress on standard error: on a terminal in one line, else in a new line every 10 seconds."""
 
     def __init__(self, redrive: _Redrive, about: int) -> None:
         self._redrive = redrive

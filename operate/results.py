@@ -1,4 +1,4 @@
-"""What became of the dead letters that a redrive has sent: read from the log."""
+"""Read the results of redriven dead letters from the log."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from create_conversation.errors import REASONS
-from operate.logs import Lines
+from operate.log_reader import LogReader
 from operate.stack import Stack, printable
 
 POLL_SECONDS = 1.0
@@ -24,22 +24,22 @@ _SHOWN_AS = {
 
 
 class ResultEvents:
-    """The results of submissions, by request id. Several may have the same one: the elements of one array."""
+    """The results of submissions, by request id. The elements of one array share a request id."""
 
     def __init__(self, stack: Stack, since: float) -> None:
         wanted = {"message": "submission", "trigger": "retry"}
-        self._lines = Lines(stack.logs, stack.output("LogGroupName"), since, wanted)
+        self._reader = LogReader(stack.logs, stack.output("LogGroupName"), since, wanted)
         self._expected: Counter[str] = Counter()
         self._ended: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self._latest: dict[str, dict[str, Any]] = {}  # of those that have not ended
 
     @property
     def complete(self) -> bool:
-        """Whether each of them has a conversation now."""
+        """Whether each submission has a conversation now."""
         return all(line["outcome"] in ("opened", "existing") for line in self._all())
 
     def wait(self, request_ids: Iterable[str], seconds: float) -> None:
-        """Wait until all of these have ended, or for so long."""
+        """Wait until all of these have ended, at most this many seconds."""
         self._expected.update(request_ids)
         until = time.monotonic() + seconds
         in_place = sys.stderr.isatty()
@@ -53,7 +53,7 @@ class ResultEvents:
             print(f"\r{'':40}\r", end="", file=sys.stderr, flush=True)
 
     def report(self, stack: str) -> str:
-        """The first lines of each kind, and the sums."""
+        """Return the first lines of each kind, and the totals."""
         groups: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for line in self._all():
             groups[_SHOWN_AS[line["outcome"]]].append(line)
@@ -78,11 +78,11 @@ class ResultEvents:
         return sorted(ended + still_open, key=lambda line: list(_SHOWN_AS).index(line["outcome"]))
 
     def _open(self) -> Counter[str]:
-        """How many of each request id have not ended."""
+        """Count the submissions of each request id that have not ended."""
         return self._expected - Counter({request_id: len(lines) for request_id, lines in self._ended.items()})
 
     def _read(self) -> None:
-        for event in self._lines.new():
+        for event in self._reader.new():
             line = _canonical(event["message"])
             request_id = str(line.get("request_id"))
             if request_id not in self._expected or line.get("trigger") != "retry":
@@ -94,7 +94,7 @@ class ResultEvents:
 
 
 def _canonical(text: str) -> dict[str, Any]:
-    """A canonical log line; {} for any other."""
+    """Parse a canonical log line; {} for any other line."""
     try:
         line = json.loads(text)
     except (ValueError, RecursionError):
@@ -103,7 +103,7 @@ def _canonical(text: str) -> dict[str, Any]:
 
 
 def _describe(line: Mapping[str, Any]) -> str:
-    """Whose it is, and why it ended so, or where."""
+    """Return request id, sender, and the reason or the conversation."""
     reason = line.get("reason")
     title = f"{reason}: {REASONS[reason].title}" if reason in REASONS else reason
     conversation = f"conversation {line['conversation_id']}" if line.get("conversation_id") else None

@@ -1,4 +1,4 @@
-"""The rotation of HighLevelToken, as AWS tells of it."""
+"""The state of the rotation of HighLevelToken, read from Secrets Manager and the log."""
 
 import json
 import time
@@ -12,9 +12,12 @@ LOOK_BACK_SECONDS = 48 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """`is_attached`: Secrets Manager begins it by itself, next at `next_at`. `is_pending`: one has begun and not ended.
-    `failure`: the reason of the last try, None if that went well or there was none since the secret was stored; `at`:
-    when that was (Unix time)."""
+    """The state of a secret's rotation.
+
+    `is_attached`: Secrets Manager rotates it automatically, next at `next_at`. `is_pending`: a rotation has begun and
+    has not ended. `at`: time of the last attempt (Unix time), None if there was none since the secret was stored.
+    `failure`: the reason code of that attempt, None if it succeeded.
+    """
 
     is_attached: bool
     is_pending: bool
@@ -24,10 +27,10 @@ class Rotation:
 
 
 def rotation_of(stack: Stack, arn: str, stored_at: float) -> Rotation:
-    """Of the value that was stored at that Unix time; what failed before concerns another one."""
+    """Read the rotation of the value that was stored at that Unix time. Earlier failures concern another value."""
     described = stack.secrets_manager.describe_secret(SecretId=arn)
     labels = described.get("VersionIdsToStages", {}).values()
-    at, failure = _last_try(stack, max(stored_at, time.time() - LOOK_BACK_SECONDS))
+    at, failure = _last_attempt(stack, max(stored_at, time.time() - LOOK_BACK_SECONDS))
     return Rotation(
         is_attached=described.get("RotationEnabled", False),
         is_pending=any("AWSPENDING" in of_version and "AWSCURRENT" not in of_version for of_version in labels),
@@ -37,8 +40,8 @@ def rotation_of(stack: Stack, arn: str, stored_at: float) -> Rotation:
     )
 
 
-def _last_try(stack: Stack, since: float) -> tuple[float | None, str | None]:
-    """When the rotation function last wrote a line, and the reason if it was of a failure."""
+def _last_attempt(stack: Stack, since: float) -> tuple[float | None, str | None]:
+    """Return when the rotation function last wrote a line, and the reason code if that reports a failure."""
     group = stack.formation.describe_stack_resource(StackName=stack.name, LogicalResourceId="TokenRotationLogs")
     pages = stack.logs.get_paginator("filter_log_events").paginate(
         logGroupName=group["StackResourceDetail"]["PhysicalResourceId"],

@@ -1,4 +1,4 @@
-"""Fire a sender's sample, signed: `python -m operate.send [STACK] SENDER [--location ID]`."""
+"""Send a sender's signed sample: `python -m operate.send [STACK] SENDER [--location ID]`."""
 
 import http.client
 import json
@@ -17,20 +17,20 @@ from create_conversation.senders.config import Sender, lacks_locations
 from create_conversation.senders.mapping import target_of
 from create_conversation.senders.verification import secrets_for
 from create_conversation.submission import Submission
-from operate.sender import find_sender, locations_missing, read_secrets, stack_name, url_of
+from operate.known_senders import find_sender, locations_missing, read_secrets, url_of
 from operate.signing import is_usable, sign, sign_event
-from operate.stack import Stack, StackError, parser, printable, run
+from operate.stack import Stack, StackError, for_stack, parser, printable, run
 
 EVENTS = Path(__file__).resolve().parent.parent / "events"
 ANSWER_SECONDS = 30.0
-# How long the function may go on refusing a secret that was made a moment ago.
+# The function may refuse a new secret for this long.
 NOTICED_SECONDS = 11.0
 _LOCATION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the door answered."""
+    """The stack's answer."""
 
     status: int
     request_id: str
@@ -38,34 +38,37 @@ class Answer:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Send it and print the answer. Returns 0 for a 200 (201 or 202 for `api`), else 1; raises StackError."""
+    """Send the sample and print the answer. Returns 0 for 200 (201 and 202 for `api`), else 1; raises StackError."""
     options = _options(arguments)
     if options.location and not _LOCATION.fullmatch(options.location):
         raise StackError("a location id has up to 64 letters, digits, _ or -")
     sender = find_sender(options.sender, "make send SENDER=")
     if sender.scheme not in ("token", "mac"):
-        sign(sender, "", b"", "", 0)  # says why not, and how else
+        sign(sender, "", b"", "", 0)  # raises: says why this command cannot send it
     event = _sample(sender.name)
     stack = Stack.connect(options.stack)
     location = options.location or stack.parameters.get("LocationId", "")
     secret = _secret(stack, sender)
     answer = _send(stack, sender, secret, event, location)
     if answer.status == 401:
-        print("refused; perhaps its secret is new: once more in a moment", file=sys.stderr)
+        print(
+            f"refused (401); if the secret is new, it works within 10 s: trying again in {NOTICED_SECONDS:.0f} s",
+            file=sys.stderr,
+        )
         time.sleep(NOTICED_SECONDS)
         answer = _send(stack, sender, secret, event, location)
-    print(f"{answer.status}  {url_of(stack, sender)}")  # without the query: it may hold the secret
+    print(f"{answer.status}  {url_of(stack, sender)}")  # without the query, which may contain the secret
     print(f"x-request-id: {answer.request_id or '-'}")
     print(printable(answer.text))
-    if advice := _advice(answer, sender, stack_name(stack)):
-        print(f"\n{advice}")
+    if advice := _advice(answer, sender):
+        print(f"\n{for_stack(advice, stack.argument)}")
     return 0 if answer.status in ((200, 201, 202) if sender.name == "api" else (200,)) else 1
 
 
 def _options(arguments: Sequence[str] | None) -> Any:
     options = parser(
-        "Send a sender's sample (events/webhook_<name>.json, - as _), signed with its secret, and show the answer.\n"
-        "On a deployed stack this opens a conversation in HighLevel, for a contact of the sample's e-mail address."
+        "Send a sender's sample (events/webhook_<name>.json, with _ for -), signed with its secret, and show the\n"
+        "answer. On a deployed stack this opens a conversation in HighLevel, for the contact in the sample."
     )
     options.add_argument(
         "sender",
@@ -75,7 +78,7 @@ def _options(arguments: Sequence[str] | None) -> Any:
     options.add_argument(
         "--location",
         metavar="ID",
-        help="the location to name instead of the sample's (default: the stack's LocationId, if it has one)",
+        help="the location id that replaces the sample's (default: the stack's LocationId, if it has one)",
     )
     return options.parse_args(arguments)
 
@@ -86,53 +89,57 @@ def _sample(name: str) -> dict[str, Any]:
         event = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StackError(
-            f"{name} has no sample: copy events/webhook_token.json to events/{file.name} and put in the body (and the "
-            "content-type) that it sends"
+            f"{name} has no sample: copy events/webhook_token.json to events/{file.name}, and replace the body and the "
+            "content-type by those that the sender uses"
         ) from None
     except ValueError as error:
         raise StackError(f"events/{file.name} is not JSON: {error}") from None
     if not (isinstance(event, dict) and isinstance(event.get("headers"), dict) and isinstance(event.get("body"), str)):
-        raise StackError(f'events/{file.name} must be an object with "headers" and a "body" text, as the others are')
+        raise StackError(
+            f'events/{file.name} must be an object with "headers" and a text "body"; compare it with the other samples'
+        )
     return event
 
 
 def _secret(stack: Stack, sender: Sender) -> str:
-    """The newest secret. Raises StackError."""
+    """Return the newest secret. Raises StackError."""
     found = secrets_for(read_secrets(stack)[0], sender.name)
-    make = f"make sender NAME={sender.name} STACK={stack_name(stack)}"
+    make = f"make sender NAME={sender.name}"
     if not found:
-        raise StackError(f"{sender.name} has no secret yet: {make}")
+        raise StackError(for_stack(f"{sender.name} has no secret yet: {make}", stack.argument))
     if not is_usable(sender, found[0]):
-        raise StackError(f"the newest secret of {sender.name} has a shape that cannot work: {make}")
+        wrong = f"the newest secret of {sender.name} has a format that cannot work: {make}"
+        raise StackError(for_stack(wrong, stack.argument))
     return found[0]
 
 
 def _send(stack: Stack, sender: Sender, secret: str, event: Mapping[str, Any], location: str) -> Answer:
     headers, query, body = sign_event(sender, secret, event, time.time(), location=location)
     if lacks_locations(sender, stack.parameters.get("LocationId")):
-        raise StackError(f"{sender.name} is closed (401): {locations_missing(sender.name)}")
+        closed = f"{sender.name} is closed (401): {locations_missing(sender.name)}"
+        raise StackError(for_stack(closed, stack.argument))
     _check_location(stack, sender, Submission("webhook", sender.name, "", 0.0, headers.get("content-type", ""), body))
     url = url_of(stack, sender)
     return _post(f"{url}?{query}" if query else url, headers, body, direct=stack.is_local)
 
 
 def _check_location(stack: Stack, sender: Sender, submission: Submission) -> None:
-    """Raises StackError where the sample could only become a dead letter: nothing tells whose contact it is about."""
+    """Raise StackError where nothing names the contact's location: the sample would become a dead letter."""
     try:
         target_of(submission, {sender.name: sender}, stack.parameters.get("LocationId") or None)
     except InvalidError as error:
         if error.reason == "no_location":
-            raise StackError(
+            missing = (
                 f"the sample of {sender.name} names no location, and the stack has no LocationId: in "
                 f'functions/senders.toml put locations = ["<location id>"] under [{sender.name}], then make deploy'
-                f"{' (for STACK=local: make serve anew)' if stack.is_local else ''}"
-            ) from None
+            )
+            raise StackError(for_stack(missing, stack.argument)) from None
     except SubmissionError:
-        pass  # the stack says so itself
+        pass  # the stack answers with this error itself
 
 
 def _post(url: str, headers: Mapping[str, str], body: bytes, *, direct: bool) -> Answer:
-    """`direct`: past the proxy of the environment."""
+    """Send a POST request. `direct`: ignore the proxy of the environment."""
     proxies = urllib.request.ProxyHandler({} if direct else None)
     request = urllib.request.Request(url, body, dict(headers))  # noqa: S310 the stack's own URL
     try:
@@ -146,31 +153,31 @@ def _post(url: str, headers: Mapping[str, str], body: bytes, *, direct: bool) ->
         raise StackError(f"the stack's URL does not answer: {printable(str(reason) or type(error).__name__)}") from None
 
 
-def _advice(answer: Answer, sender: Sender, stack: str) -> str:
-    """What to do about the answer, or about what became of it."""
+def _advice(answer: Answer, sender: Sender) -> str:
+    """Say what to do about the answer; "" for nothing."""
     try:
         outcome = json.loads(answer.text).get("outcome")
     except (ValueError, AttributeError):
         outcome = None
     match answer.status:
         case 200 if outcome in ("rejected", "invalid"):
-            return f"It was kept as a dead letter; its reason: make dead-letters STACK={stack}"
+            return "It is in the dead-letter queue; to see the reason: make dead-letters"
         case 200 if outcome == "deferred":
-            return f"It is kept and tried again by itself; see make logs STACK={stack} REQUEST={answer.request_id}"
+            return f"It is stored and retried automatically; see make logs REQUEST={answer.request_id}"
         case 200 | 201 | 202:
             return ""
         case 401:
             return (
-                f"The stack does not take it for {sender.name}'s: deploy functions/ as it is here (make deploy), or "
-                f"make the secret anew (make sender NAME={sender.name} STACK={stack})"
+                f"The stack does not accept the secret or signature of {sender.name}. If you changed functions/: make "
+                f"deploy; else replace the secret: make sender NAME={sender.name}"
             )
         case 404:
-            return "The stack has no such door: an older version is deployed (make deploy)"
+            return "The stack has no such endpoint, as an older version is deployed: make deploy"
         case 429 | 503:
-            return f"It was neither done nor kept: send it again; why: make logs STACK={stack}"
+            return "It was not processed and not stored. Send it again; to see the reason: make logs"
         case status if status >= 500:
-            return f"Something failed: make logs STACK={stack}"
-    return "The sample is not what the stack takes from this sender: compare it with its entry (docs/senders.md)"
+            return "The function failed; to see the reason: make logs"
+    return "The stack does not accept the sample: compare it with the sender's entry (docs/senders.md)"
 
 
 if __name__ == "__main__":

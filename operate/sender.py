@@ -1,10 +1,7 @@
-"""Make or rotate a sender's secret: `python -m operate.sender [STACK] NAME [--given | --retire]`."""
+"""Create or rotate a sender's secret: `python -m operate.sender [STACK] NAME [--given | --retire]`."""
 
-import base64
-import difflib
 import getpass
 import json
-import secrets
 import sys
 import uuid
 import warnings
@@ -12,18 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from create_conversation.senders.config import Sender, SendersError, lacks_locations, load
+from create_conversation.senders.config import Sender, lacks_locations
 from create_conversation.senders.verification import secrets_for
+from operate.known_senders import entries_of, find_sender, locations_missing, new_secret, read_secrets, url_of
 from operate.signing import is_usable
-from operate.stack import Stack, StackError, parser, run
+from operate.stack import Stack, StackError, for_stack, parser, run
 
-# Where the URL and the secret are pasted; docs/senders.md has the whole of it.
+# Where to paste the URL and the secret; docs/senders.md has the details.
 _PASTE = {
     "api": "Callers send it as the header Authorization: Bearer <secret>.",
     "token": (
         "Paste the URL into Zapier, Make, n8n, your form builder or script, and the secret into its header\n"
-        "Authorization: Bearer <secret>, or X-Webhook-Token: <secret>. Where only a URL can be set: the one with the\n"
-        "secret in it."
+        "Authorization: Bearer <secret>, or X-Webhook-Token: <secret>. Where only a URL can be set: the URL\n"
+        "that contains the secret."
     ),
     "typeform": (
         "In Typeform: the form, Connect, Webhooks, Add a webhook: paste the URL. Edit it, paste the secret into\n"
@@ -155,98 +153,35 @@ _PASTE = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make, take over or retire a secret, and print what to paste where. Returns 0; raises StackError."""
+    """Create, import or revoke a secret, and print what to paste where. Returns 0; raises StackError."""
     options = _options(arguments)
     sender = find_sender(options.name, "make sender NAME=")
     if sender.scheme == "event":
-        raise StackError(f"{sender.name} has no secret: who may put events on the bus, AWS's permissions say")
+        raise StackError(f"{sender.name} has no secret: AWS permissions decide who may put events on the bus")
     stack = Stack.connect(options.stack)
     if sender.public_keys:
-        _print_keyless(sender, url_of(stack, sender))
+        _print_keyless(stack, sender)
         return 0
     text, version = read_secrets(stack)
     entries = entries_of(text)
-    kept = secrets_for(text, sender.name)
+    current = secrets_for(text, sender.name)
     if options.retire:
-        return _retire(stack, sender, entries, kept, version)
+        return _retire(stack, sender, entries, current, version)
 
     asked = options.given or sender.scheme == "pubkey"
     secret = _asked(sender) if asked else new_secret(sender)
-    if secret in kept:
-        raise StackError(f"{sender.name} has this one already; nothing was stored")
-    entries[sender.name] = [secret, *kept[:1]]
+    if secret in current:
+        raise StackError(f"{sender.name} already has this secret; nothing was stored")
+    entries[sender.name] = [secret, *current[:1]]
     _store(stack, entries, version)
-    _print(stack, sender, secret, rotated=bool(kept), shown=not asked)
+    _print(stack, sender, secret, rotated=bool(current), shown=not asked)
     return 0
-
-
-def find_sender(name: str, usage: str) -> Sender:
-    """An entry of presets.toml and senders.toml. `usage`: the command up to the name. Raises StackError."""
-    senders = all_senders()
-    if name in senders:
-        return senders[name]
-    known = ", ".join(senders)
-    if not name:
-        raise StackError(f"name a sender ({usage}typeform); known are {known}")
-    close = difflib.get_close_matches(name, senders, 1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise StackError(
-        f"there is no sender {name}; {hint}Known are {known}; add your own to functions/senders.toml (docs/senders.md)"
-    )
-
-
-def all_senders() -> dict[str, Sender]:
-    """All entries of both files, by name. Raises StackError for a mistake in them."""
-    try:
-        return load()
-    except SendersError as error:
-        raise StackError(str(error)) from None
-
-
-def locations_missing(name: str) -> str:
-    """Why a sender is closed although its secret is right, and what to do."""
-    return (
-        "the stack has no LocationId, and nothing says which locations this sender may name: in functions/senders.toml "
-        f'put locations = ["<location id>"] under [{name}] (["*"] for any, if no visitor can choose it), then '
-        "make deploy; or make deploy PARAMETERS=LocationId=<location id>"
-    )
-
-
-def read_secrets(stack: Stack) -> tuple[str, str]:
-    """The text of SenderSecrets and its version; `{}` and no version if it has no value."""
-    manager = stack.secrets_manager
-    try:
-        answer = manager.get_secret_value(SecretId=stack.output("SenderSecretsArn"))
-    except manager.exceptions.ResourceNotFoundException:
-        return "{}", ""
-    return answer.get("SecretString", ""), answer["VersionId"]
-
-
-def entries_of(text: str) -> dict[str, Any]:
-    """What SenderSecrets holds, by sender. Raises StackError if it is no JSON object."""
-    try:
-        entries = json.loads(text)
-    except (ValueError, RecursionError):
-        entries = None
-    if not isinstance(entries, dict):
-        raise StackError(
-            'SenderSecrets is not a JSON object such as {"api": ["<secret>"]}, so nobody gets in: '
-            "mend it with aws secretsmanager put-secret-value"
-        )
-    return entries
-
-
-def url_of(stack: Stack, sender: Sender) -> str:
-    """Where this sender posts to."""
-    if sender.name == "api":
-        return stack.output("ConversationsUrl")
-    return f"{stack.output('WebhooksUrl')}/{sender.name}"
 
 
 def _options(arguments: Sequence[str] | None) -> Any:
     options = parser(
-        "Make a sender's secret, or rotate it: the former one stays valid beside the new one. Prints the URL and the\n"
-        "secret, this once, and where to paste both."
+        "Create a sender's secret, or rotate it: the previous secret stays valid beside the new one. Prints the URL,\n"
+        "the secret (only once) and where to paste both."
     )
     options.add_argument(
         "name",
@@ -257,22 +192,14 @@ def _options(arguments: Sequence[str] | None) -> Any:
     what.add_argument(
         "--given",
         action="store_true",
-        help="the sender has made the secret: ask for it without echo, or read it as one line from standard input",
+        help="import the secret that the sender has created: ask for it without echo, or read a line of standard input",
     )
-    what.add_argument("--retire", action="store_true", help="keep only the newest secret")
+    what.add_argument("--retire", action="store_true", help="revoke all secrets but the newest")
     return options.parse_args(arguments)
 
 
-def new_secret(sender: Sender) -> str:
-    """A random secret of the shape that this sender's have."""
-    if sender.key_format == "whsec_base64":
-        return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
-    token = secrets.token_urlsafe(32)
-    return f"{sender.name}:{token}" if sender.where == ("basic",) else token
-
-
 def _asked(sender: Sender) -> str:
-    """The secret, or public key, that the sender has made. Raises StackError without any part of it."""
+    """Ask for the secret or public key that the sender has created. An error contains no part of it."""
     what = "public key" if sender.scheme == "pubkey" else "secret"
     if not sys.stdin.isatty():
         secret = sys.stdin.readline().strip()
@@ -284,36 +211,37 @@ def _asked(sender: Sender) -> str:
             try:
                 secret = getpass.getpass(f"secret of {sender.name} (is not shown): ").strip()
             except getpass.GetPassWarning:
-                raise StackError("this terminal cannot hide what is typed: pipe the secret in") from None
+                raise StackError("this terminal cannot hide what you type: pipe the secret in") from None
     if not secret:
-        raise StackError("nothing was entered, nothing was stored")
+        raise StackError("nothing was entered and nothing was stored")
     if not is_usable(sender, secret):
-        shape = {
+        required = {
             "whsec_base64": "whsec_ and base64",
             "whpk_base64": "whpk_ and base64 of 32 bytes",
             "spki_base64": "the base64 of an Ed25519 key in SPKI (what is in a PEM file), on one line",
-        }.get(sender.key_format, "printable characters without blanks at its ends")
-        raise StackError(f"that is no {what} for {sender.name}: it must be {shape}; nothing was stored")
+        }.get(sender.key_format, "printable characters, without blanks at the ends")
+        raise StackError(f"this {what} cannot work for {sender.name}: it must be {required}; nothing was stored")
     if len(secret) < 16:
-        print("hint: a secret this short can be guessed; stored anyway", file=sys.stderr)
+        print("hint: an attacker can guess a secret this short; it is stored anyway", file=sys.stderr)
     return secret
 
 
-def _retire(stack: Stack, sender: Sender, entries: dict[str, Any], kept: tuple[str, ...], version: str) -> int:
-    if not kept:
-        raise StackError(f"{sender.name} has no secret yet: make sender NAME={sender.name} STACK={stack_name(stack)}")
-    if len(kept) == 1:
-        print(f"{sender.name} has one secret only: nothing to retire")
+def _retire(stack: Stack, sender: Sender, entries: dict[str, Any], current: tuple[str, ...], version: str) -> int:
+    if not current:
+        raise StackError(for_stack(f"{sender.name} has no secret yet: make sender NAME={sender.name}", stack.argument))
+    if len(current) == 1:
+        print(f"{sender.name} has only one secret: nothing to revoke")
         return 0
-    entries[sender.name] = [kept[0]]
+    entries[sender.name] = [current[0]]
     _store(stack, entries, version)
-    print(f"only the newest secret of {sender.name} is left; the function refuses the others within a minute")
+    print(f"only the newest secret of {sender.name} is left; the others stop working within a minute")
     return 0
 
 
 def _store(stack: Stack, entries: Mapping[str, Any], version: str) -> None:
-    """Raises StackError if another has stored something since `version` was read: its id is made of that one's."""
+    """Store the entries as the successor of `version`. Raises StackError if another process was faster."""
     manager = stack.secrets_manager
+    # Two processes derive the same id from the same version: Secrets Manager refuses the second one.
     token = str(uuid.uuid5(uuid.NAMESPACE_OID, version)) if version else str(uuid.uuid4())
     try:
         manager.put_secret_value(
@@ -321,75 +249,70 @@ def _store(stack: Stack, entries: Mapping[str, Any], version: str) -> None:
         )
     except manager.exceptions.ResourceExistsException:
         raise StackError(
-            "SenderSecrets was changed at the same moment, or set back to an older version; nothing was stored: "
-            "try again"
+            "SenderSecrets was changed at the same time or set back to an older version; nothing was stored: try again"
         ) from None
-
-
-def stack_name(stack: Stack) -> str:
-    """What STACK is for this one."""
-    return "local" if stack.is_local else stack.name
 
 
 def _print(stack: Stack, sender: Sender, secret: str, *, rotated: bool, shown: bool) -> None:
     what = "public key" if sender.scheme == "pubkey" else "secret"
     url = url_of(stack, sender)
     in_query = next((place.removeprefix("query:") for place in sender.where if place.startswith("query:")), "")
-    once = ", shown this once" if shown else ""
+    once = ", shown only this once" if shown else ""
     print(f"stored {'a new' if rotated else 'the first'} {what} of {sender.name}{once}\n")
     print(f"  URL     {url}")
     if shown:
         print(f"  secret  {secret}")
         if in_query:
             print(
-                f"  or, where only a URL can be set, this URL alone:\n          {url}?{urlencode({in_query: secret})}"
+                f"  or, where you can set only a URL, this URL alone:\n          {url}?{urlencode({in_query: secret})}"
             )
         if "basic" in sender.where and ":" in secret:
             user, _, password = secret.partition(":")
             print(f"  as HTTP Basic: user {user}, password {password}")
-    print(f"\n{_PASTE.get(sender.name) or _paste_generic(sender)}")
+    advice = [_PASTE.get(sender.name) or _paste_generic(sender)]
     if lacks_locations(sender, stack.parameters.get("LocationId")):
-        print(f"It is closed (401): {locations_missing(sender.name)}")
+        advice.append(f"{sender.name} is closed (401): {locations_missing(sender.name)}")
     if rotated:
-        print(
-            f"The former {what} stays valid. Once nobody uses it: make sender NAME={sender.name} RETIRE=1"
-            f" STACK={stack_name(stack)}"
-        )
-    print("The function notices within a minute; a sender that already uses the new one gets in within ten seconds.")
+        advice.append(f"The previous {what} stays valid. To revoke it: make sender NAME={sender.name} RETIRE=1")
+    advice.append(f"The new {what} works within 10 seconds; a revoked one stops working within a minute.")
     if sender.scheme != "pubkey" and sender.name != "api":
-        print(f"Try it: make send SENDER={sender.name} STACK={stack_name(stack)}")
+        advice.append(f"Try it: make send SENDER={sender.name}")
+    print()
+    print(for_stack("\n".join(advice), stack.argument))
 
 
-def _print_keyless(sender: Sender, url: str) -> None:
+def _print_keyless(stack: Stack, sender: Sender) -> None:
     print(f"{sender.name} needs no secret: its public key is in presets.toml or senders.toml\n")
-    print(f"  URL     {url}\n")
+    print(f"  URL     {url_of(stack, sender)}\n")
     print(_PASTE.get(sender.name, "Paste the URL as the endpoint in the sender's webhook settings."))
     if "app_id" in sender.requires and not sender.app_id:
-        print(
+        closed = (
             f"It is closed until it knows your app: put app_id under [{sender.name}] in functions/senders.toml, then "
-            "make deploy.\nThe app id is what precedes the - in the app's client id."
+            "make deploy.\nThe app id is the part of the app's client id before the -."
         )
+        print(for_stack(closed, stack.argument))
 
 
 def _paste_generic(sender: Sender) -> str:
-    """For a sender of the user's own."""
+    """Say where to paste URL and secret of a sender that the user has added."""
     if sender.scheme == "token":
-        ways = [_WAYS[place.partition(":")[0]].format(place.partition(":")[2]) for place in sender.where]
-        where = f"The sender gives the secret as {', or '.join(ways)}."
+        places = [_PLACES[place.partition(":")[0]].format(place.partition(":")[2]) for place in sender.where]
+        where = f"The sender puts the secret into {', or '.join(places)}."
     elif sender.scheme == "mac":
         where = (
-            f"Paste both where the sender asks for a webhook's URL and signing secret; it signs in {sender.sig_header}."
+            "Paste both where the sender asks for a webhook's URL and signing secret. "
+            f"Its signature is in the header {sender.sig_header}."
         )
     else:
         where = "Paste the URL as the endpoint in the sender's webhook settings."
-    return f"{where}\nIts entry in functions/senders.toml works once it is deployed: make deploy."
+    return f"{where}\nA new entry in functions/senders.toml works only after: make deploy"
 
 
-_WAYS = {
-    "bearer": "Authorization: Bearer <secret>",
+_PLACES = {
+    "bearer": "the header Authorization: Bearer <secret>",
     "basic": "HTTP Basic, where the secret is user:password",
     "header": "the header {}",
-    "query": "{} in the URL",
+    "query": "the parameter {} of the URL",
     "body": "the member {} of the body",
 }
 

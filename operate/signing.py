@@ -1,6 +1,6 @@
-"""What a sender would put on the wire: a request signed, or given its token, with the sender's secret.
+"""Build the request that a sender would send, with its signature or token. For `make send`, `make run` and the tests.
 
-Written apart from the module `verification`, which it must satisfy. For `make send`, `make run` and the tests.
+It shares no code with the module `verification`, which must accept the request.
 """
 
 import base64
@@ -22,7 +22,7 @@ MULTIPART = "multipart/form-data"
 SAMPLE_LOCATION = b"ve9EPM428h8vShlRW1KT"
 
 _SPKI_ED25519 = bytes.fromhex("302a300506032b6570032100")
-# Of API Gateway, or of the HTTP client that sends it.
+# Headers that API Gateway or the HTTP client sets.
 _NOT_THE_SENDERS = re.compile(r"host|content-length|accept-encoding|x-amzn-.*|x-forwarded-.*")
 
 type Signed = tuple[dict[str, str], str, bytes]
@@ -38,11 +38,11 @@ def sign(
     place: str = "",
     delivery: str = "",
 ) -> Signed:
-    """The headers (lower case), the query string and the body with which this sender proves itself.
+    """Return the headers (lower case), query string and body with which this sender authenticates.
 
-    `now` is Unix time in seconds. `place`: one of a token sender's `where`, by default the first that fits. `delivery`:
-    the delivery's id where a header carries one, by default a new one. The body changes only where a token or a
-    timestamp rides in it. Raises StackError where nobody but the sender can sign, or no place fits.
+    `now`: Unix time in seconds. `place`: one of a token sender's `where`, by default the first that fits. `delivery`:
+    the delivery's id where a header carries one, by default a new one. The body changes only where it contains a token
+    or a timestamp. Raises StackError where only the sender itself can sign, or no place fits.
     """
     match sender.scheme:
         case "token":
@@ -51,16 +51,17 @@ def sign(
             return _with_mac(sender, secret, body, now, delivery or f"msg_{uuid.uuid4().hex}")
         case "pubkey":
             raise StackError(
-                f"{sender.name} signs with a private key that only the sender has: fire it there ({_firing(sender)})"
+                f"{sender.name} signs with a private key that only the sender has: "
+                f"trigger a delivery there ({_trigger(sender)})"
             )
-    raise StackError(f"{sender.name} maps events of the bus: fire it with aws events put-events")
+    raise StackError(f"{sender.name} maps events of the event bus: send one with aws events put-events")
 
 
 def sign_event(sender: Sender, secret: str, event: Mapping[str, Any], now: float, *, location: str = "") -> Signed:
-    """The same for a sample of `events/` (an API Gateway event with placeholders `<…>`), with the sample's own headers.
+    """Sign a sample of `events/` (an API Gateway event with placeholders `<…>`) like `sign`, with its own headers.
 
-    A token goes where the sample has the placeholder, if that is the query, and to where a URL in the body repeats it.
-    `location` replaces the sample's location id. Raises StackError.
+    A token replaces the placeholder in the sample's query, and in a URL in its body. `location` replaces the sample's
+    location id. Raises StackError.
     """
     text = event["body"]
     body = base64.b64decode(text) if event.get("isBase64Encoded") else text.encode()
@@ -79,8 +80,10 @@ def sign_event(sender: Sender, secret: str, event: Mapping[str, Any], now: float
 
 
 def is_usable(sender: Sender, secret: str) -> bool:
-    """Whether the sender can prove itself with this secret: a key that decodes, a token that fits into a header. For
-    senders that sign with a private key: whether this is a public key."""
+    """Whether the sender can authenticate with this secret: a key that decodes, a token that fits into a header.
+
+    For senders that sign with a private key: whether this is a public key.
+    """
     if sender.scheme == "pubkey":
         return _is_public_key(sender.key_format, secret)
     try:
@@ -92,10 +95,10 @@ def is_usable(sender: Sender, secret: str) -> bool:
     return bool(secret) and sendable and is_authentic(sender, request, (secret,), 0)
 
 
-def _firing(sender: Sender) -> str:
+def _trigger(sender: Sender) -> str:
     if sender.name == "highlevel-app":
         return "create a contact in a location that has the app installed"
-    return "most senders have a button for a test"
+    return "most senders have a test button"
 
 
 def _with_token(sender: Sender, secret: str, body: bytes, content_type: str, place: str) -> Signed:
@@ -149,14 +152,14 @@ def _with_mac(sender: Sender, secret: str, body: bytes, now: float, delivery: st
 
 
 def _with_part(body: bytes, name: str, value: str) -> bytes:
-    """The multipart body with that field before all others."""
+    """Return the multipart body with that field before all others."""
     boundary = body.partition(b"\r\n")[0]
     head = f'Content-Disposition: form-data; name="{name}"'.encode()
     return b"\r\n".join((boundary, head, b"", value.encode(), body))
 
 
 def _with_member(body: bytes, name: str, value: str) -> bytes | None:
-    """The JSON object with that member set; None if the body is none."""
+    """Return the JSON object with that member set; None if the body is not a JSON object."""
     try:
         payload = json.loads(body)
     except ValueError:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_NAME = "highlevel-conversations"
 LOCAL = "local"
-# What `make serve` says of itself while it runs.
+# `make serve` writes its address and credentials here while it runs.
 SERVE_FILE = Path(__file__).resolve().parent.parent / ".tools" / "serve.json"
 
 CLIENT_CONFIG = Config(
@@ -37,19 +37,45 @@ CLIENT_CONFIG = Config(
     max_pool_connections=20,
 )
 _SIGN_IN = "set AWS_PROFILE, or sign in with the AWS CLI"
+# The first that fits. `{error}` is the error's own text, which is left out where it may contain a secret.
+_EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((exceptions.NoRegionError,), "no AWS region is set: set AWS_REGION, or a region in the AWS profile"),
+    ((exceptions.ProfileNotFound,), "{error}: correct AWS_PROFILE"),
+    (
+        (exceptions.UnauthorizedSSOTokenError, exceptions.SSOTokenLoadError, exceptions.TokenRetrievalError),
+        "the AWS sign-in has expired: aws sso login",
+    ),
+    ((exceptions.LoginError,), "the AWS sign-in has expired: aws login"),
+    (
+        (exceptions.NoCredentialsError, exceptions.PartialCredentialsError),
+        f"no AWS credentials found: {_SIGN_IN}",
+    ),
+    ((exceptions.CredentialRetrievalError,), f"the AWS credentials cannot be read: {_SIGN_IN}"),
+    # Its text names the proxy, perhaps with the password.
+    ((exceptions.ProxyConnectionError,), "AWS cannot be reached: the proxy of HTTPS_PROXY does not answer"),
+    ((exceptions.ConnectionError, exceptions.HTTPClientError), "AWS cannot be reached: {error}"),
+    # Its text quotes the parameters.
+    ((exceptions.ParamValidationError,), "AWS refuses this value"),
+)
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 _UNKNOWN = ("InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidAccessKeyId")
+_COMMAND = re.compile(r"\bmake (deploy|token|connect|sender|send|doctor|logs|dead-letters|redrive)\b(?! STACK=)")
+# The local stack has no PARAMETERS: such a command stays as it is, and says why it cannot work.
+_DEPLOY = re.compile(r"\bmake deploy\b(?! PARAMETERS| STACK)")
 DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 
 
 class StackError(Exception):
-    """A command cannot do its work; the text is one line for the operator and never holds a secret."""
+    """A command cannot do its work. The text is one line for the operator and never contains a secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A deployed stack. `outputs` and `parameters` are the template's; `aws` are the options with which the AWS CLI
-    reaches it."""
+    """A deployed stack.
+
+    `outputs` and `parameters` are those of the CloudFormation stack; `aws` are the options with which the AWS CLI
+    reaches it.
+    """
 
     name: str
     outputs: Mapping[str, str]
@@ -65,28 +91,35 @@ class Stack:
 
     @classmethod
     def connect(cls, name: str) -> "Stack":
-        """Find a CloudFormation stack by name, with region and credentials from the usual AWS environment; or, by the
-        name `local`, the one that `make serve` runs. Raises StackError, ClientError or BotoCoreError."""
+        """Find a CloudFormation stack by name, or the stack of `make serve` by the name `local`.
+
+        Region and credentials come from the usual AWS environment. Raises StackError, ClientError or BotoCoreError.
+        """
         if name == LOCAL:
             return _connect_local()
-        # The AWS CLI prefers AWS_REGION; boto3 by itself knows AWS_DEFAULT_REGION only.
+        # The AWS CLI prefers AWS_REGION; boto3 reads AWS_DEFAULT_REGION only.
         session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
         if not session.region_name:
             raise exceptions.NoRegionError
         return _connect(session, name, endpoint=None)
 
+    @property
+    def argument(self) -> str:
+        """The value of STACK with which a command finds this stack."""
+        return LOCAL if self.is_local else self.name
+
     def output(self, name: str) -> str:
-        """An output of the template. Raises StackError if the stack has none of that name."""
+        """Return an output of the stack. Raises StackError if the stack has no output of that name."""
         try:
             return self.outputs[name]
         except KeyError:
             raise StackError(
-                f"the stack {self.name} has no output {name}: another application's, or an older version's"
+                f"the stack {self.name} has no output {name}: it belongs to another application or an older version"
             ) from None
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """A command's argument parser, with the argument that all of them have."""
+    """Return an argument parser with the argument `stack`, which every command has."""
     arguments = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -94,15 +127,18 @@ def parser(description: str) -> argparse.ArgumentParser:
         "stack",
         nargs="?",
         default=DEFAULT_NAME,
-        help="CloudFormation stack, in the region and with the credentials of the usual AWS environment; or `local`, "
-        "the one that `make serve` runs (default: %(default)s)",
+        help="name of the CloudFormation stack (region and credentials come from the usual AWS environment), or "
+        "`local` for the stack that `make serve` runs (default: %(default)s)",
     )
     return arguments
 
 
 def run(main: Callable[[], int]) -> None:
-    """Run a command and end the process with its exit code. What AWS or the operator can mend ends as one line on
-    standard error and exit code 1, Ctrl-C and SIGTERM as 130, a closed pipe (`| head`) without a word."""
+    """Run a command and end the process with its exit code.
+
+    An error of AWS or of the operator prints one line on standard error and ends with 1. Ctrl-C and SIGTERM end with
+    130. A closed pipe (`| head`) prints nothing and ends with 0.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = main()
@@ -119,34 +155,25 @@ def run(main: Callable[[], int]) -> None:
 
 
 def explain(error: StackError | ClientError | BotoCoreError) -> str:
-    """One line for the operator: what is wrong and, where we know it, what to do."""
+    """Describe an error in one line for the operator, with what to do where that is known."""
     if isinstance(error, ClientError):
         return _explain_refusal(error)
-    match error:
-        case exceptions.NoRegionError():
-            return "no AWS region is set: set AWS_REGION, or a region in the AWS profile"
-        case exceptions.ProfileNotFound():
-            return f"{_one_line(error)}: correct AWS_PROFILE"
-        case exceptions.UnauthorizedSSOTokenError() | exceptions.SSOTokenLoadError() | exceptions.TokenRetrievalError():
-            return "the AWS sign-in has expired: aws sso login"
-        case exceptions.LoginError():
-            return "the AWS sign-in has expired: aws login"
-        case exceptions.NoCredentialsError() | exceptions.PartialCredentialsError():
-            return f"no AWS credentials found: {_SIGN_IN}"
-        case exceptions.CredentialRetrievalError():
-            return f"the AWS credentials cannot be read: {_SIGN_IN}"
-        case exceptions.ProxyConnectionError():  # its text names the proxy, perhaps with its password
-            return "AWS cannot be reached: the proxy of HTTPS_PROXY does not answer"
-        case exceptions.ConnectionError() | exceptions.HTTPClientError():
-            return f"AWS cannot be reached: {_one_line(error)}"
-        case exceptions.ParamValidationError():  # its text quotes what was passed
-            return "AWS does not take such a value"
-        case _:
-            return _one_line(error)
+    text = next((text for kinds, text in _EXPLANATIONS if isinstance(error, kinds)), "{error}")
+    return text.replace("{error}", _one_line(error))
+
+
+def for_stack(text: str, argument: str) -> str:
+    """Complete the make commands in a text: a pasted command must work on this stack and on no other.
+
+    `argument`: the value of STACK. The local stack cannot be deployed: `make serve` must be started again.
+    """
+    if argument == LOCAL:
+        text = _DEPLOY.sub("start make serve again", text)
+    return _COMMAND.sub(rf"make \1 STACK={argument}", text)
 
 
 def printable(text: str) -> str:
-    """Text of others, such as a body or an error, so that it cannot steer the terminal; tabs and new lines stay."""
+    """Escape the control characters of foreign text, so that it cannot steer the terminal; keep tabs and new lines."""
     return "".join(
         character if character.isprintable() or character in "\t\n" else f"\\x{ord(character):02x}"
         for character in text
@@ -180,7 +207,7 @@ def _connect_local() -> Stack:
         key_id, key = serve["access_key_id"], serve["secret_access_key"]
     except (OSError, ValueError, LookupError, TypeError):
         raise not_running from None
-    # Nothing of the user's AWS settings: a profile that does not exist must not stand in the way.
+    # Ignore the user's AWS settings: a profile that does not exist must not stop a local command.
     nothing = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
     session = boto3.Session(
         aws_access_key_id=key_id,
@@ -198,7 +225,10 @@ def _connect_local() -> Stack:
 def _connect(
     session: boto3.Session, name: str, endpoint: str | None, instead: Mapping[str, str] | None = None
 ) -> Stack:
-    """`endpoint`: of the local AWS, None for the real one. `instead`: outputs that replace the stack's."""
+    """Describe the stack and create its clients.
+
+    `endpoint`: the URL of the local AWS, None for the real one. `instead`: outputs that replace those of the stack.
+    """
     config = CLIENT_CONFIG.merge(Config(proxies={}, retries={"total_max_attempts": 1})) if endpoint else CLIENT_CONFIG
     formation = session.client("cloudformation", config=config, endpoint_url=endpoint)
     region = formation.meta.region_name

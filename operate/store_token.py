@@ -1,4 +1,4 @@
-"""Try HighLevel's token, then store it: `python -m operate.store_token [STACK] [--location ID] [--force]`."""
+"""Try a HighLevel token, then store it: `python -m operate.store_token [STACK] [--location ID] [--force]`."""
 
 import getpass
 import json
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from highlevel.tokens import TokenError, Tokens, read_tokens
-from operate.doctor import Report, check_token, check_token_alone, highlevel_of
-from operate.sender import stack_name
-from operate.stack import LOCAL, Stack, StackError, parser, run
+from operate.report import Report
+from operate.stack import Stack, StackError, for_stack, parser, run
+from operate.token_check import check_token, check_token_alone, highlevel_of
 
 _PRIVATE_INTEGRATION = re.compile(r"pit-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
@@ -22,19 +22,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Ask for the token, try it on HighLevel and store it. Returns 0; raises StackError with what to do instead."""
     options = _options(arguments)
     if options.location is not None and not _LOCATION.fullmatch(options.location):
-        raise StackError("a location id has up to 64 letters, digits, _ or - (or is * for all that have no own token)")
+        raise StackError(
+            "a location id has up to 64 letters, digits, _ or - (or is * for all locations without their own token)"
+        )
     stack = Stack.connect(options.stack)
     arn = stack.output("HighLevelTokenArn")
-    kept = _read(stack, arn)
-    _check_overwrite(kept, options.location, arn, stack)
+    current = _read(stack, arn)
+    _check_overwrite(current, options.location, arn, stack)
 
     token = _ask()
     kind = _check(token)
     if not _is_accepted(stack, token, options.location) and not options.force:
-        _confirm(kept)
+        _confirm(current)
     value = token
     if options.location is not None:
-        tokens = _entries(kept)
+        tokens = _entries(current)
         tokens[options.location] = token
         value = json.dumps({"tokens": tokens})
     stack.secrets_manager.put_secret_value(SecretId=arn, SecretString=value)
@@ -42,33 +44,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where = f" for location {options.location}" if options.location not in (None, "*") else ""
     print(f"stored {kind} ({len(token)} characters){where} in {arn}")
     if options.location is not None and "*" in tokens and options.location != "*":
-        print("locations without their own token use the one that is stored for *")
-    if kept:
-        print("running functions take it within 5 minutes, or as soon as HighLevel refuses the old one")
+        print("locations without their own token use the token that is stored for *")
+    if current:
+        print("running functions use it within 5 minutes, or as soon as HighLevel refuses the old token")
     _print_next(stack)
     return 0
 
 
 def _options(arguments: Sequence[str] | None) -> Any:
     options = parser(
-        "Try a HighLevel token, with calls that change nothing, and store it. It is asked for without echo, or read\n"
-        "as one line from standard input. What HighLevel does not accept is stored only after a yes, or with --force.\n"
-        "Never pass it as an argument: arguments are kept in the shell's history and shown to other users."
+        "Try a HighLevel token with calls that change nothing, and store it. The command asks for it without echo, or\n"
+        "reads one line of standard input. It stores a token that HighLevel does not accept only if you confirm it or\n"
+        "add --force. Never pass a token as an argument: the shell's history and other users can see arguments."
     )
     options.add_argument(
         "--location",
         metavar="ID",
-        help="set this location's token and keep the others'; * for all locations that have none of their own",
+        help="store the token for this location and keep those of others; * for all locations without their own token",
     )
     options.add_argument(
-        "--force", action="store_true", help="store it without a question, whatever HighLevel says of it"
+        "--force", action="store_true", help="store the token without a question, even if HighLevel does not accept it"
     )
     return options.parse_args(arguments)
 
 
 def _is_accepted(stack: Stack, token: str, location: str | None) -> bool:
-    """Try the token where it will be used, and print what it may do."""
-    report = Report(stack_name(stack))
+    """Try the token at the location where it will be used, and print what it may do."""
+    report = Report(stack.argument)
     highlevel = highlevel_of(stack, report)
     if highlevel is None:
         return False
@@ -78,14 +80,14 @@ def _is_accepted(stack: Stack, token: str, location: str | None) -> bool:
     return check_token_alone(highlevel, token, report)
 
 
-def _confirm(kept: str) -> None:
-    """Raises StackError unless a person at the terminal wants it stored all the same."""
-    stays = "; what is stored now stays" if kept else ""
+def _confirm(current: str) -> None:
+    """Raise StackError unless the operator at the terminal confirms that the token shall be stored."""
+    stays = "; the stored value did not change" if current else ""
     if not sys.stdin.isatty():
-        raise StackError(f"nothing was stored{stays}. To store it all the same: FORCE=1")
-    now = ", in place of the one that is stored now" if kept else ""
+        raise StackError(f"nothing was stored{stays}. To store it anyway: FORCE=1")
+    instead = " instead of the current one" if current else ""
     try:
-        answer = input(f"Store it all the same{now}? [y/N] ")
+        answer = input(f"Store it anyway{instead}? [y/N] ")
     except EOFError:
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
@@ -93,7 +95,7 @@ def _confirm(kept: str) -> None:
 
 
 def _read(stack: Stack, arn: str) -> str:
-    """What the secret holds now; "" if it has no value yet."""
+    """Return the secret's value; "" if it has none yet."""
     secrets = stack.secrets_manager
     try:
         return secrets.get_secret_value(SecretId=arn).get("SecretString", "").strip()
@@ -101,40 +103,40 @@ def _read(stack: Stack, arn: str) -> str:
         return ""
 
 
-def _check_overwrite(kept: str, location: str | None, arn: str, stack: Stack) -> None:
-    """Refuse before asking, when storing would destroy something other than one token."""
+def _check_overwrite(current: str, location: str | None, arn: str, stack: Stack) -> None:
+    """Raise StackError, before the token is asked for, if storing it would destroy more than one token."""
     try:
-        shape = json.loads(kept)
+        content = json.loads(current)
     except ValueError:
-        shape = None
+        content = None
     start_over = (
         f"to start over: aws secretsmanager put-secret-value {stack.aws} --secret-id {arn} --secret-string '{{}}'"
     )
-    if isinstance(shape, dict) and "oauth" in shape:
+    if isinstance(content, dict) and "oauth" in content:
         raise StackError(
-            f"the secret holds an OAuth connection, which is not overwritten; {start_over}, and "
-            f"make deploy STACK={stack_name(stack)} PARAMETERS=RotateToken=false, or its rotation would fail"
+            f"the secret contains an OAuth connection, which is not overwritten; {start_over}, and "
+            f"make deploy STACK={stack.argument} PARAMETERS=RotateToken=false, or its rotation would fail"
         )
-    if isinstance(shape, dict) and "tokens" in shape and location is None:
+    if isinstance(content, dict) and "tokens" in content and location is None:
         raise StackError(
-            f"the secret holds tokens by location: name one (LOCATION=<id>, * for all others); {start_over}"
+            f"the secret contains tokens by location: name one (LOCATION=<id>, * for all others); {start_over}"
         )
     if location is not None:
-        _entries(kept)
+        _entries(current)
 
 
-def _entries(kept: str) -> dict[str, str]:
-    """The tokens of the secret, by location; a single one stands for all (`*`)."""
-    if not kept or kept == "{}":
+def _entries(current: str) -> dict[str, str]:
+    """Return the tokens of the secret, by location. A single token is that of all locations (`*`)."""
+    if not current or current == "{}":
         return {}
     try:
-        return dict(read_tokens(kept).by_location)
+        return dict(read_tokens(current).by_location)
     except TokenError as error:
-        raise StackError(f"the secret has another shape, no location can be added: {error}") from None
+        raise StackError(f"a location cannot be added, as the secret has another format: {error}") from None
 
 
 def _ask() -> str:
-    """The token: typed without echo on a terminal, else one line of standard input."""
+    """Ask for the token without echo on a terminal, else read one line of standard input."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().strip()
     with warnings.catch_warnings():
@@ -144,17 +146,17 @@ def _ask() -> str:
         except EOFError:
             return ""
         except getpass.GetPassWarning:
-            raise StackError("this terminal cannot hide what is typed: pipe the token in") from None
+            raise StackError("this terminal cannot hide what you type: pipe the token in") from None
 
 
 def _check(token: str) -> str:
-    """What kind of token it is. Raises StackError without any part of it."""
+    """Return the kind of the token in words. Raises StackError, which contains no part of the token."""
     if not token:
-        raise StackError("nothing was entered, nothing was stored")
+        raise StackError("nothing was entered and nothing was stored")
     if re.match(r"bearer\b", token, re.IGNORECASE):
-        raise StackError('enter the token alone, without "Bearer" before it; nothing was stored')
+        raise StackError('enter only the token, without "Bearer" before it; nothing was stored')
     if re.search(r"\s", token):
-        raise StackError("a token has no blanks in it; nothing was stored")
+        raise StackError("a token contains no blanks; nothing was stored")
     try:
         Tokens({"*": token}).of("*")
     except TokenError as error:
@@ -164,7 +166,7 @@ def _check(token: str) -> str:
     if _JWT.fullmatch(token):
         return "an access token (JWT)"
     print(
-        "hint: it looks like neither a private integration token (pit- and a UUID) nor an access token",
+        "hint: this looks like neither a private integration token (pit- and a UUID) nor an access token",
         file=sys.stderr,
     )
     return "a token of unknown kind"
@@ -172,18 +174,19 @@ def _check(token: str) -> str:
 
 def _print_next(stack: Stack) -> None:
     if stack.is_local:
-        print(f"\nNext: the curl line that make serve has printed, or make redrive STACK={LOCAL} REASON=no_token")
+        next_step = "Next: the curl command that make serve has printed, or make redrive REASON=no_token"
+        print(f"\n{for_stack(next_step, stack.argument)}")
         return
     print(
         f"""
-Next, look up the secret of the sender api (the value of "api"):
+Next, look up the secret of the sender api (the member "api"):
   aws secretsmanager get-secret-value {stack.aws} --query SecretString --output text \\
     --secret-id {stack.output("SenderSecretsArn")}
-and open a conversation with it:
+and open a conversation:
   curl -i {stack.output("ConversationsUrl")} \\
     -H 'Authorization: Bearer <secret>' -H 'Content-Type: application/json' \\
     -d '{{"locationId": "<location id>", "contactId": "<contact id>"}}'
-What was parked for want of a token: make redrive STACK={stack.name} REASON=no_token"""
+To retry dead letters that lacked a token: make redrive STACK={stack.name} REASON=no_token"""
     )
 
 

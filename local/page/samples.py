@@ -22,7 +22,7 @@ from create_conversation.senders.verification import secrets_for
 from create_conversation.submission import Submission, json_bytes
 from local.run import V1A, public_key, signed_with_ed25519
 from local.stack import ROOT
-from operate.sender import new_secret
+from operate.known_senders import new_secret
 from operate.signing import Signed, sign_event
 from operate.stack import StackError
 

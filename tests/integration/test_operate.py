@@ -1,4 +1,4 @@
-"""The operator's commands against queues, secrets and logs that are really there. No function is needed for that."""
+"""The operator's commands with real queues, secrets and logs of the local AWS, without a function."""
 
 import contextlib
 import io
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 PIT = "pit-01234567-89ab-cdef-0123-456789abcdef"
 OTHER = "pit-76543210-89ab-cdef-0123-456789abcdef"
 
-# The outputs that the commands read, of resources without anything that works on them.
+# The outputs that the commands read, and their resources. No function processes the queues.
 TEMPLATE = {
     "Parameters": {"HighLevelBaseUrl": {"Type": "String"}, "LocationId": {"Type": "String", "Default": ""}},
     "Resources": {
@@ -83,7 +83,7 @@ def highlevel(highlevels: LocalHighLevel) -> LocalHighLevel:
 
 @pytest.fixture
 def stack(aws: LocalAws, highlevel: LocalHighLevel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    """A fresh stack that the commands find as they find one in the cloud."""
+    """A fresh stack, which the commands find like one in the cloud."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in aws.env.items():
@@ -107,7 +107,7 @@ def stack(aws: LocalAws, highlevel: LocalHighLevel, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def run(stack: Stack, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in this process: its exit code, what it printed, and what it said on standard error."""
+    """Run a command in this process. Returns exit code, standard output and standard error."""
 
     def run(main: Callable[[list[str]], int], *arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -140,8 +140,8 @@ def body_of(contact: str) -> str:
     return Submission("http", "api", f"req-{contact}", time.time(), "application/json", body).to_message()
 
 
-def park(stack: Stack, *bodies: str, **attributes: str) -> None:
-    """As the flow does."""
+def dead_letter(stack: Stack, *bodies: str, **attributes: str) -> None:
+    """Send messages to the dead-letter queue as the function does."""
     for first in range(0, len(bodies), 10):
         answer = stack.sqs.send_message_batch(
             QueueUrl=stack.output("DeadLetterQueueUrl"),
@@ -167,13 +167,13 @@ def visible(stack: Stack, queue: str = "DeadLetterQueueUrl") -> int:
 
 
 def stored(stack: Stack, queue: str = "DeadLetterQueueUrl") -> int:
-    """All messages, hidden and delayed ones too."""
+    """Count all messages, including hidden and delayed ones."""
     answer = stack.sqs.get_queue_attributes(QueueUrl=stack.output(queue), AttributeNames=["All"])
     return sum(int(value) for name, value in answer["Attributes"].items() if name.startswith("ApproximateNumberOf"))
 
 
 def received(stack: Stack, count: int) -> list[Any]:
-    """Take that many messages out of the retry queue."""
+    """Receive this many messages of the retry queue."""
     messages: list[Any] = []
     until = time.monotonic() + 30
     while len(messages) < count:
@@ -190,7 +190,7 @@ def received(stack: Stack, count: int) -> list[Any]:
 
 
 def move_by_sqs(stack: Stack, body: str, group: str) -> None:
-    """Let a message be received once too often."""
+    """Receive a message once more than SQS allows."""
     url = stack.output("RetryQueueUrl")
     stack.sqs.send_message(QueueUrl=url, MessageBody=body, MessageGroupId=group)
     stack.sqs.receive_message(QueueUrl=url, VisibilityTimeout=0)
@@ -198,28 +198,30 @@ def move_by_sqs(stack: Stack, body: str, group: str) -> None:
     assert visible(stack) == 1
 
 
-def test_an_empty_queue(run: Run) -> None:
+def test_empty_queue(run: Run) -> None:
     assert run(dead_letters.main) == (0, "0 dead letters\n", "")
     assert run(dead_letters.main, "--json") == (0, "", "")
     assert run(redrive.main, "--wait", "0") == (0, "nothing to redrive\n", "")
 
 
-def test_the_table_shows_every_kind_and_consumes_none(stack: Stack, run: Run) -> None:
+def test_table_shows_every_kind_and_consumes_nothing(stack: Stack, run: Run) -> None:
     event = {"detail-type": "ConversationRequested", "id": "e", "detail": {"locationId": "loc2", "contactId": "c"}}
     record = {"requestContext": {"condition": "RetriesExhausted"}, "requestPayload": event, "responsePayload": {}}
     move_by_sqs(stack, body_of("moved"), "loc1")
     time.sleep(0.01)
-    park(stack, body_of("a"), reason="no_token", sender="api", location="loc", attempts="3")
+    dead_letter(stack, body_of("a"), reason="no_token", sender="api", location="loc", attempts="3")
     time.sleep(0.01)
-    park(stack, json.dumps(event), RULE_ARN="arn", TARGET_ARN="arn", ERROR_CODE="NO_PERMISSIONS", ERROR_MESSAGE="no")
+    dead_letter(
+        stack, json.dumps(event), RULE_ARN="arn", TARGET_ARN="arn", ERROR_CODE="NO_PERMISSIONS", ERROR_MESSAGE="no"
+    )
     time.sleep(0.01)
-    park(stack, json.dumps(record))
+    dead_letter(stack, json.dumps(record))
     time.sleep(0.01)
-    park(stack, "not a submission")
+    dead_letter(stack, "not a submission")
     for _ in range(2):
-        code, printed, said = run(dead_letters.main)
+        code, printed, errors = run(dead_letters.main)
         rows = [line.split() for line in printed.splitlines()]
-        assert (code, said) == (0, "")
+        assert (code, errors) == (0, "")
         assert [row[4:-1] for row in rows[1:-1]] == [
             ["api", "loc1", "receives", "1000"],
             ["api", "loc", "no_token", "3"],
@@ -233,8 +235,10 @@ def test_the_table_shows_every_kind_and_consumes_none(stack: Stack, run: Run) ->
     assert [json.loads(line)["reason"] for line in printed.splitlines()] == [row[6] for row in rows[1:-1]]
 
 
-def test_more_than_a_thousand(stack: Stack, run: Run) -> None:
-    park(stack, *(body_of(f"c{number}") for number in range(1234)), reason="no_token", sender="api", location="loc")
+def test_more_than_a_thousand_dead_letters(stack: Stack, run: Run) -> None:
+    dead_letter(
+        stack, *(body_of(f"c{number}") for number in range(1234)), reason="no_token", sender="api", location="loc"
+    )
     code, printed, _ = run(dead_letters.main)
     assert (code, printed.splitlines()[-1]) == (0, "1234 dead letters")
     ids = [line.split()[-1] for line in printed.splitlines()[1:-1]]
@@ -242,11 +246,11 @@ def test_more_than_a_thousand(stack: Stack, run: Run) -> None:
     assert visible(stack) == 1234
 
 
-def test_one_shown_whole(stack: Stack, run: Run) -> None:
+def test_one_dead_letter_with_its_body(stack: Stack, run: Run) -> None:
     raw = '{"contactId": "c", "name": "Zoë\x1b[2J"}'.encode()
     one = Submission("http", "api", "req-1", 1_700_000_000.0, "application/json", raw).to_message()
-    park(stack, one, reason="expired", sender="api", location="loc", attempts="9", last_error="upstream_timeout")
-    park(stack, body_of("other"), reason="no_token")
+    dead_letter(stack, one, reason="expired", sender="api", location="loc", attempts="9", last_error="upstream_timeout")
+    dead_letter(stack, body_of("other"), reason="no_token")
     short = next(line.split()[-1] for line in run(dead_letters.main)[1].splitlines() if "expired" in line)
     code, printed, _ = run(dead_letters.main, "--id", short)
     head, _, body = printed.partition("\n\n")
@@ -262,17 +266,17 @@ def test_one_shown_whole(stack: Stack, run: Run) -> None:
     assert visible(stack) == 2
 
 
-def test_messages_that_another_reader_has(stack: Stack, run: Run) -> None:
-    park(stack, body_of("a"), body_of("b"), reason="no_token")
+def test_messages_hidden_by_another_reader(stack: Stack, run: Run) -> None:
+    dead_letter(stack, body_of("a"), body_of("b"), reason="no_token")
     stack.sqs.receive_message(QueueUrl=stack.output("DeadLetterQueueUrl"), VisibilityTimeout=60)
-    code, printed, said = run(dead_letters.main)
+    code, printed, errors = run(dead_letters.main)
     assert (code, printed.splitlines()[-1]) == (0, "1 dead letter")
-    assert said.startswith("about 1 more are hidden just now")
+    assert errors.startswith("another reader, or one that was interrupted, hides about 1 more: ")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_everything_is_visible_again(stack: Stack, number: signal.Signals) -> None:
-    park(stack, *(body_of(f"c{number}") for number in range(2000)), reason="no_token")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_messages_are_visible_again_after_an_interrupt(stack: Stack, number: signal.Signals) -> None:
+    dead_letter(stack, *(body_of(f"c{number}") for number in range(2000)), reason="no_token")
     process = start("dead_letters")
     while visible(stack) > 1900:
         assert process.poll() is None
@@ -285,15 +289,15 @@ def test_interrupted_everything_is_visible_again(stack: Stack, number: signal.Si
 # --- redrive ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_matches_goes_to_the_retry_queue(stack: Stack, run: Run) -> None:
-    park(stack, body_of("a"), reason="no_token", sender="api", location="loc1", attempts="3")
-    park(stack, body_of("b"), reason="no_token", sender="form", location="loc1")
-    park(stack, body_of("c"), reason="expired", sender="api", location="loc1")
-    park(stack, "not a submission")
+def test_matching_letters_go_to_the_retry_queue(stack: Stack, run: Run) -> None:
+    dead_letter(stack, body_of("a"), reason="no_token", sender="api", location="loc1", attempts="3")
+    dead_letter(stack, body_of("b"), reason="no_token", sender="form", location="loc1")
+    dead_letter(stack, body_of("c"), reason="expired", sender="api", location="loc1")
+    dead_letter(stack, "not a submission")
     code, printed, _ = run(redrive.main, "--wait", "0", "--reason", "no_tokens")
     assert code == 1
     assert printed.startswith(
-        "nothing to redrive with reason no_tokens: there are 1 with reason no_token of api, 1 with "
+        "nothing to redrive with reason no_tokens: the queue has 1 with reason no_token of api, 1 with "
     )
     assert printed.endswith("; did you mean no_token?\n")
     assert visible(stack) == 4
@@ -308,7 +312,7 @@ def test_what_matches_goes_to_the_retry_queue(stack: Stack, run: Run) -> None:
     assert stored(stack) == 0
 
 
-def test_the_body_stays_as_it_is_and_the_group_is_kept(stack: Stack, run: Run) -> None:
+def test_body_and_message_group_stay(stack: Stack, run: Run) -> None:
     body = body_of("moved")
     move_by_sqs(stack, body, "loc7")
     assert run(redrive.main, "--wait", "0", "--reason", "receives")[:2] == (0, "1 redriven\n")
@@ -316,17 +320,17 @@ def test_the_body_stays_as_it_is_and_the_group_is_kept(stack: Stack, run: Run) -
     assert (message["Body"], message["Attributes"]["MessageGroupId"]) == (body, "loc7")
 
 
-def test_large_bodies(stack: Stack, run: Run) -> None:
+def test_redrive_of_large_bodies(stack: Stack, run: Run) -> None:
     body = Submission("http", "api", "r", 1.0, "application/json", b"x" * 256 * 1024).to_message()
     for _ in range(7):
-        park(stack, body, reason="no_token")
+        dead_letter(stack, body, reason="no_token")
     assert run(redrive.main, "--wait", "0")[:2] == (0, "7 redriven\n")
     assert stored(stack, "RetryQueueUrl") == 7
 
 
-def test_thousands(stack: Stack, run: Run) -> None:
+def test_redrive_of_thousands(stack: Stack, run: Run) -> None:
     contacts = {f"c{number}" for number in range(3000)}
-    park(stack, *map(body_of, sorted(contacts)), reason="no_token", location="loc")
+    dead_letter(stack, *map(body_of, sorted(contacts)), reason="no_token", location="loc")
     started = time.monotonic()
     assert run(redrive.main, "--wait", "0")[:2] == (0, "3000 redriven\n")
     assert time.monotonic() - started < 30
@@ -334,31 +338,29 @@ def test_thousands(stack: Stack, run: Run) -> None:
     assert len(received(stack, 3000)) == 3000
 
 
-def test_what_is_parked_again_is_not_redriven_in_circles(
-    stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Something that parks at once whatever it gets works on the retry queue meanwhile."""
-    parked_again = 0
+def test_letters_that_come_back_are_not_redriven_again(stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile a consumer of the retry queue dead-letters every message immediately."""
+    came_back = 0
     stop = threading.Event()
 
-    def park_again() -> None:
-        nonlocal parked_again
+    def send_back() -> None:
+        nonlocal came_back
         url = stack.output("RetryQueueUrl")
-        while not stop.is_set() and parked_again < 1000:
+        while not stop.is_set() and came_back < 1000:
             for message in stack.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
-                park(stack, message["Body"], reason="no_token")
+                dead_letter(stack, message["Body"], reason="no_token")
                 stack.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-                parked_again += 1
+                came_back += 1
 
-    take = redrive._Redrive.take
+    handle = redrive._Redrive.handle
 
-    def take_long(self: redrive._Redrive, letters: list[dead_letter_reader.DeadLetter]) -> list[str]:
-        time.sleep(1)  # so that the first ones are back before the last ones are sent
-        return take(self, letters)
+    def handle_slowly(self: redrive._Redrive, letters: list[dead_letter_reader.DeadLetter]) -> list[str]:
+        time.sleep(1)  # the first letters are back before the last ones are sent
+        return handle(self, letters)
 
-    monkeypatch.setattr(redrive._Redrive, "take", take_long)
-    park(stack, *(body_of(f"c{number}") for number in range(400)), reason="no_token")
-    thread = threading.Thread(target=park_again)
+    monkeypatch.setattr(redrive._Redrive, "handle", handle_slowly)
+    dead_letter(stack, *(body_of(f"c{number}") for number in range(400)), reason="no_token")
+    thread = threading.Thread(target=send_back)
     thread.start()
     try:
         code, printed, _ = run(redrive.main, "--wait", "0")
@@ -368,13 +370,13 @@ def test_what_is_parked_again_is_not_redriven_in_circles(
         thread.join()
     done, _, meanwhile = printed.partition(", ")
     assert (code, done) == (0, "400 redriven")
-    assert meanwhile.endswith("came meanwhile\n")
-    assert parked_again == 400
+    assert meanwhile.endswith("arrived meanwhile\n")
+    assert came_back == 400
     assert visible(stack) == 400
 
 
 def everywhere(aws: LocalAws, stack: Stack) -> dict[str, int]:
-    """How often each submission is stored in either queue, visible or not, by request id."""
+    """Count the messages of each submission in both queues, visible or not, by request id."""
     found: dict[str, int] = {}
     for queue in ("DeadLetterQueueUrl", "RetryQueueUrl"):
         query = urllib.parse.urlencode({"QueueUrl": stack.output(queue)})
@@ -384,32 +386,32 @@ def everywhere(aws: LocalAws, stack: Stack) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_redrive_that_is_cut_off_loses_nothing(aws: LocalAws, stack: Stack, number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+def test_killed_redrive_loses_nothing(aws: LocalAws, stack: Stack, number: signal.Signals) -> None:
     names = {f"req-c{number}" for number in range(2000)}
-    park(stack, *(body_of(name.removeprefix("req-")) for name in names), reason="no_token", location="loc")
+    dead_letter(stack, *(body_of(name.removeprefix("req-")) for name in names), reason="no_token", location="loc")
     process = start("redrive", "--wait", "0")
     while stored(stack, "RetryQueueUrl") < 100:
         assert process.poll() is None
     process.send_signal(number)
-    printed, said = process.communicate(timeout=60)
+    printed, errors = process.communicate(timeout=60)
     found = everywhere(aws, stack)
     assert set(found) == names
     assert stored(stack) > 0
     if number == signal.SIGINT:
-        assert (process.returncode, said) == (130, "")
+        assert (process.returncode, errors) == (130, "")
         assert set(found.values()) == {1}
         assert printed == f"interrupted: {stored(stack, 'RetryQueueUrl')} redriven, the others stay\n"
         assert visible(stack) == stored(stack)
 
 
-def test_the_network_is_lost_between_send_and_delete(
+def test_network_failure_between_send_and_delete(
     aws: LocalAws, stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*_: object) -> list[str]:
         raise EndpointConnectionError(endpoint_url="http://sqs")
 
-    park(stack, body_of("a"), body_of("b"), reason="no_token", location="loc")
+    dead_letter(stack, body_of("a"), body_of("b"), reason="no_token", location="loc")
     with monkeypatch.context() as patch:
         patch.setattr(redrive._Redrive, "_delete", lost)
         with pytest.raises(EndpointConnectionError):
@@ -420,9 +422,9 @@ def test_the_network_is_lost_between_send_and_delete(
     assert everywhere(aws, stack) == {"req-a": 2, "req-b": 2}
 
 
-def test_some_cannot_be_sent(stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_letters_that_cannot_be_sent_stay(stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     send = redrive._Redrive._send
-    park(stack, body_of("a"), body_of("b"), body_of("c"), reason="no_token", location="loc")
+    dead_letter(stack, body_of("a"), body_of("b"), body_of("c"), reason="no_token", location="loc")
     monkeypatch.setattr(redrive._Redrive, "_send", lambda self, batch: send(self, batch)[1:])
     code, printed, _ = run(redrive.main, "--wait", "0")
     assert (code, printed) == (1, "2 redriven, 1 failed and stay\n")
@@ -438,23 +440,23 @@ def secret(stack: Stack) -> str:
 
 @pytest.fixture
 def store(stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Store a token; gives what was printed, which never holds it."""
+    """Store a token. Returns the output, which never contains it."""
 
     def store(value: str, *arguments: str) -> str:
         monkeypatch.setattr("sys.stdin", io.StringIO(f"{value}\n"))
-        code, printed, said = run(store_token.main, *arguments)
+        code, printed, errors = run(store_token.main, *arguments)
         assert code == 0
-        assert value not in printed + said
+        assert value not in printed + errors
         return printed
 
     return store
 
 
-def test_the_first_token_and_its_successor(stack: Stack, store: Callable[..., str]) -> None:
+def test_first_token_and_its_successor(stack: Stack, store: Callable[..., str]) -> None:
     printed = store(PIT)
     assert secret(stack) == PIT
     tried, stored_in = printed.splitlines()[:2]
-    assert tried == "✓ token: HighLevel accepts it; what it may do: make doctor STACK=mine LOCATION=<location id>"
+    assert tried == "✓ token: HighLevel accepts it; to check its scopes: make doctor STACK=mine LOCATION=<location id>"
     assert stored_in.startswith("stored a private integration token (40 characters) in arn:aws:secretsmanager:")
     assert stack.output("ConversationsUrl") in printed
     assert "--secret-id " + stack.output("SenderSecretsArn") in printed
@@ -464,9 +466,9 @@ def test_the_first_token_and_its_successor(stack: Stack, store: Callable[..., st
     assert secret(stack) == OTHER
 
 
-def test_typed_on_a_terminal_it_is_not_shown(stack: Stack) -> None:
+def test_token_typed_on_a_terminal_is_not_shown(stack: Stack) -> None:
     ours, theirs = pty.openpty()
-    process = start("token", stdin=theirs, stderr=theirs)
+    process = start("store_token", stdin=theirs, stderr=theirs)
     shown = b""
     while not shown.endswith(b"(is not shown): "):
         shown += os.read(ours, 1024)
@@ -489,36 +491,40 @@ def test_tokens_by_location(stack: Stack, run: Run, store: Callable[..., str]) -
     assert json.loads(secret(stack)) == {"tokens": {"loc1": OTHER, "loc2": OTHER}}
     store(PIT, "--location", "*")
     assert json.loads(secret(stack)) == {"tokens": {"loc1": OTHER, "loc2": OTHER, "*": PIT}}
-    kept = secret(stack)
+    before = secret(stack)
     with pytest.raises(StackError, match="LOCATION=") as raised:
         store(PIT)
     assert PIT not in str(raised.value)
     with pytest.raises(StackError, match="a location id"):
         store(PIT, "--location", "not an id")
-    assert secret(stack) == kept
+    assert secret(stack) == before
 
 
-@pytest.mark.parametrize("kept", [PIT, json.dumps({"token": PIT}), json.dumps(PIT)])
-def test_a_single_token_becomes_everybody_elses(stack: Stack, store: Callable[..., str], kept: str) -> None:
-    stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString=kept)
-    assert "use the one that is stored for *" in store(OTHER, "--location", "loc1")
+@pytest.mark.parametrize(
+    "before", [PIT, json.dumps({"token": PIT}), json.dumps(PIT)], ids=["text", "object", "JSON text"]
+)
+def test_single_token_becomes_the_token_of_other_locations(
+    stack: Stack, store: Callable[..., str], before: str
+) -> None:
+    stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString=before)
+    assert "use the token that is stored for *" in store(OTHER, "--location", "loc1")
     assert json.loads(secret(stack)) == {"tokens": {"*": PIT, "loc1": OTHER}}
 
 
-@pytest.mark.parametrize("arguments", [(), ("--location", "loc1")])
-def test_an_oauth_connection_is_not_overwritten(stack: Stack, store: Callable[..., str], arguments: list[str]) -> None:
-    kept = json.dumps({"oauth": {"refresh_token": "hush"}})
-    stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString=kept)
+@pytest.mark.parametrize("arguments", [(), ("--location", "loc1")], ids=["any location", "one location"])
+def test_oauth_connection_is_not_overwritten(stack: Stack, store: Callable[..., str], arguments: list[str]) -> None:
+    before = json.dumps({"oauth": {"refresh_token": "hush"}})
+    stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString=before)
     with pytest.raises(StackError, match="OAuth") as raised:
         store(PIT, *arguments)
     assert "hush" not in str(raised.value)
-    assert "PARAMETERS=RotateToken=false" in str(raised.value), "its rotation would go on, and fail"
-    assert secret(stack) == kept
+    assert "PARAMETERS=RotateToken=false" in str(raised.value), "its rotation would continue and fail"
+    assert secret(stack) == before
 
 
-def test_another_shape_can_be_replaced_but_not_added_to(stack: Stack, store: Callable[..., str]) -> None:
+def test_other_format_is_replaced_but_not_extended(stack: Stack, store: Callable[..., str]) -> None:
     stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString='{"pit": "hush"}')
-    with pytest.raises(StackError, match="another shape"):
+    with pytest.raises(StackError, match="another format"):
         store(PIT, "--location", "loc1")
     store(PIT)
     assert secret(stack) == PIT
@@ -527,7 +533,7 @@ def test_another_shape_can_be_replaced_but_not_added_to(stack: Stack, store: Cal
     assert json.loads(secret(stack)) == {"tokens": {"loc1": PIT}}
 
 
-def test_a_refused_token_changes_nothing(stack: Stack, store: Callable[..., str]) -> None:
+def test_malformed_token_changes_nothing(stack: Stack, store: Callable[..., str]) -> None:
     store(PIT)
     with pytest.raises(StackError, match="nothing was stored"):
         store(f"Bearer {OTHER}")
@@ -538,29 +544,33 @@ UNKNOWN = "pit-00000000-89ab-cdef-0123-456789abcdef"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "trouble", "told"),
+    ("arguments", "failure", "expected"),
     [
         pytest.param((), "", "✗ token: HighLevel does not accept the token (401)", id="refused"),
         pytest.param(("--location", "loc1"), "", "✗ token of loc1: HighLevel does not accept", id="refused there"),
-        pytest.param(("--location", "loc1"), "foreign", "✗ token of loc1: HighLevel's token has no", id="another's"),
-        pytest.param(("--location", "loc1"), "scope", "✗ scope conversations.write: the token lacks it", id="scope"),
-        pytest.param((), "agency", "✗ token: The HighLevel token is of the wrong kind", id="an agency's"),
+        pytest.param(
+            ("--location", "loc1"), "foreign", "✗ token of loc1: HighLevel's token has no", id="of another location"
+        ),
+        pytest.param(
+            ("--location", "loc1"), "scope", "✗ scope conversations.write: the token lacks this scope", id="scope"
+        ),
+        pytest.param((), "agency", "✗ token: The HighLevel token is of the wrong kind", id="of an agency"),
         pytest.param((), "down", "✗ HighLevel: HighLevel answered with an error (503)", id="down"),
-        pytest.param((), "reset", "✗ HighLevel: The connection to HighLevel was lost", id="cut off"),
+        pytest.param((), "reset", "✗ HighLevel: The connection to HighLevel was lost", id="connection reset"),
         pytest.param(("--location", "loc1"), "limited", "✗ quota of loc1: used up (429)", id="out of quota"),
     ],
 )
-def test_what_highlevel_does_not_accept_is_not_stored_unasked(
+def test_token_that_highlevel_refuses_is_stored_only_by_force(
     stack: Stack,
     highlevel: LocalHighLevel,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
-    trouble: str,
-    told: str,
+    failure: str,
+    expected: str,
 ) -> None:
     stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString=PIT)
-    match trouble:
+    match failure:
         case "foreign":
             highlevel.tokens[UNKNOWN] = "loc2"
         case "scope":
@@ -577,9 +587,9 @@ def test_what_highlevel_does_not_accept_is_not_stored_unasked(
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{UNKNOWN}\n"))
     with pytest.raises(StackError) as raised:
         store_token.main(["mine", *arguments])
-    assert str(raised.value) == "nothing was stored; what is stored now stays. To store it all the same: FORCE=1"
+    assert str(raised.value) == "nothing was stored; the stored value did not change. To store it anyway: FORCE=1"
     printed = capsys.readouterr().out
-    assert told in printed
+    assert expected in printed
     assert UNKNOWN not in printed
     assert secret(stack) == PIT
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{UNKNOWN}\n"))
@@ -589,7 +599,7 @@ def test_what_highlevel_does_not_accept_is_not_stored_unasked(
     assert not highlevel.contacts
 
 
-def test_what_a_token_may_do_is_said_before_it_is_stored(
+def test_scopes_are_reported_before_the_token_is_stored(
     stack: Stack, highlevel: LocalHighLevel, store: Callable[..., str]
 ) -> None:
     highlevel.scopes[PIT] = {"conversations.write", "conversations.readonly"}
@@ -606,10 +616,12 @@ def test_what_a_token_may_do_is_said_before_it_is_stored(
 
 
 @pytest.mark.parametrize(("answer", "is_stored"), [("y", True), ("", False), ("no", False)])
-def test_on_a_terminal_it_is_asked(stack: Stack, highlevel: LocalHighLevel, answer: str, is_stored: bool) -> None:
+def test_operator_confirms_a_refused_token(
+    stack: Stack, highlevel: LocalHighLevel, answer: str, is_stored: bool
+) -> None:
     stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString=PIT)
     ours, theirs = pty.openpty()
-    process = start("token", stdin=theirs, stderr=theirs)
+    process = start("store_token", stdin=theirs, stderr=theirs)
     shown = b""
     while not shown.endswith(b"(is not shown): "):
         shown += os.read(ours, 1024)
@@ -621,7 +633,7 @@ def test_on_a_terminal_it_is_asked(stack: Stack, highlevel: LocalHighLevel, answ
         assert one, printed
         printed += one
     assert "✗ token: HighLevel does not accept the token (401)" in printed
-    assert "Store it all the same, in place of the one that is stored now?" in printed
+    assert "Store it anyway instead of the current one?" in printed
     os.write(ours, f"{answer}\n".encode())
     process.communicate(timeout=20)
     os.close(theirs)
@@ -634,7 +646,7 @@ def test_on_a_terminal_it_is_asked(stack: Stack, highlevel: LocalHighLevel, answ
 
 
 class Log:
-    """Writes into the stack's log group as the function does."""
+    """Writes to the stack's log group as the function does."""
 
     def __init__(self, stack: Stack) -> None:
         self._logs = stack.logs
@@ -659,7 +671,7 @@ def contacts(printed: str) -> list[str]:
     return re.findall(r"\bc\d\b", printed)
 
 
-def test_the_lines_up_to_now(stack: Stack, run: Run) -> None:
+def test_lines_up_to_now(stack: Stack, run: Run) -> None:
     log = Log(stack)
     log.submission("c0", ago=1000)
     log.submission("c2", ago=3, stream="two", reason="no_token", request_id="r2")
@@ -667,8 +679,8 @@ def test_the_lines_up_to_now(stack: Stack, run: Run) -> None:
     log.write("START RequestId: 1")
     log.write({"_aws": {}})
     log.write({"level": "WARNING", "message": "aws_request_failed", "service": "SQS"})
-    code, printed, said = run(logs.main, "--no-follow")
-    assert (code, said, contacts(printed)) == (0, "", ["c1", "c2"])
+    code, printed, errors = run(logs.main, "--no-follow")
+    assert (code, errors, contacts(printed)) == (0, "", ["c1", "c2"])
     assert printed.splitlines()[-1].endswith("WARNING aws_request_failed service=SQS")
     assert len(printed.splitlines()) == 4
     assert contacts(run(logs.main, "--no-follow", "--since", "1h")[1]) == ["c0", "c1", "c2"]
@@ -677,7 +689,7 @@ def test_the_lines_up_to_now(stack: Stack, run: Run) -> None:
         assert (contacts(printed), len(printed.splitlines())) == (["c2"], 2)
 
 
-def test_live_until_interrupted(stack: Stack) -> None:
+def test_new_lines_until_interrupted(stack: Stack) -> None:
     log = Log(stack)
     log.submission("c1")
     process = start("logs")
@@ -695,7 +707,7 @@ def test_live_until_interrupted(stack: Stack) -> None:
     assert process.returncode == 0
 
 
-def test_a_closed_pipe_ends_it_without_a_word(stack: Stack) -> None:
+def test_closed_pipe_ends_the_command_silently(stack: Stack) -> None:
     log = Log(stack)
     process = start("logs")
     assert process.stdout is not None
@@ -711,10 +723,8 @@ def test_a_closed_pipe_ends_it_without_a_word(stack: Stack) -> None:
 # --- the stack --------------------------------------------------------------------------------------------------------
 
 
-def test_the_stack_that_serve_runs(
-    aws: LocalAws, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever the user's AWS settings are."""
+def test_local_stack(aws: LocalAws, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's AWS settings do not matter."""
     for name in aws.env:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_PROFILE", "nobody")
@@ -731,13 +741,13 @@ def test_the_stack_that_serve_runs(
     assert visible(local) == 0
 
 
-def test_no_such_stack(stack: Stack) -> None:
+def test_unknown_stack(stack: Stack) -> None:
     with pytest.raises(StackError, match=f"there is no stack theirs in {REGION}"):
         Stack.connect("theirs")
 
 
 def test_access_denied_names_the_action() -> None:
-    """IAM enforced, and a user who may do nothing."""
+    """IAM is enforced, and the user has no permission."""
     with LocalAws(enforce_iam=True) as aws, pytest.MonkeyPatch.context() as patch:
         aws.client("iam").create_user(UserName="nobody")
         key = aws.client("iam").create_access_key(UserName="nobody")["AccessKey"]

@@ -32,7 +32,7 @@ type Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Path]]:
-    """The stack, and the file that tells the commands where it is."""
+    """The stack, and the file in which the commands find its address."""
     with LocalHighLevel(tokens={TOKEN: LOCATION}) as highlevel, LocalAws(enforce_iam=True) as aws:
         application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, "LocationId": LOCATION}))
         application.store_token(TOKEN)
@@ -45,7 +45,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Pa
 def world(served: tuple[World, Path]) -> Iterator[World]:
     world, _ = served
     world.highlevel.reset()
-    _forget_the_log(world)  # the doctor reads an hour of it
+    _delete_log_streams(world)  # the doctor reads an hour of the log
     queues = world.application.aws.client("sqs")
     queues.purge_queue(QueueUrl=world.application.stack.outputs["DeadLetterQueueUrl"])
     yield world
@@ -54,7 +54,7 @@ def world(served: tuple[World, Path]) -> Iterator[World]:
     world.application.store_token(TOKEN)
 
 
-def _forget_the_log(world: World) -> None:
+def _delete_log_streams(world: World) -> None:
     logs, group = world.application.aws.client("logs"), world.application.stack.outputs["LogGroupName"]
     for stream in logs.describe_log_streams(logGroupName=group)["logStreams"]:
         logs.delete_log_stream(logGroupName=group, logStreamName=stream["logStreamName"])
@@ -62,7 +62,7 @@ def _forget_the_log(world: World) -> None:
 
 @pytest.fixture
 def run(served: tuple[World, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in this process: its exit code and what it printed."""
+    """Run a command in this process. Returns exit code and standard output."""
     monkeypatch.setattr(stack_module, "SERVE_FILE", served[1])
 
     def run(main: Callable[[list[str]], int], *arguments: str) -> tuple[int, str]:
@@ -74,7 +74,7 @@ def run(served: tuple[World, Path], monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def command(where: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run it as make does, in a process of its own; only the file of `make serve` is another."""
+    """Run a command in its own process as make does, with another file of `make serve`."""
     code = (
         "import pathlib, runpy, sys, operate.stack\n"
         f"operate.stack.SERVE_FILE = pathlib.Path({str(where)!r})\n"
@@ -102,69 +102,70 @@ def secrets(world: World) -> dict[str, list[str] | str]:
     return dict(json.loads(world.application.secret("SenderSecretsArn")))
 
 
-def test_from_no_secret_to_a_conversation(world: World, served: tuple[World, Path]) -> None:
+def test_first_secret_and_sample_open_a_conversation(world: World, served: tuple[World, Path]) -> None:
     _, where = served
     refused = command(where, "send", "typeform")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr == "typeform has no secret yet: make sender NAME=typeform STACK=local\n"
+    assert refused.stderr == "typeform has no secret yet: make sender STACK=local NAME=typeform\n"
     made = {name: command(where, "sender", name) for name in SENT}
-    kept = secrets(world)
+    stored = secrets(world)
     for name, finished in made.items():
         assert (finished.returncode, finished.stderr) == (0, "")
-        assert kept[name][0] in finished.stdout
-    assert isinstance(kept["api"], list)
-    assert kept["api"][1] == world.application.api_secret
+        assert stored[name][0] in finished.stdout
+    assert isinstance(stored["api"], list)
+    assert stored["api"][1] == world.application.api_secret
     for name in SENT:
-        fired = command(where, "send", name)
-        assert fired.returncode == 0, fired.stdout + fired.stderr
-        status, request_id, body, *more = fired.stdout.splitlines()
+        sent = command(where, "send", name)
+        assert sent.returncode == 0, sent.stdout + sent.stderr
+        status, request_id, body, *more = sent.stdout.splitlines()
         assert status.startswith("201  " if name == "api" else "200  ")
         assert json.loads(body).get("outcome") == (None if name == "api" else "opened")
         assert more == []
         line = world.application.wait_for_line(request_id=request_id.removeprefix("x-request-id: "))
         assert (line["sender"], line["outcome"], line["location_id"]) == (name, "opened", LOCATION)
-        assert kept[name][0] not in fired.stdout + fired.stderr
+        assert stored[name][0] not in sent.stdout + sent.stderr
     assert len(world.highlevel.conversations) == len(SENT)
 
 
-def test_every_other_preset_from_no_secret_to_a_conversation(world: World, run: Run) -> None:
+def test_every_other_preset_opens_a_conversation(world: World, run: Run) -> None:
     for name in OTHERS:
         code, printed = run(sender.main, name)
         assert code == 0
         assert f"/webhooks/{name}" in printed
-        assert "senders.toml" not in printed, "it is told where to paste it"
+        assert "senders.toml" not in printed, "the output says where to paste it"
     for name in OTHERS:
         code, printed = run(send.main, name)
         assert (code, json.loads(printed.splitlines()[2])["outcome"]) == (0, "opened")
     assert len(world.highlevel.conversations) == len(OTHERS)
 
 
-def test_rotated_and_retired(world: World, run: Run) -> None:
+def test_secret_is_rotated_and_revoked(world: World, run: Run) -> None:
     first = secrets(world).get("tally", [])
     run(sender.main, "tally")
     run(sender.main, "tally")
     run(sender.main, "tally")
-    kept = secrets(world)
-    assert len(kept["tally"]) == 2
-    assert kept["tally"][0] not in first
+    stored = secrets(world)
+    assert len(stored["tally"]) == 2
+    assert stored["tally"][0] not in first
     assert run(send.main, "tally")[0] == 0
     assert run(sender.main, "tally", "--retire")[0] == 0
-    assert secrets(world) == {**kept, "tally": [kept["tally"][0]]}
+    assert secrets(world) == {**stored, "tally": [stored["tally"][0]]}
     assert run(send.main, "tally")[0] == 0
 
 
-def test_a_wrong_secret_is_tried_twice_and_explained(world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_secret_is_tried_twice_and_explained(world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run(sender.main, "token")
     monkeypatch.setattr(send, "NOTICED_SECONDS", 0.1)
     monkeypatch.setattr(send, "_secret", lambda *_: "hush-hush-hush-hush")
     code, printed = run(send.main, "token")
     assert code == 1
     assert printed.startswith("401  ")
-    assert "make deploy" in printed
+    assert "start make serve again" in printed
+    assert "make deploy" not in printed
     assert "hush" not in printed
 
 
-def test_a_location_that_is_not_the_stacks(world: World, run: Run) -> None:
+def test_location_of_another_stack(world: World, run: Run) -> None:
     run(sender.main, "highlevel-workflow")
     code, printed = run(send.main, "highlevel-workflow", "--location", "elsewhere")
     assert code == 0
@@ -172,7 +173,7 @@ def test_a_location_that_is_not_the_stacks(world: World, run: Run) -> None:
     assert "make dead-letters STACK=local" in printed
     code, printed = run(doctor.main)
     assert code == 1
-    assert "✗ dead-letter queue: 1 submission failed and needs you: make dead-letters STACK=local" in printed
+    assert "✗ dead-letter queue: 1 submission failed and needs you: run make dead-letters STACK=local" in printed
 
 
 def accepted(world: World, body: bytes, headers: dict[str, str]) -> Answer:
@@ -191,7 +192,7 @@ def letters(run: Run) -> list[dict[str, object]]:
     return [json.loads(line) for line in run(dead_letters.main, "--json")[1].splitlines()]
 
 
-def test_a_redrive_waits_and_says_what_became_of_each(world: World, run: Run) -> None:
+def test_redrive_waits_and_shows_each_result(world: World, run: Run) -> None:
     world.application.store_sender_secret("token", world.application.api_secret)
     headers = {"Authorization": f"Bearer {world.application.api_secret}", "Content-Type": "application/json"}
     world.highlevel.fail("status", status=422, message="no such contact")
@@ -214,7 +215,7 @@ def test_a_redrive_waits_and_says_what_became_of_each(world: World, run: Run) ->
     assert letter["attempts"] == 2
     code, printed = run(redrive.main, "--reason", "no_contacts")
     assert code == 1
-    assert printed.endswith(": there are 1 with reason no_contact of token; did you mean no_contact?\n")
+    assert printed.endswith(": the queue has 1 with reason no_contact of token; did you mean no_contact?\n")
     code, printed = run(redrive.main, "--wait", "1")
     assert code == 1
     assert f"  still open  {hopeless}  no try is logged yet" in printed
@@ -223,7 +224,7 @@ def test_a_redrive_waits_and_says_what_became_of_each(world: World, run: Run) ->
     assert letters(run)[0]["attempts"] == 3
 
 
-def test_a_healthy_stack(world: World, served: tuple[World, Path]) -> None:
+def test_doctor_on_a_healthy_stack(world: World, served: tuple[World, Path]) -> None:
     _, where = served
     finished = command(where, "doctor")
     assert (finished.returncode, finished.stderr) == (0, ""), finished.stdout
@@ -256,12 +257,10 @@ def test_a_healthy_stack(world: World, served: tuple[World, Path]) -> None:
     assert not world.highlevel.contacts
 
 
-def test_a_token_is_tried_on_the_highlevel_of_the_local_stack(
-    world: World, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_token_is_tried_on_the_local_highlevel(world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = f"pit-{uuid.uuid4()}"
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{wrong}\n"))
-    with pytest.raises(StackError, match="nothing was stored; what is stored now stays"):
+    with pytest.raises(StackError, match="nothing was stored; the stored value did not change"):
         run(store_token.main)
     assert world.application.secret("HighLevelTokenArn") == TOKEN
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{TOKEN}\n"))
@@ -280,18 +279,18 @@ def failing(printed: str) -> list[str]:
 
 @pytest.mark.parametrize("scope", ["conversations.write", "conversations.readonly", "contacts.write"])
 @pytest.mark.parametrize("envelope", ["nest", "http_exception"])
-def test_a_missing_scope(world: World, run: Run, scope: str, envelope: str) -> None:
+def test_doctor_reports_a_missing_scope(world: World, run: Run, scope: str, envelope: str) -> None:
     world.highlevel.envelope = envelope  # type: ignore[assignment]
     world.highlevel.scopes[TOKEN] = {"conversations.write", "conversations.readonly", "contacts.write"} - {scope}
     code, printed = run(doctor.main)
     assert code == 1
     (line,) = failing(printed)
-    assert line.startswith(f"✗ scope {scope}: the token lacks it")
+    assert line.startswith(f"✗ scope {scope}: the token lacks this scope")
     assert not world.highlevel.conversations
 
 
 @pytest.mark.parametrize(
-    ("trouble", "told"),
+    ("failure", "expected"),
     [
         ("agency", f"token of {LOCATION}: {REASONS['token_kind_refused'].title}"),
         ("revoked", f"token of {LOCATION}: {REASONS['token_refused'].title}"),
@@ -304,9 +303,11 @@ def test_a_missing_scope(world: World, run: Run, scope: str, envelope: str) -> N
         ("no call left today", f"quota of {LOCATION}: none left today"),
     ],
 )
-def test_highlevel_says_no(world: World, run: Run, monkeypatch: pytest.MonkeyPatch, trouble: str, told: str) -> None:
+def test_doctor_reports_what_highlevel_refuses(
+    world: World, run: Run, monkeypatch: pytest.MonkeyPatch, failure: str, expected: str
+) -> None:
     store_token = f"pit-{uuid.uuid4()}"
-    match trouble:
+    match failure:
         case "agency":
             world.highlevel.agency_tokens.add(store_token)
             world.application.store_token(store_token)
@@ -330,11 +331,13 @@ def test_highlevel_says_no(world: World, run: Run, monkeypatch: pytest.MonkeyPat
     code, printed = run(doctor.main)
     assert code == 1
     (line,) = failing(printed)
-    assert line.startswith(f"✗ {told}")
+    assert line.startswith(f"✗ {expected}")
     assert store_token not in printed
 
 
-def test_each_location_with_a_token_of_its_own(world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_checks_each_location_with_its_own_token(
+    world: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stack = stack_module.Stack.connect("local")
     without_default = stack_module.Stack(
         stack.name,
@@ -355,16 +358,16 @@ def test_each_location_with_a_token_of_its_own(world: World, run: Run, monkeypat
     assert code == 1
     assert f"✓ token of {LOCATION}: " in printed
     *closed, line = failing(printed)
-    assert {each.partition(": ")[2][:12] for each in closed} <= {"closed (401)"}, "there is no LocationId"
+    assert {each.partition(": ")[2][:12] for each in closed} <= {"closed (401)"}, "the stack has no LocationId"
     assert line.startswith(f"✗ token of elsewhere: {REASONS['location_refused'].title} (403)")
     code, printed = run(doctor.main, "--location", "third")
     assert failing(printed)[-1].startswith("✗ token of third: the token holds characters")
     world.application.store_token(TOKEN)
     code, printed = run(doctor.main)
-    assert failing(printed)[len(closed) :] == ["✗ location: name one: make doctor STACK=local LOCATION=<location id>"]
+    assert failing(printed)[len(closed) :] == ["✗ location: enter one: make doctor STACK=local LOCATION=<location id>"]
 
 
-def test_secrets_that_cannot_work(world: World, run: Run) -> None:
+def test_doctor_reports_unusable_secrets(world: World, run: Run) -> None:
     client = world.application.aws.client("secretsmanager")
     arn = world.application.stack.outputs["SenderSecretsArn"]
     before = world.application.secret("SenderSecretsArn")
@@ -374,7 +377,7 @@ def test_secrets_that_cannot_work(world: World, run: Run) -> None:
         code, printed = run(doctor.main)
         assert code == 1
         assert [line.split("'s")[0][:40] for line in failing(printed)] == [
-            "✗ SenderSecrets: 'typefrom' is no sender"[:40],
+            "✗ SenderSecrets: unknown sender 'typefrom'"[:40],
             "✗ SenderSecrets: tally must be a text or"[:40],
         ]
         assert "hush" not in printed
@@ -387,6 +390,6 @@ def test_secrets_that_cannot_work(world: World, run: Run) -> None:
         client.put_secret_value(SecretId=arn, SecretString=before)
 
 
-def test_no_stack_at_all(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_doctor_without_a_stack(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(stack_module, "SERVE_FILE", tmp_path / "serve.json")
     assert run(doctor.main) == (1, "✗ stack: the local stack is not running: make serve\n")

@@ -107,7 +107,7 @@ def make(clone: Path, *words: str, environment: dict[str, str] | None = None) ->
     return calls, re.sub(r"make: \*\*\* .*\n", "", finished.stderr)
 
 
-def test_by_default(clone: Path) -> None:
+def test_default_options(clone: Path) -> None:
     (build, deploy), said = make(clone, "deploy")
     given = '--region eu-central-1 --parameter-overrides Architecture="arm64"'
     assert build == f"sam build --config-env default {given}"
@@ -115,7 +115,7 @@ def test_by_default(clone: Path) -> None:
     assert said == "deploying highlevel-conversations to eu-central-1, account 123456789012\n"
 
 
-def test_an_environment_names_the_stack_and_brings_its_parameters(clone: Path) -> None:
+def test_environment_sets_stack_name_and_parameters(clone: Path) -> None:
     _build, deploy = make(clone, "deploy", "CONFIG_ENV=production")[0]
     assert deploy.startswith("sam deploy --config-env production --stack-name highlevel-conversations-production --reg")
     assert ' Architecture="arm64" EventDetailType="ConversationRequested-production"' in deploy
@@ -125,7 +125,7 @@ def test_an_environment_names_the_stack_and_brings_its_parameters(clone: Path) -
     assert ' EventDetailType="ConversationRequested-staging"' in deploy
 
 
-def test_parameters_are_added_and_the_later_one_counts(clone: Path) -> None:
+def test_later_parameters_override_earlier_ones(clone: Path) -> None:
     words = ["PARAMETERS=DeploymentPreference=AllAtOnce LocationId=one LocationId=two", "STACK=mine"]
     build, deploy = make(clone, "deploy", "CONFIG_ENV=production", *words)[0]
     assert deploy.startswith("sam deploy --config-env production --stack-name mine --region eu-central-1 ")
@@ -150,7 +150,7 @@ def test_parameters_are_added_and_the_later_one_counts(clone: Path) -> None:
         pytest.param("GiveUpAfterHours=1", 'GiveUpAfterHours="1"', id="the smallest"),
     ],
 )
-def test_values_reach_sam_as_they_are(clone: Path, parameter: str, given: str) -> None:
+def test_values_reach_sam_unchanged(clone: Path, parameter: str, given: str) -> None:
     calls, _ = make(clone, "deploy", f"PARAMETERS={parameter}")
     assert [given in call for call in calls] == [True, True]
 
@@ -160,12 +160,14 @@ def test_values_reach_sam_as_they_are(clone: Path, parameter: str, given: str) -
     [
         pytest.param(["CONFIG_ENV=prod"], "no environment prod; it has default, staging, production", id="environment"),
         pytest.param(["CONFIG_ENV=stagin"], "did you mean staging?", id="mistyped environment"),
-        pytest.param(["PARAMETERS=LocationId"], "LocationId is no Name=value", id="no value"),
+        pytest.param(["PARAMETERS=LocationId"], "LocationId is not of the form Name=value", id="no value"),
         pytest.param(["PARAMETERS=LocationID=x"], "no parameter LocationID; did you mean LocationId?", id="case"),
         pytest.param(["PARAMETERS=Locaton=x"], "no parameter Locaton; did you mean LocationId?", id="mistyped"),
         pytest.param(["PARAMETERS=Xyz=1"], "no parameter Xyz; it has LocationId, RotateToken, ", id="unknown"),
         pytest.param(["PARAMETERS=Paused=false Bogus=1"], "no parameter Bogus", id="the second"),
-        pytest.param(["PARAMETERS=LocationId='a b'"], "LocationId=a b is refused: LocationId must be", id="pattern"),
+        pytest.param(
+            ["PARAMETERS=LocationId='a b'"], "LocationId=a b is not allowed: LocationId must be", id="pattern"
+        ),
         pytest.param(["PARAMETERS=Paused=True"], "Paused must be false or true", id="allowed values"),
         pytest.param(["PARAMETERS=GiveUpAfterHours=0"], "GiveUpAfterHours must be from 1 to", id="too small"),
         pytest.param(["PARAMETERS=GiveUpAfterHours=313"], "GiveUpAfterHours must be from 1 to", id="too large"),
@@ -175,7 +177,7 @@ def test_values_reach_sam_as_they_are(clone: Path, parameter: str, given: str) -
         pytest.param(["PARAMETERS=LocationId='a"], "a quotation mark is not closed", id="quotes"),
         pytest.param(["STACK=local"], "STACK=local means the local stack", id="local"),
         pytest.param(["STACK=Local"], "STACK=Local means the local stack", id="local in capitals"),
-        pytest.param(["STACK=aws-sam-cli-managed-default"], "in which SAM keeps its bucket", id="SAM's own stack"),
+        pytest.param(["STACK=aws-sam-cli-managed-default"], "of SAM CLI's artifact bucket", id="SAM's own stack"),
         pytest.param(["STACK=1st"], "STACK=1st cannot be the name of a stack", id="a digit first"),
         pytest.param(["STACK=my_stack"], "STACK=my_stack cannot be the name of a stack", id="underscore"),
         pytest.param(["STACK=a b"], "STACK=a b cannot be the name of a stack", id="blank"),
@@ -183,7 +185,7 @@ def test_values_reach_sam_as_they_are(clone: Path, parameter: str, given: str) -
         pytest.param(["STACK="], "STACK= cannot be the name of a stack", id="no name"),
     ],
 )
-def test_a_mistake_is_refused_before_the_build(clone: Path, sts: Sts, words: list[str], told: str) -> None:
+def test_mistake_is_refused_before_the_build(clone: Path, sts: Sts, words: list[str], told: str) -> None:
     calls, said = make(clone, "deploy", *words)
     assert calls == []
     assert told in said
@@ -200,7 +202,7 @@ def test_a_mistake_is_refused_before_the_build(clone: Path, sts: Sts, words: lis
         pytest.param("deploy", '{ LocationID = "x" }', id="a table"),
     ],
 )
-def test_the_parameters_of_an_environment_are_checked(clone: Path, section: str, overrides: str) -> None:
+def test_parameters_of_an_environment_are_checked(clone: Path, section: str, overrides: str) -> None:
     with (clone / "samconfig.toml").open("a") as config:
         config.write(f"\n[mine.{section}.parameters]\nparameter_overrides = {overrides}\n")
     calls, said = make(clone, "deploy", "CONFIG_ENV=mine")
@@ -210,7 +212,7 @@ def test_the_parameters_of_an_environment_are_checked(clone: Path, section: str,
     )
 
 
-def test_an_environments_own_values_reach_sam(clone: Path) -> None:
+def test_values_of_an_environment_reach_sam(clone: Path) -> None:
     with (clone / "samconfig.toml").open("a") as config:
         config.write("\n[mine.global.parameters]\nparameter_overrides = \"EventDetailType='two words' Paused=true\"\n")
         config.write('[mine.deploy.parameters]\nregion = "eu-north-1"\nparameter_overrides = { Paused = "false" }\n')
@@ -229,7 +231,7 @@ def test_an_environments_own_values_reach_sam(clone: Path) -> None:
         pytest.param(KEYS | REGION | {"AWS_PROFILE": "nobody"}, "", "(nobody) could not be found", id="no profile"),
     ],
 )
-def test_without_a_sign_in_nothing_is_built(
+def test_nothing_is_built_without_credentials(
     clone: Path, sts: Sts, environment: dict[str, str], error: str, told: str
 ) -> None:
     sts.error = error
@@ -251,7 +253,7 @@ def test_without_a_sign_in_nothing_is_built(
         pytest.param({"AWS_PROFILE": "shop"}, "eu-west-3", id="a profile"),
     ],
 )
-def test_where_the_region_comes_from(clone: Path, sts: Sts, environment: dict[str, str], region: str) -> None:
+def test_source_of_the_region(clone: Path, sts: Sts, environment: dict[str, str], region: str) -> None:
     with (clone / "aws").open("a") as config:
         config.write(f"[profile shop]\nregion = eu-west-3\nendpoint_url = {sts.url}\n")
     calls, said = make(clone, "deploy", environment=KEYS | environment)
@@ -259,7 +261,7 @@ def test_where_the_region_comes_from(clone: Path, sts: Sts, environment: dict[st
     assert f" to {region}, account 123456789012" in said
 
 
-def test_a_region_that_is_not_there(clone: Path) -> None:
+def test_unknown_region(clone: Path) -> None:
     (clone / "aws").write_text("")
     calls, said = make(clone, "deploy", environment=KEYS | {"AWS_REGION": "eu-wset-1"})
     assert calls == []
@@ -269,7 +271,7 @@ def test_a_region_that_is_not_there(clone: Path) -> None:
     assert said.endswith("did you mean eu-west-1?\n")
 
 
-def test_the_stack_names_of_make_and_of_samconfig_agree() -> None:
+def test_make_and_samconfig_use_the_same_stack_names() -> None:
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())
     assert set(config) == {"version", "default", "staging", "production"}
     for name in ("staging", "production"):

@@ -25,7 +25,7 @@ HOST = ("Host", "127.0.0.1:4566")
         pytest.param([HOST, ("Referer", "http://evil.example/")], id="Referer is not looked at"),
     ],
 )
-def test_allowed(headers: list[tuple[str, str]]) -> None:
+def test_allowed_requests(headers: list[tuple[str, str]]) -> None:
     assert is_allowed("/", headers, HOSTS)
 
 
@@ -48,7 +48,7 @@ FOREIGN_ORIGINS = [
 
 @pytest.mark.parametrize("any_host", [False, True], ids=["own host", "any host"])
 @pytest.mark.parametrize("origin", FOREIGN_ORIGINS)
-def test_no_other_origin(origin: str, any_host: bool) -> None:
+def test_other_origins_are_refused(origin: str, any_host: bool) -> None:
     assert not is_allowed("/", [HOST, ("Origin", origin)], HOSTS, any_host=any_host)
 
 
@@ -65,7 +65,7 @@ def test_no_other_origin(origin: str, any_host: bool) -> None:
         pytest.param([("Origin", "http://127.0.0.1:4566"), ("Origin", "http://evil.example")], id="two origins"),
     ],
 )
-def test_no_other_site(headers: list[tuple[str, str]], any_host: bool) -> None:
+def test_other_sites_are_refused(headers: list[tuple[str, str]], any_host: bool) -> None:
     assert not is_allowed("/", [HOST, *headers], HOSTS, any_host=any_host)
 
 
@@ -97,7 +97,7 @@ def test_no_other_site(headers: list[tuple[str, str]], any_host: bool) -> None:
         pytest.param([], id="missing"),
     ],
 )
-def test_no_other_host(named: list[str]) -> None:
+def test_other_hosts_are_refused(named: list[str]) -> None:
     headers = [*(("Host", name) for name in named), ("X-Forwarded-Host", "127.0.0.1:4566")]
     assert not is_allowed("/", headers, HOSTS)
 
@@ -107,17 +107,17 @@ def test_no_other_host(named: list[str]) -> None:
     ["http://127.0.0.1:4566/", "http://evil.example/", "*", "", "evil.example:443"],
     ids=["absolute", "absolute, foreign", "asterisk", "empty", "authority"],
 )
-def test_no_other_target_than_a_path(target: str) -> None:
+def test_target_must_be_a_path(target: str) -> None:
     assert not is_allowed(target, [HOST], HOSTS)
     assert not is_allowed(target, [HOST], HOSTS, any_host=True)
 
 
-def test_a_tunnel_has_a_name_of_its_own() -> None:
+def test_tunnel_may_use_any_host() -> None:
     assert is_allowed("/", [("Host", "abc.tunnel.example")], HOSTS, any_host=True)
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example:4566", "http://127.0.0.1:4566"], ids=["its own", "ours"])
-def test_a_page_of_a_rebound_name_is_refused_where_any_host_is_taken(origin: str) -> None:
+def test_page_of_a_rebound_name_is_refused_on_a_route_for_any_host(origin: str) -> None:
     headers = [("Host", "evil.example:4566"), ("Origin", origin)]
     assert not is_allowed("/", headers, HOSTS, any_host=True)
 
@@ -131,7 +131,7 @@ def test_a_page_of_a_rebound_name_is_refused_where_any_host_is_taken(origin: str
     ],
     ids=["passed on", "refused", "a WebSocket, whoever opens it"],
 )
-def test_an_application_gets_only_what_is_allowed(
+def test_guarded_application_gets_only_allowed_requests(
     kind: str, headers: list[tuple[bytes, bytes]], sent: list[str]
 ) -> None:
     seen: list[str] = []

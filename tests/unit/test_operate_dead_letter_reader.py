@@ -1,4 +1,4 @@
-"""Every kind of message that may lie in the dead-letter queue is told apart, and none of them breaks the list."""
+"""How each kind of message in the dead-letter queue is read."""
 
 import json
 from typing import Any
@@ -34,7 +34,7 @@ def facts(read: DeadLetter) -> tuple[str, str | None, str | None, int | None, st
     return read.reason, read.sender, read.location, read.attempts, read.last_error
 
 
-def test_parked_by_the_flow() -> None:
+def test_dead_letter_sent_by_the_function() -> None:
     read = letter(
         SUBMISSION,
         {"reason": "expired", "sender": "form", "location": "loc1", "attempts": "7", "last_error": "upstream_timeout"},
@@ -43,11 +43,11 @@ def test_parked_by_the_flow() -> None:
     assert read.sent_at.isoformat() == "2023-11-14T22:13:20.123000+00:00"
 
 
-def test_parked_by_the_flow_before_anything_was_known() -> None:
+def test_dead_letter_of_an_unreadable_submission() -> None:
     assert facts(letter("{", {"reason": "unreadable", "attempts": "1"})) == ("unreadable", None, None, 1, None)
 
 
-def test_moved_by_sqs() -> None:
+def test_dead_letter_moved_by_sqs() -> None:
     assert facts(letter(SUBMISSION, group="loc1")) == ("receives", "api", "loc1", 1000, None)
     redriven = letter(SUBMISSION, {"attempts": "1000", "first_time": "1690000000"}, group="loc1")
     assert facts(redriven) == ("receives", "api", "loc1", 2000, None)
@@ -71,11 +71,11 @@ def test_moved_by_sqs() -> None:
         pytest.param("{", {"first_time": "9" * 15}, "2023-11-14T22:13:20.123000+00:00", id="a time that cannot be"),
     ],
 )
-def test_the_first_time(body: str, attributes: dict[str, str], first: str) -> None:
+def test_first_time(body: str, attributes: dict[str, str], first: str) -> None:
     assert letter(body, attributes).first_time.isoformat() == first
 
 
-def test_what_goes_along_with_a_redriven_message() -> None:
+def test_attributes_of_a_redriven_message() -> None:
     sent = _attributes(letter(SUBMISSION, {"reason": "expired", "attempts": "7"}))
     assert {name: value["StringValue"] for name, value in sent.items()} == {
         "attempts": "7",
@@ -84,7 +84,7 @@ def test_what_goes_along_with_a_redriven_message() -> None:
     assert _attributes(letter("x" * MAX_BATCH_BYTES)) == {}, "it fills a message alone"
 
 
-def test_sent_by_eventbridge() -> None:
+def test_dead_letter_sent_by_eventbridge() -> None:
     attributes = {
         "RULE_ARN": "arn:aws:events:eu-central-1:1:rule/r",
         "TARGET_ARN": "arn:aws:lambda:eu-central-1:1:function:f",
@@ -96,7 +96,7 @@ def test_sent_by_eventbridge() -> None:
     assert facts(read) == ("undelivered", "event", "loc1", 185, "NO_PERMISSIONS: not allowed")
 
 
-def test_sent_by_lambda() -> None:
+def test_dead_letter_sent_by_lambda() -> None:
     record = {
         "version": "1.0",
         "requestContext": {"condition": "RetriesExhausted", "approximateInvokeCount": 3},
@@ -106,7 +106,7 @@ def test_sent_by_lambda() -> None:
     assert facts(letter(json.dumps(record))) == ("unhandled", "event", "loc1", 3, "RetriesExhausted: NotStored")
 
 
-def event_kept_whole(body: bytes) -> str:
+def stored_event(body: bytes) -> str:
     return Submission("event", "event", "e-1", 0.0, "application/json", body).to_message()
 
 
@@ -119,30 +119,30 @@ def event_kept_whole(body: bytes) -> str:
         ('{"submission": {}}', "unreadable"),
         (SUBMISSION.replace('"body": "', '"body": "%'), "unreadable"),
         ('{"requestPayload": 1, "requestContext": 1, "responsePayload": 1}', "unhandled"),
-        (event_kept_whole(b"[" * 200_000), "receives"),
-        (event_kept_whole(b"\xff"), "receives"),
-        (event_kept_whole(b'{"detail": {"locationId": "not an id"}}'), "receives"),
+        (stored_event(b"[" * 200_000), "receives"),
+        (stored_event(b"\xff"), "receives"),
+        (stored_event(b'{"detail": {"locationId": "not an id"}}'), "receives"),
     ],
 )
-def test_nothing_in_a_message_breaks_the_list(body: str, reason: str) -> None:
+def test_malformed_messages_are_listed(body: str, reason: str) -> None:
     read = letter(body)
     assert (read.reason, read.location) == (reason, None)
 
 
-def test_a_shown_id_is_short_but_unambiguous() -> None:
+def test_shown_ids_are_short_and_unique() -> None:
     assert _unambiguous(["aaaaaaaaaa", "bbbbbbbbbb"]) == 8
     assert _unambiguous(["bbbbbbbb-2", "aaaaaaaaaa", "bbbbbbbb-1"]) == 10
     assert _unambiguous(["same", "same"]) == 8
 
 
-def test_the_beginning_of_an_id_names_one_message() -> None:
+def test_id_prefix_must_match_one_message() -> None:
     one, other = letter("", message_id="aa1"), letter("", message_id="aa2")
     assert _only([one], "aa1") is one
     with pytest.raises(StackError, match="2 messages have an id that begins with aa"):
         _only([one, other], "aa")
 
 
-def test_batches_keep_the_limits_of_sqs() -> None:
+def test_batches_respect_the_limits_of_sqs() -> None:
     small = [letter("{}") for _ in range(23)]
     assert [len(batch) for batch in _batches(small)] == [10, 10, 3]
     large = [letter("x" * 350_000) for _ in range(5)]
@@ -151,7 +151,7 @@ def test_batches_keep_the_limits_of_sqs() -> None:
     assert list(_batches([])) == []
 
 
-def test_a_redriven_message_joins_its_locations_group() -> None:
+def test_message_group_is_the_location() -> None:
     assert _group(letter(SUBMISSION, {"reason": "expired", "location": "loc1"}, group="other")) == "loc1"
     assert _group(letter(SUBMISSION, group="loc2")) == "loc2"
     assert _group(letter("{", {"reason": "unreadable"})) == UNKNOWN_GROUP

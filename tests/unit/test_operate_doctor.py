@@ -1,4 +1,4 @@
-"""What the doctor makes of entries, answers, quotas and the log."""
+"""How the doctor reports entries, answers, quotas and the log."""
 
 import json
 from dataclasses import replace
@@ -10,13 +10,14 @@ import pytest
 from create_conversation.errors import REASONS
 from create_conversation.senders.config import load
 from highlevel.responses import ApiResult, RateLimit
-from operate import doctor
+from operate import doctor, token_check
+from operate.report import Report
 
 SENDERS = {name: sender for name, sender in load().items() if sender.scheme != "event"}
 
 
 @pytest.mark.parametrize(
-    ("name", "entry", "said"),
+    ("name", "entry", "expected"),
     [
         ("api", "generated", ""),
         ("api", ["new", "old"], ""),
@@ -31,17 +32,17 @@ SENDERS = {name: sender for name, sender in load().items() if sender.scheme != "
         ("standard-webhooks-v1a", ["whsk_hush"], "cannot work"),
     ],
 )
-def test_entries(name: str, entry: object, said: str) -> None:
-    told = doctor._wrong(name, entry, SENDERS)
-    assert said in told
-    assert bool(told) is bool(said)
-    assert "hush" not in told
+def test_entries_of_sender_secrets(name: str, entry: object, expected: str) -> None:
+    text = doctor._wrong(name, entry, SENDERS)
+    assert expected in text
+    assert bool(text) is bool(expected)
+    assert "hush" not in text
 
 
 @pytest.mark.parametrize(
     ("location", "closed"), [("", ["typeform", "our-shop"]), ("loc1", [])], ids=["no LocationId", "LocationId"]
 )
-def test_a_sender_that_nothing_gives_a_location(
+def test_sender_without_a_location_is_reported_as_closed(
     location: str, closed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known = {name: SENDERS[name] for name in ("api", "typeform", "tally", "jotform", "highlevel-workflow")}
@@ -50,11 +51,11 @@ def test_a_sender_that_nothing_gives_a_location(
     secrets = dict.fromkeys(("api", "typeform", "tally", "highlevel-workflow", "our-shop"), "a-secret-of-theirs")
     monkeypatch.setattr(doctor, "all_senders", lambda: known)
     monkeypatch.setattr(doctor, "read_secrets", lambda _stack: (json.dumps(secrets), "v"))
-    report = doctor.Report("mine")
+    report = Report("mine")
     doctor._check_senders(SimpleNamespace(parameters={"LocationId": location}), report)  # type: ignore[arg-type]
     opened, *lines = capsys.readouterr().out.splitlines()
     assert opened.startswith("✓ senders: api, ")
-    assert opened.endswith("; closed, until make sender STACK=mine NAME=…: jotform")
+    assert opened.endswith("; closed until make sender STACK=mine NAME=…: jotform")
     assert [line.partition(":")[0] for line in lines] == [f"✗ sender {name}" for name in closed]
     for name, line in zip(closed, lines, strict=True):
         assert name not in opened
@@ -67,19 +68,19 @@ def test_a_sender_that_nothing_gives_a_location(
 
 @pytest.mark.parametrize("reason", [*REASONS, ""])
 @pytest.mark.parametrize("outcome", get_args(ApiResult.__annotations__["outcome"]))
-def test_every_verdict_is_told_with_what_to_do(reason: str, outcome: str) -> None:
-    told = doctor._explain(ApiResult(outcome, reason, status=401))  # type: ignore[arg-type]
-    title, _, todo = told.partition(" (401): ")
+def test_every_result_is_explained_with_advice(reason: str, outcome: str) -> None:
+    text = token_check.explain_result(ApiResult(outcome, reason, status=401))  # type: ignore[arg-type]
+    title, _, todo = text.partition(" (401): ")
     assert title
     assert todo
 
 
-def test_what_helps_names_only_known_reasons() -> None:
-    assert doctor._TODO.keys() <= REASONS.keys()
+def test_advice_is_for_known_reasons() -> None:
+    assert token_check.ADVICE.keys() <= REASONS.keys()
 
 
 @pytest.mark.parametrize(
-    ("limit", "refused", "mark", "said"),
+    ("limit", "refused", "mark", "expected"),
     [
         (None, False, "✓", "announces none"),
         (RateLimit(100, 97, 10_000, 199_997), False, "✓", "97 of 100 calls left in this 10 s, 199,997 left today"),
@@ -91,21 +92,21 @@ def test_what_helps_names_only_known_reasons() -> None:
     ],
 )
 def test_quota(
-    limit: RateLimit | None, refused: bool, mark: str, said: str, capsys: pytest.CaptureFixture[str]
+    limit: RateLimit | None, refused: bool, mark: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = doctor.Report("local")
-    doctor._check_quota("ve9", limit, report, refused=refused)
+    report = Report("local")
+    token_check._check_quota("ve9", limit, report, refused=refused)
     printed = capsys.readouterr().out
     assert printed.startswith(f"{mark} quota of ve9: ")
-    assert said in printed
+    assert expected in printed
     assert report.failed is (mark == "✗")
 
 
-def test_each_command_names_the_stack(capsys: pytest.CaptureFixture[str]) -> None:
-    report = doctor.Report("shop-production")
-    report.bad("dead-letter queue", "2 need you: make dead-letters, mend, make redrive; or make token LOCATION=ve9")
+def test_each_command_contains_the_stack(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report("shop-production")
+    report.bad("dead-letter queue", "2 failed: make dead-letters, fix, make redrive; or make token LOCATION=ve9")
     assert capsys.readouterr().out == (
-        "✗ dead-letter queue: 2 need you: make dead-letters STACK=shop-production, mend, make redrive "
+        "✗ dead-letter queue: 2 failed: make dead-letters STACK=shop-production, fix, make redrive "
         "STACK=shop-production; or make token STACK=shop-production LOCATION=ve9\n"
     )
 
@@ -116,7 +117,7 @@ def _a_moment_after_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stack_that_logged(*lines: object) -> Any:
-    """A stack whose log holds these lines; 1.5 s lie between them."""
+    """A stack whose log holds these lines; they are 1.5 s apart."""
     messages = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     events: list[dict[str, Any]] = [
         {"timestamp": 1_700_000_000_000 + 1500 * at, "message": text} for at, text in enumerate(messages)
@@ -142,7 +143,7 @@ def failure(code: str, service: str = "DynamoDB", operation: str | None = "GetIt
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "expected"),
     [
         ((), ["✓ log: no failed AWS request"]),
         (
@@ -151,32 +152,34 @@ def failure(code: str, service: str = "DynamoDB", operation: str | None = "GetIt
         ),
         (
             (failure("AccessDeniedException"), "REPORT", failure("AccessDeniedException")),
-            ["✗ AWS, DynamoDB: GetItem: AccessDeniedException, in the last hour 2 times, at 22:13:23 UTC the last; "],
+            ["✗ AWS, DynamoDB: GetItem: AccessDeniedException in the last hour, 2 times, last at 22:13:23 UTC; "],
         ),
         (
             (failure("AccessDenied", "SQS", "SendMessage"), failure("ReadTimeoutError", operation=None)),
             [
-                "✗ AWS, SQS: SendMessage: AccessDenied, in the last hour once, at",
-                "✗ AWS, DynamoDB: a call: ReadTimeoutError, in the last hour once, at",
+                "✗ AWS, SQS: SendMessage: AccessDenied in the last hour, once, at",
+                "✗ AWS, DynamoDB: a call: ReadTimeoutError in the last hour, once, at",
             ],
         ),
         (
             (failure("ResourceNotFoundException"),),
-            ["✗ AWS, DynamoDB: GetItem: ResourceNotFoundException, in the last hour once, at 22:13:20 UTC; it was "],
+            ["✗ AWS, DynamoDB: GetItem: ResourceNotFoundException in the last hour, once, at 22:13:20 UTC; it was "],
         ),
         (
             ({"level": "ERROR", "message": "internal_error", "error": "KeyError", "frames": ["a:1"]},),
-            ["✗ internal error: KeyError, in the last hour once, at"],
+            ["✗ internal error: KeyError in the last hour, once, at"],
         ),
-        ((failure("\x1b[2J"),), ["✗ AWS, DynamoDB: GetItem: \\x1b[2J, in the last hour once, at"]),
+        ((failure("\x1b[2J"),), ["✗ AWS, DynamoDB: GetItem: \\x1b[2J in the last hour, once, at"]),
     ],
 )
-def test_the_log(lines: tuple[object, ...], said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    report = doctor.Report("local")
+def test_failures_in_the_log(
+    lines: tuple[object, ...], expected: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = Report("local")
     doctor._check_log(stack_that_logged(*lines), report)
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == len(said)
-    for line, begin in zip(printed, said, strict=True):
+    assert len(printed) == len(expected)
+    for line, begin in zip(printed, expected, strict=True):
         assert line.startswith(begin)
     assert report.failed is printed[0].startswith("✗")
 
@@ -186,70 +189,81 @@ def submission(outcome: str, sender: str | None = "typeform", trigger: str = "we
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "expected"),
     [
-        ((submission("unauthorized"),), "✗ sender typeform: refused, in the last hour once, at 22:13:20 UTC, and not"),
+        (
+            (submission("unauthorized"),),
+            "✗ sender typeform: requests were refused in the last hour (once, at 22:13:20 UTC), and",
+        ),
         ((submission("unauthorized"), submission("existing")), "✓ log: "),
         ((submission("opened"), submission("unauthorized")), "✗ sender typeform: "),
         ((submission("unauthorized"), submission("opened", "tally")), "✗ sender typeform: "),
-        # What was kept before and is opened now says nothing of its sender's secret.
+        # A retry that succeeds now was authenticated before.
         ((submission("unauthorized"), submission("opened", trigger="retry")), "✗ sender typeform: "),
         ((submission("unauthorized", None),), "✓ log: "),  # a scanner
     ],
 )
-def test_a_sender_that_is_locked_out(lines: tuple[object, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    doctor._check_log(stack_that_logged(*lines), doctor.Report("local"))
+def test_refused_sender_is_reported(
+    lines: tuple[object, ...], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    doctor._check_log(stack_that_logged(*lines), Report("local"))
     printed = capsys.readouterr().out
-    assert printed.startswith(said)
-    assert "make sender STACK=local NAME=typeform" in printed or said.startswith("✓")
+    assert printed.startswith(expected)
+    assert "make sender STACK=local NAME=typeform" in printed or expected.startswith("✓")
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "not_told"),
+    ("name", "text", "unexpected"),
     [
         pytest.param(
             "highlevel-app", "app_id under [highlevel-app] in functions/senders.toml", "make sender", id="app"
         ),
         pytest.param("standard-webhooks-v1a", "make sender NAME=standard-webhooks-v1a", "GIVEN", id="a public key"),
-        pytest.param("typeform", "make sender NAME=typeform, and paste the new one", "app_id", id="a secret"),
+        pytest.param("typeform", "make sender NAME=typeform creates a new secret", "app_id", id="a secret"),
         pytest.param("gone", "functions/senders.toml has no such sender", "make sender", id="no entry any more"),
     ],
 )
-def test_what_to_do_about_a_refused_sender(name: str, told: str, not_told: str) -> None:
+def test_advice_for_a_refused_sender(name: str, text: str, unexpected: str) -> None:
     advice = doctor._why_refused(name, SENDERS)
-    assert told in advice
-    assert not_told not in advice
+    assert text in advice
+    assert unexpected not in advice
 
 
 @pytest.mark.parametrize(
-    ("count", "told"),
+    ("count", "text"),
     [
         (0, "✓ dead-letter queue: empty"),
-        (1, "✗ dead-letter queue: 1 submission failed and needs you: make dead-letters STACK=mine, fix the cause, "),
-        (2, "✗ dead-letter queue: 2 submissions failed and need you: make dead-letters STACK=mine, fix the cause, "),
+        (
+            1,
+            "✗ dead-letter queue: 1 submission failed and needs you: run make dead-letters STACK=mine, fix the cause, ",
+        ),
+        (
+            2,
+            "✗ dead-letter queue: 2 submissions failed and need you: run make dead-letters STACK=mine, fix the cause, ",
+        ),
     ],
 )
-def test_the_dead_letters(
-    count: int, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_dead_letters_are_reported(
+    count: int, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = {"RetryQueueUrl": 0, "DeadLetterQueueUrl": count}
     monkeypatch.setattr(doctor, "_count", lambda _stack, output: counts[output])
-    doctor._check_queues(stack_that_logged(), doctor.Report("mine"))
-    assert capsys.readouterr().out.splitlines()[1].startswith(told)
+    doctor._check_queues(stack_that_logged(), Report("mine"))
+    assert capsys.readouterr().out.splitlines()[1].startswith(text)
 
 
-def test_the_local_stack_is_not_deployed_to(capsys: pytest.CaptureFixture[str]) -> None:
-    doctor.Report("local").bad("sender", "app_id under [x]; then make deploy")
+def test_local_stack_is_started_again_instead_of_deployed(capsys: pytest.CaptureFixture[str]) -> None:
+    Report("local").bad("sender", "app_id under [x]; then make deploy")
     assert capsys.readouterr().out == "✗ sender: app_id under [x]; then start make serve again\n"
 
 
-def test_why_submissions_wait() -> None:
+def test_reasons_of_waiting_submissions() -> None:
     deferred = {"message": "submission", "outcome": "deferred", "location_id": "ve9", "reason": "rate_limited"}
     opened = {"message": "submission", "outcome": "opened", "location_id": "ve9"}
     metrics = {"_aws": {}, "outcome": "deferred", "Submissions": [1.0]}
     stack = stack_that_logged(deferred, deferred, metrics, opened, {**deferred, "reason": "token_refused"})
     assert doctor._why(stack) == (
         "deferred in the last hour: token_refused in ve9 (once, at 22:13:26 UTC), "
-        "rate_limited in ve9 (2 times, at 22:13:21 UTC the last)"
+        "rate_limited in ve9 (2 times, last at 22:13:21 UTC)"
     )
     assert doctor._why(stack_that_logged(opened)).startswith("none was tried in the last hour")

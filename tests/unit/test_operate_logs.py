@@ -1,4 +1,4 @@
-"""Each line once, late ones too, one aligned row for each submission."""
+"""`make logs` shows each line once, and one aligned row for each submission."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from operate import logs
-from operate.logs import Lines
+from operate.log_reader import LogReader
 
 NOW = 1_700_000_000_000
 
@@ -25,7 +25,7 @@ def shown(message: object, **wanted: str) -> str | None:
     return logs._line(event(message), wanted, dict(logs._COLUMNS))
 
 
-def test_a_submission_is_a_row_under_its_headings() -> None:
+def test_submission_is_an_aligned_row() -> None:
     widths = dict(logs._COLUMNS)
     line = submission(reason="rate_limited", sender="api", location_id="l" * 24, upstream_status=429, request_id="r1")
     header = logs._row("time", {name: name for name in logs._COLUMNS}, widths)
@@ -33,7 +33,7 @@ def test_a_submission_is_a_row_under_its_headings() -> None:
     assert row is not None
     assert row.split() == f"2023-11-14T22:13:20Z opened rate_limited http api {'l' * 24} - - 429 - - - r1".split()
     assert row.index("rate_limited") == header.index("reason")
-    # A column has grown; what follows is aligned with it.
+    # The next row is aligned with the column that has grown.
     assert (logs._line(event(submission(contact_id="c")), {}, widths) or "").index(" c ") == row.index(" -  ")
 
 
@@ -49,11 +49,11 @@ def test_a_submission_is_a_row_under_its_headings() -> None:
         "[" * 200_000,
     ],
 )
-def test_what_is_not_for_the_operator(message: object) -> None:
+def test_other_lines_are_not_shown(message: object) -> None:
     assert shown(message) is None
 
 
-def test_warnings_and_errors_of_ours() -> None:
+def test_warnings_of_the_function_are_shown() -> None:
     warning = {"level": "WARNING", "message": "aws_request_failed", "timestamp": "x", "service": "SQS"}
     expected = '2023-11-14T22:13:20Z  WARNING aws_request_failed service=SQS frames=["a:1"]'
     assert shown({**warning, "frames": ["a:1"], "operation": None}) == expected
@@ -72,7 +72,7 @@ def test_warnings_and_errors_of_ours() -> None:
         "REPORT RequestId: 1 Duration: 2 ms Status: timeout",
     ],
 )
-def test_what_the_runtime_says_of_a_function_that_fails(message: str) -> None:
+def test_runtime_errors_are_shown(message: str) -> None:
     line = shown(message)
     assert line is not None
     assert "\n" not in line
@@ -86,7 +86,7 @@ def test_filters() -> None:
     assert not shown(line, contact_id="c1", reason="expired")
 
 
-def test_a_line_cannot_steer_the_terminal() -> None:
+def test_control_characters_are_escaped() -> None:
     assert "\x1b" not in (shown(submission(reason="\x1b[2J")) or "")
     assert "\x1b" not in (shown("[ERROR] \x1b[2J") or "")
 
@@ -109,11 +109,11 @@ class Group:
         yield {"events": []}
 
 
-def test_each_line_once_and_late_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_line_is_read_once_also_if_it_appears_late(monkeypatch: pytest.MonkeyPatch) -> None:
     now = NOW / 1000
     monkeypatch.setattr(time, "time", lambda: now)
     group: Any = Group()
-    lines = Lines(group, "group", now - 900, {})
+    lines = LogReader(group, "group", now - 900, {})
 
     def new() -> list[str]:
         return [event["eventId"] for event in lines.new()]
@@ -131,17 +131,17 @@ def test_each_line_once_and_late_ones_too(monkeypatch: pytest.MonkeyPatch) -> No
     assert group.asked[-2]["startTime"] > group.asked[0]["startTime"]
 
 
-def test_lines_without_an_id_of_their_own() -> None:
+def test_lines_without_an_event_id() -> None:
     group: Any = Group()
-    lines = Lines(group, "group", 0, {})
+    lines = LogReader(group, "group", 0, {})
     group.events = [event("one", name=""), event("two", name=""), event("one", NOW + 1, "")]
     assert [event["message"] for event in lines.new()] == ["one", "two", "one"]
     assert list(lines.new()) == []
 
 
-def test_cloudwatch_may_leave_out_what_is_not_asked_for() -> None:
+def test_filter_pattern() -> None:
     group: Any = Group()
-    list(Lines(group, "group", 0, {"contact_id": "c", "reason": 'x"'}).new())
+    list(LogReader(group, "group", 0, {"contact_id": "c", "reason": 'x"'}).new())
     assert group.asked[0]["filterPattern"] == r'{ ($.contact_id = "c") && ($.reason = "x\"") }'
 
 
@@ -151,6 +151,6 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "15", "m", "-1m", "1w", "1.5h", "9999999s"])
-def test_no_durations(text: str) -> None:
+def test_invalid_durations(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not a duration"):
         logs._duration(text)

@@ -16,29 +16,29 @@ OWN = Sender("our-own", "token", where=("bearer",))
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "said"),
+    ("status", "body", "expected"),
     [
-        (200, {"outcome": "opened"}, ""),
-        (200, {"outcome": "existing"}, ""),
-        (200, {"outcome": "rejected"}, "make dead-letters STACK=mine"),
-        (200, {"outcome": "invalid"}, "make dead-letters STACK=mine"),
-        (200, {"outcome": "deferred"}, "make logs STACK=mine REQUEST=r-1"),
-        (201, {"success": True}, ""),
-        (401, {}, "make sender NAME=our-own STACK=mine"),
-        (404, {"message": "Not Found"}, "make deploy"),
-        (422, {}, "docs/senders.md"),
-        (429, {}, "send it again"),
-        (500, {"message": "Internal Server Error"}, "make logs STACK=mine"),
-        (503, [], "send it again"),
+        pytest.param(200, {"outcome": "opened"}, "", id="200 opened"),
+        pytest.param(200, {"outcome": "existing"}, "", id="200 existing"),
+        pytest.param(200, {"outcome": "rejected"}, "make dead-letters", id="200 rejected"),
+        pytest.param(200, {"outcome": "invalid"}, "make dead-letters", id="200 invalid"),
+        pytest.param(200, {"outcome": "deferred"}, "make logs REQUEST=r-1", id="200 deferred"),
+        pytest.param(201, {"success": True}, "", id="201"),
+        pytest.param(401, {}, "make sender NAME=our-own", id="401"),
+        pytest.param(404, {"message": "Not Found"}, "make deploy", id="404"),
+        pytest.param(422, {}, "docs/senders.md", id="422"),
+        pytest.param(429, {}, "Send it again", id="429"),
+        pytest.param(500, {"message": "Internal Server Error"}, "make logs", id="500"),
+        pytest.param(503, [], "Send it again", id="503"),
     ],
 )
-def test_what_to_do(status: int, body: Any, said: str) -> None:
-    advice = send._advice(Answer(status, "r-1", json.dumps(body)), OWN, "mine")
-    assert said in advice
-    assert bool(advice) is bool(said)
+def test_advice_for_each_answer(status: int, body: Any, expected: str) -> None:
+    advice = send._advice(Answer(status, "r-1", json.dumps(body)), OWN)
+    assert expected in advice
+    assert bool(advice) is bool(expected)
 
 
-def test_a_sample_that_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_or_malformed_sample(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(send, "EVENTS", tmp_path)
     with pytest.raises(StackError, match=r"copy events/webhook_token.json to events/webhook_our_own.json"):
         send._sample("our-own")
@@ -49,13 +49,13 @@ def test_a_sample_that_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 @pytest.mark.parametrize("name", ["highlevel-app", "standard-webhooks-v1a", "event"])
-def test_what_cannot_be_fired_from_here(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sender_that_this_command_cannot_imitate(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stack, "connect", lambda _name: pytest.fail("no stack is needed to say so"))
-    with pytest.raises(StackError, match="fire it"):
+    with pytest.raises(StackError, match=r"trigger a delivery there|aws events put-events"):
         send.main(["mine", name])
 
 
-def test_its_arguments() -> None:
+def test_invalid_arguments() -> None:
     with pytest.raises(StackError, match="a location id"):
         send.main(["mine", "typeform", "--location", "not an id"])
     with pytest.raises(StackError, match="make send SENDER=typeform"):
@@ -63,23 +63,21 @@ def test_its_arguments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
-    [("{}", "has no secret yet"), ('{"standard-webhooks": "whsec_hush!"}', "a shape that cannot work")],
+    ("text", "expected"),
+    [("{}", "has no secret yet"), ('{"standard-webhooks": "whsec_hush!"}', "a format that cannot work")],
 )
-def test_no_secret_that_works(monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
+def test_missing_or_unusable_secret(monkeypatch: pytest.MonkeyPatch, text: str, expected: str) -> None:
     nothing: Any = None
     stack = Stack("mine", {}, {}, nothing, nothing, nothing, nothing, nothing, nothing, "")
     monkeypatch.setattr(send, "read_secrets", lambda _stack: (text, "v"))
-    with pytest.raises(StackError, match=said) as raised:
+    with pytest.raises(StackError, match=expected) as raised:
         send._secret(stack, load()["standard-webhooks"])
-    assert "make sender NAME=standard-webhooks STACK=mine" in str(raised.value)
+    assert "make sender STACK=mine NAME=standard-webhooks" in str(raised.value)
     assert "hush" not in str(raised.value)
 
 
 @pytest.mark.parametrize(("name", "location"), [("stripe", ""), ("calendly", "loc1"), ("calendly", "")])
-def test_a_sample_that_could_only_become_a_dead_letter_is_not_sent(
-    monkeypatch: pytest.MonkeyPatch, name: str, location: str
-) -> None:
+def test_sample_without_a_location_is_not_sent(monkeypatch: pytest.MonkeyPatch, name: str, location: str) -> None:
     nothing: Any = None
     outputs, parameters = {"WebhooksUrl": "http://x"}, {"LocationId": location}
     stack = Stack("mine", outputs, parameters, nothing, nothing, nothing, nothing, nothing, nothing, "")
@@ -100,6 +98,6 @@ def test_a_sample_that_could_only_become_a_dead_letter_is_not_sent(
         assert send._send(stack, own, "s", event, "").status == 200
 
 
-def test_nobody_listens() -> None:
+def test_unreachable_url() -> None:
     with pytest.raises(StackError, match="does not answer"):
         send._post("http://127.0.0.1:1/webhooks/x", {}, b"{}", direct=True)

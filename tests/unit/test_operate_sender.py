@@ -1,4 +1,4 @@
-"""What is taken for a sender's secret, and how it gets beside the others."""
+"""Which secrets `make sender` accepts, and how it stores them beside those of other senders."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from botocore.stub import ANY, Stubber
 
 from create_conversation.senders.config import Sender, load
 from create_conversation.senders.verification import secrets_for
-from operate import check_senders, sender
+from operate import check_senders, known_senders, sender
 from operate.signing import is_usable
 from operate.stack import Stack, StackError
 
@@ -21,7 +21,7 @@ WHPK = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
 
 
 class Stored:
-    """A stack whose SenderSecrets holds a text, and takes another one."""
+    """A stack whose SenderSecrets holds a text and can be replaced."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
         client = boto3.client(
@@ -63,7 +63,7 @@ class Stored:
         return cast(dict[str, Any], json.loads(self.stored[-1]))
 
 
-def test_the_first_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_first_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     stored = Stored(monkeypatch, '{"api": "generated"}')
     stored.takes()
     assert sender.main(["mine", "typeform"]) == 0
@@ -75,12 +75,12 @@ def test_the_first_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert "https://api.example/webhooks/typeform\n" in printed
     assert "In Typeform: " in printed
     assert "within a minute" in printed
-    assert "former" not in printed
-    assert "make send SENDER=typeform STACK=mine" in printed
+    assert "previous" not in printed
+    assert "make send STACK=mine SENDER=typeform" in printed
 
 
 @pytest.mark.parametrize(
-    ("former", "now_second"),
+    ("previous", "expected_rest"),
     [
         ('"old"', ["old"]),
         ('["old"]', ["old"]),
@@ -90,23 +90,23 @@ def test_the_first_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ('[null, "x"]', ["x"]),
     ],
 )
-def test_rotation_keeps_one_former_and_all_others(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], former: str, now_second: list[str]
+def test_rotation_keeps_one_previous_secret_and_other_senders(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], previous: str, expected_rest: list[str]
 ) -> None:
     others = '"api": ["ä", "b"], "x": {"odd": [1.50, null]}'
-    stored = Stored(monkeypatch, f'{{{others}, "tally": {former}}}')
+    stored = Stored(monkeypatch, f'{{{others}, "tally": {previous}}}')
     stored.takes()
     assert sender.main(["mine", "tally"]) == 0
     secret, *rest = stored.entries["tally"]
-    assert rest == now_second
+    assert rest == expected_rest
     assert secrets_for(stored.stored[-1], "tally")[0] == secret
-    kept = json.loads(f"{{{others}}}")
-    assert {name: stored.entries[name] for name in kept} == kept
-    assert ("RETIRE=1" in capsys.readouterr().out) is bool(now_second)
+    unchanged = json.loads(f"{{{others}}}")
+    assert {name: stored.entries[name] for name in unchanged} == unchanged
+    assert ("RETIRE=1" in capsys.readouterr().out) is bool(expected_rest)
 
 
 @pytest.mark.parametrize(("name", "closed"), [("typeform", True), ("api", False), ("highlevel-workflow", False)])
-def test_a_stack_without_location_id(
+def test_closed_sender_of_a_stack_without_location_id(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, closed: bool
 ) -> None:
     Stored(monkeypatch, "{}").takes()
@@ -114,20 +114,20 @@ def test_a_stack_without_location_id(
     assert (f'put locations = ["<location id>"] under [{name}]' in capsys.readouterr().out) is closed
 
 
-def test_retire(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_revoke_previous_secrets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     stored = Stored(monkeypatch, '{"api": ["new", "old"], "tally": ["t"]}')
     stored.takes()
     assert sender.main(["mine", "api", "--retire"]) == 0
     assert stored.entries == {"api": ["new"], "tally": ["t"]}
     Stored(monkeypatch, '{"api": "only"}')
     assert sender.main(["mine", "api", "--retire"]) == 0
-    assert "nothing to retire" in capsys.readouterr().out
+    assert "nothing to revoke" in capsys.readouterr().out
     Stored(monkeypatch, "{}")
-    with pytest.raises(StackError, match="no secret yet: make sender NAME=api STACK=mine"):
+    with pytest.raises(StackError, match="no secret yet: make sender STACK=mine NAME=api"):
         sender.main(["mine", "api", "--retire"])
 
 
-def test_a_secret_without_a_value_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sender_secrets_without_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = Stored(monkeypatch, None)
     stored.takes()
     assert sender.main(["mine", "api"]) == 0
@@ -135,7 +135,7 @@ def test_a_secret_without_a_value_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("text", ["hush", "[]", '"hush"', '{"api": "hush"'])
-def test_another_shape_is_not_touched(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_malformed_sender_secrets_are_not_changed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     stored = Stored(monkeypatch, text)
     with pytest.raises(StackError, match="not a JSON object") as raised:
         sender.main(["mine", "typeform"])
@@ -143,8 +143,8 @@ def test_another_shape_is_not_touched(monkeypatch: pytest.MonkeyPatch, text: str
     assert "hush" not in str(raised.value)
 
 
-def test_two_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both make the id of the next version of the same former one: Secrets Manager refuses the second."""
+def test_concurrent_change_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes derive the same id from the same version: Secrets Manager refuses the second one."""
     stored = Stored(monkeypatch, '{"api": "generated"}')
     expected = str(uuid.uuid5(uuid.NAMESPACE_OID, "v" * 36))
     stored.stubber.add_client_error(
@@ -157,20 +157,20 @@ def test_two_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, entry in load().items() if entry.scheme in ("token", "mac")])
-def test_what_is_made_works(name: str) -> None:
+def test_new_secret_is_usable(name: str) -> None:
     entry = load()[name]
-    assert is_usable(entry, sender.new_secret(entry))
+    assert is_usable(entry, known_senders.new_secret(entry))
 
 
-def test_shapes_of_what_is_made() -> None:
+def test_format_of_new_secrets() -> None:
     senders = load()
-    key = sender.new_secret(senders["standard-webhooks"])
+    key = known_senders.new_secret(senders["standard-webhooks"])
     assert key.startswith("whsec_")
     assert len(base64.b64decode(key.removeprefix("whsec_"))) == 32
-    assert sender.new_secret(Sender("crm", "token", where=("basic",))).startswith("crm:")
+    assert known_senders.new_secret(Sender("crm", "token", where=("basic",))).startswith("crm:")
 
 
-def test_one_that_the_sender_has_made(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_imported_secret_is_not_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     stored = Stored(monkeypatch, "{}")
     stored.takes()
     monkeypatch.setattr("sys.stdin", io.StringIO("theirs-and-long-enough\n"))
@@ -181,7 +181,7 @@ def test_one_that_the_sender_has_made(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 @pytest.mark.parametrize(
-    ("name", "typed", "said"),
+    ("name", "typed", "expected"),
     [
         ("tally", "", "nothing was entered"),
         ("standard-webhooks", "whsec_hush!", "must be whsec_ and base64"),
@@ -189,27 +189,29 @@ def test_one_that_the_sender_has_made(monkeypatch: pytest.MonkeyPatch, capsys: p
         ("token", "hüsh", "printable characters"),
     ],
 )
-def test_what_cannot_be_one_is_refused_and_not_told(
-    monkeypatch: pytest.MonkeyPatch, name: str, typed: str, said: str
+def test_unusable_secret_is_refused_and_not_printed(
+    monkeypatch: pytest.MonkeyPatch, name: str, typed: str, expected: str
 ) -> None:
     stored = Stored(monkeypatch, "{}")
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{typed}\n"))
-    with pytest.raises(StackError, match=said) as raised:
+    with pytest.raises(StackError, match=expected) as raised:
         sender.main(["mine", name, "--given"])
     assert "nothing was stored" in str(raised.value)
     assert "hush" not in str(raised.value)
     assert stored.stored == []
 
 
-def test_the_same_again_and_a_short_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_known_secret_is_refused_and_short_secret_gets_a_hint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     Stored(monkeypatch, '{"tally": ["short", "old"]}')
     monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
-    with pytest.raises(StackError, match="has this one already"):
+    with pytest.raises(StackError, match="already has this secret"):
         sender.main(["mine", "tally", "--given"])
-    assert "can be guessed" in capsys.readouterr().err
+    assert "can guess a secret this short" in capsys.readouterr().err
 
 
-def test_a_public_key_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_public_key_is_imported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     stored = Stored(monkeypatch, "{}")
     stored.takes()
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{WHPK}\n"))
@@ -220,7 +222,7 @@ def test_a_public_key_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "make send" not in printed
 
 
-def test_one_that_needs_no_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sender_without_a_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     stored = Stored(monkeypatch, "{}")
     assert sender.main(["mine", "highlevel-app"]) == 0
     printed = capsys.readouterr().out
@@ -231,7 +233,7 @@ def test_one_that_needs_no_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         sender.main(["mine", "event"])
 
 
-def test_the_url_with_the_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_url_that_contains_the_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     stored = Stored(monkeypatch, "{}")
     stored.takes()
     sender.main(["mine", "highlevel-workflow"])
@@ -239,35 +241,35 @@ def test_the_url_with_the_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert f"https://api.example/webhooks/highlevel-workflow?token={secret}\n" in capsys.readouterr().out
 
 
-def test_a_sender_of_the_users_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_instructions_for_an_own_sender(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     own = {
         "crm": Sender("crm", "token", where=("basic",)),
         "site": Sender("site", "token", where=("header:x-key", "body:key")),
         "shop": Sender("shop", "mac", sig_header="x-shop"),
     }
-    monkeypatch.setattr(sender, "load", lambda: own)
-    for name, said in (
+    monkeypatch.setattr(known_senders, "load", lambda: own)
+    for name, expected in (
         ("crm", "as HTTP Basic: user crm, password "),
         ("site", "the header x-key, or the member key of the body"),
-        ("shop", "it signs in x-shop"),
+        ("shop", "in the header x-shop"),
     ):
         Stored(monkeypatch, "{}").takes()
         assert sender.main(["mine", name]) == 0
         printed = capsys.readouterr().out
-        assert said in printed
+        assert expected in printed
         assert "make deploy" in printed
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
-    [("", "name a sender .*NAME=typeform.*known are api"), ("typefrom", "did you mean typeform.*senders.toml")],
+    ("name", "expected"),
+    [("", "name a sender .*NAME=typeform.*known senders: api"), ("typefrom", "did you mean typeform.*senders.toml")],
 )
-def test_an_unknown_name(name: str, said: str) -> None:
-    with pytest.raises(StackError, match=said):
+def test_unknown_name(name: str, expected: str) -> None:
+    with pytest.raises(StackError, match=expected):
         sender.main(["mine", name])
 
 
-def test_a_mistake_in_the_files(
+def test_mistake_in_the_sender_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check_senders.main() == 0
@@ -275,10 +277,10 @@ def test_a_mistake_in_the_files(
     (tmp_path / "presets.toml").write_text('[own]\nscheme = "tokn"')
     (tmp_path / "senders.toml").write_text("")
     monkeypatch.setattr(check_senders, "load", lambda: load(tmp_path, tmp_path / "presets.toml"))
-    monkeypatch.setattr(sender, "load", lambda: load(tmp_path, tmp_path / "presets.toml"))
+    monkeypatch.setattr(known_senders, "load", lambda: load(tmp_path, tmp_path / "presets.toml"))
     assert check_senders.main() == 1
-    said = capsys.readouterr().err
-    assert said.startswith("presets.toml: [own] scheme: ")
-    assert said.count("\n") == 1
+    expected = capsys.readouterr().err
+    assert expected.startswith("presets.toml: [own] scheme: ")
+    assert expected.count("\n") == 1
     with pytest.raises(StackError, match=r"presets.toml: \[own\] scheme"):
         sender.main(["mine", "typeform"])

@@ -1,4 +1,4 @@
-"""What `make send` and `make run` put on the wire: the function, and the sender's own library, take it."""
+"""The function, and the sender's own library, accept the requests that `make send` and `make run` send."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ SAMPLES = sorted(
     for file in (ROOT / "events").glob("webhook_*.json")
     if not file.stem.endswith(("_app", "_v1a"))
 )
-# Whose sample names its location; for the others it is the stack's, or the entry's.
+# Samples that name their location. The others use that of the stack or of the entry.
 PLACED = (
     *("typeform", "tally", "standard_webhooks", "token", "token_form", "highlevel_workflow"),
     *("wpforms", "formstack", "stripe", "elementor", "paperform"),
@@ -45,22 +45,26 @@ def mac(**keys: Any) -> Sender:
 
 
 def secret_of(sender: Sender) -> str:
-    return WHSEC if sender.key_format == "whsec_base64" else "a-secret-of-theirs"
+    return WHSEC if sender.key_format == "whsec_base64" else "a-shared-secret"
 
 
-def proved(sender: Sender, secret: str, body: bytes, content_type: str = JSON, at: float = NOW, **options: str) -> bool:
+def authenticates(
+    sender: Sender, secret: str, body: bytes, content_type: str = JSON, at: float = NOW, **options: str
+) -> bool:
     headers, query, body = sign(sender, secret, body, content_type, NOW, **options)
     return is_authentic(sender, Request({"content-type": content_type, **headers}, query, body), (secret,), at)
 
 
 @pytest.mark.parametrize("place", ["bearer", "basic", "header:x-key", "query:key", "body:key"])
 @pytest.mark.parametrize(("body", "content_type"), [(b'{"a": 1}', JSON), (b"a=1", FORM), (b"", FORM)])
-def test_a_token_in_each_place(place: str, body: bytes, content_type: str) -> None:
+def test_token_in_each_place(place: str, body: bytes, content_type: str) -> None:
     if place != "body:key" or body:
-        assert proved(token(place), "user:pa ss&=ü" if place == "query:key" else "user:password", body, content_type)
+        assert authenticates(
+            token(place), "user:pa ss&=ü" if place == "query:key" else "user:password", body, content_type
+        )
 
 
-def test_the_first_place_that_fits_unless_told() -> None:
+def test_first_suitable_place_by_default() -> None:
     sender = token("body:key", "header:x-key", "query:key")
     assert sign(sender, "s", b"[]", JSON, NOW) == ({"x-key": "s"}, "", b"[]")
     assert sign(sender, "s", b"[]", JSON, NOW, place="query:key") == ({}, "key=s", b"[]")
@@ -76,19 +80,19 @@ def test_the_first_place_that_fits_unless_told() -> None:
 def test_every_kind_of_signature(encoding: str, form: dict[str, str], ts: str, unit: str, key_format: str) -> None:
     signed = "v0:{ts}:{id}:{body}" if ts else "{id}.{body}"
     sender = mac(encoding=encoding, ts=ts, ts_unit=unit, key_format=key_format, signed=signed, id="header:x-id", **form)
-    assert proved(sender, secret_of(sender), b'{"email": "a@b.c"}')
-    assert proved(sender, secret_of(sender), b'{"email": "a@b.c"}', at=NOW + 400) is not bool(ts)
+    assert authenticates(sender, secret_of(sender), b'{"email": "a@b.c"}')
+    assert authenticates(sender, secret_of(sender), b'{"email": "a@b.c"}', at=NOW + 400) is not bool(ts)
 
 
-def test_a_time_beside_the_signature() -> None:
+def test_timestamp_beside_the_signature() -> None:
     sender = mac(encoding="hex", sig_format="kv", sig_label="v1", ts="kv:t", signed="{ts}.{body}")
     headers, _, _ = sign(sender, "s", b"{}", JSON, NOW)
     assert re.fullmatch(r"t=1795358768,v1=[0-9a-f]{64}", headers["x-signature"])
-    assert proved(sender, "s", b"{}")
-    assert not proved(sender, "s", b"{}", at=NOW - 301)
+    assert authenticates(sender, "s", b"{}")
+    assert not authenticates(sender, "s", b"{}", at=NOW - 301)
 
 
-def test_the_library_of_standard_webhooks_takes_it() -> None:
+def test_standard_webhooks_library_accepts_the_signature() -> None:
     body = b'{"type": "lead.created", "data": {}}'
     headers, _, _ = sign(load()["standard-webhooks"], WHSEC, body, JSON, time.time(), delivery="msg_1")
     assert headers["webhook-id"] == "msg_1"
@@ -96,11 +100,15 @@ def test_the_library_of_standard_webhooks_takes_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
-    [("highlevel-app", "create a contact"), ("standard-webhooks-v1a", "fire it there"), ("event", "put-events")],
+    ("name", "expected"),
+    [
+        ("highlevel-app", "create a contact"),
+        ("standard-webhooks-v1a", "trigger a delivery there"),
+        ("event", "put-events"),
+    ],
 )
-def test_what_only_the_sender_can_sign(name: str, said: str) -> None:
-    with pytest.raises(StackError, match=said):
+def test_private_key_senders_cannot_be_imitated(name: str, expected: str) -> None:
+    with pytest.raises(StackError, match=expected):
         sign(load()[name], "s", b"{}", JSON, NOW)
 
 
@@ -127,12 +135,12 @@ def test_what_only_the_sender_can_sign(name: str, said: str) -> None:
         (Sender("own", "event"), "s", False),
     ],
 )
-def test_which_secrets_can_work(sender: Sender, secret: str, usable: bool) -> None:
+def test_usable_secrets(sender: Sender, secret: str, usable: bool) -> None:
     assert is_usable(sender, secret) is usable
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_the_samples(name: str) -> None:
+def test_signed_samples_are_authentic_and_mapped(name: str) -> None:
     event = json.loads((ROOT / "events" / f"webhook_{name}.json").read_text())
     sender = SENDERS[event["pathParameters"]["sender"]]
     headers, query, body = sign_event(sender, secret_of(sender), event, NOW, location="elsewhere")
@@ -145,7 +153,7 @@ def test_the_samples(name: str) -> None:
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "events").glob("webhook_*.json")), ids=lambda file: file.stem)
-def test_the_samples_are_what_api_gateway_sends(file: Path) -> None:
+def test_samples_are_api_gateway_events(file: Path) -> None:
     event = json.loads(file.read_text())
     body = base64.b64decode(event["body"]) if event["isBase64Encoded"] else event["body"].encode()
     assert int(event["headers"]["content-length"]) == len(body)
@@ -166,12 +174,12 @@ def documented(tmp_path: Path) -> dict[str, Sender]:
     return load(tmp_path)
 
 
-def test_the_documented_entries_work(documented: dict[str, Sender]) -> None:
-    """On the payloads that stand beside them."""
+def test_documented_entries_work(documented: dict[str, Sender]) -> None:
+    """Each entry works with the payload that the page shows beside it."""
     page = (ROOT / "docs" / "senders.md").read_text()
     crm, shop = (text.encode() for text in re.findall(r"^```json\n(.*?)\n```", page, re.MULTILINE | re.DOTALL))
     for name, body, email in (("our-crm", crm, "jane@example.com"), ("our-shop", shop, "jane@example.com")):
-        assert proved(documented[name], "a-secret-of-theirs", body)
+        assert authenticates(documented[name], "a-shared-secret", body)
         target = target_of(Submission("webhook", name, "r", NOW, JSON, body), documented, None)
         assert target.location == "ve9EPM428h8vShlRW1KT"
         assert target.person is not None

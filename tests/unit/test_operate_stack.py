@@ -1,4 +1,4 @@
-"""What an operator reads when the stack cannot be reached."""
+"""What an operator reads when a stack cannot be reached, and the commands in texts."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import BotoCoreError, ClientError
 
 from operate import stack as stack_module
-from operate.stack import Stack, StackError, explain, printable
+from operate.stack import Stack, StackError, explain, for_stack, printable
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ def refusal(code: str, message: str = "", operation: str = "DescribeStacks") -> 
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         (StackError("as it is"), "as it is"),
         (exceptions.NoCredentialsError(), "no AWS credentials found"),
@@ -59,10 +59,10 @@ def refusal(code: str, message: str = "", operation: str = "DescribeStacks") -> 
         (refusal("Throttling", "Rate\nexceeded"), "AWS refuses DescribeStacks: Throttling: Rate exceeded"),
     ],
 )
-def test_what_goes_wrong_is_told_in_one_line(error: StackError | ClientError | BotoCoreError, said: str) -> None:
-    told = explain(error)
-    assert said in told
-    assert "\n" not in told
+def test_error_is_explained_in_one_line(error: StackError | ClientError | BotoCoreError, expected: str) -> None:
+    text = explain(error)
+    assert expected in text
+    assert "\n" not in text
 
 
 @pytest.mark.parametrize(
@@ -73,23 +73,23 @@ def test_what_goes_wrong_is_told_in_one_line(error: StackError | ClientError | B
         exceptions.ProxyConnectionError(proxy_url="http://user:s3cret@proxy"),
     ],
 )
-def test_an_error_that_quotes_a_secret_is_not_repeated(error: ClientError | BotoCoreError) -> None:
+def test_error_text_with_a_secret_is_not_printed(error: ClientError | BotoCoreError) -> None:
     assert "s3cret" not in explain(error)
 
 
-def test_text_of_others_cannot_steer_the_terminal() -> None:
+def test_control_characters_are_escaped() -> None:
     assert printable("a\x1b[2Jb\r\u202ec\tä\n") == "a\\x1b[2Jb\\x0d\\x202ec\tä\n"
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "expected"),
     [
         ({"AWS_REGION": "eu-central-1"}, "no AWS credentials found"),
         ({"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}, "no AWS region is set"),
         ({"AWS_PROFILE": "nobody", "AWS_REGION": "eu-central-1"}, "correct AWS_PROFILE"),
     ],
 )
-def test_no_traceback_from_a_command(environment: dict[str, str], said: str) -> None:
+def test_command_prints_one_line_instead_of_a_traceback(environment: dict[str, str], expected: str) -> None:
     variables = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "PATH"))}
     finished = subprocess.run(
         [sys.executable, "-m", "operate.dead_letters"],
@@ -101,7 +101,7 @@ def test_no_traceback_from_a_command(environment: dict[str, str], said: str) -> 
         check=False,
     )
     assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (1, "", 1)
-    assert said in finished.stderr
+    assert expected in finished.stderr
 
 
 def described(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
@@ -113,7 +113,7 @@ def described(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "expected"),
     [
         ("CREATE_IN_PROGRESS", "not complete yet"),
         ("REVIEW_IN_PROGRESS", "not complete yet"),
@@ -122,14 +122,14 @@ def described(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
         ("CREATE_FAILED", "not deployed"),
     ],
 )
-def test_a_stack_that_is_not_there_yet_or_any_more(monkeypatch: pytest.MonkeyPatch, status: str, said: str) -> None:
+def test_stack_that_is_not_deployed(monkeypatch: pytest.MonkeyPatch, status: str, expected: str) -> None:
     described(monkeypatch, status)
-    with pytest.raises(StackError, match=said):
+    with pytest.raises(StackError, match=expected):
         Stack.connect("mine")
 
 
 @pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE"])
-def test_a_stack_that_works(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+def test_deployed_stack(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
     described(monkeypatch, status)
     stack = Stack.connect("mine")
     assert stack.output("LogGroupName") == "logs"
@@ -137,7 +137,7 @@ def test_a_stack_that_works(monkeypatch: pytest.MonkeyPatch, status: str) -> Non
         stack.output("RetryQueueUrl")
 
 
-def test_no_stack_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     described(monkeypatch, "CREATE_COMPLETE")
     missing = refusal("ValidationError", "Stack with id mine does not exist")
     with patch.object(BaseClient, "_make_api_call", side_effect=missing), pytest.raises(StackError) as raised:
@@ -146,7 +146,7 @@ def test_no_stack_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "kept",
+    "content",
     [
         None,
         "",
@@ -154,11 +154,31 @@ def test_no_stack_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
         '{"endpoint": "http://127.0.0.1:1"}',
         json.dumps({"endpoint": "http://127.0.0.1:1", "stack": "s", "region": "us-east-1", "conversations_url": "u"}),
     ],
-    ids=["no file", "empty", "no object", "incomplete", "left by a serve that was killed"],
+    ids=["no file", "empty", "not an object", "incomplete", "left by a killed make serve"],
 )
-def test_serve_is_not_running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kept: str | None) -> None:
+def test_local_stack_is_not_running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
-    if kept is not None:
-        (tmp_path / "serve.json").write_text(kept)
+    if content is not None:
+        (tmp_path / "serve.json").write_text(content)
     with pytest.raises(StackError, match="make serve"):
         Stack.connect("local")
+
+
+@pytest.mark.parametrize(
+    ("text", "argument", "expected"),
+    [
+        pytest.param("then make deploy", "mine", "then make deploy STACK=mine", id="a deployed stack"),
+        pytest.param("then make deploy", "local", "then start make serve again", id="the local stack"),
+        pytest.param(
+            "make deploy PARAMETERS=Paused=false",
+            "mine",
+            "make deploy STACK=mine PARAMETERS=Paused=false",
+            id="parameters",
+        ),
+        pytest.param("make send SENDER=x", "local", "make send STACK=local SENDER=x", id="arguments"),
+        pytest.param("make logs STACK=other", "mine", "make logs STACK=other", id="a stack is there already"),
+        pytest.param("make serve, make doctored", "mine", "make serve, make doctored", id="other words"),
+    ],
+)
+def test_commands_are_completed_for_the_stack(text: str, argument: str, expected: str) -> None:
+    assert for_stack(text, argument) == expected

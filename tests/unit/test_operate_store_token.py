@@ -1,4 +1,4 @@
-"""What is taken for a token, and that no part of it is ever told."""
+"""Which texts `make token` accepts as a token. It never prints any part of one."""
 
 import getpass
 import io
@@ -13,19 +13,19 @@ PIT = "pit-01234567-89ab-cdef-0123-456789abcdef"
 
 
 @pytest.mark.parametrize(
-    ("given", "kind"),
+    ("token", "kind"),
     [
         (PIT, "a private integration token"),
         (PIT.upper().replace("PIT", "pit"), "a private integration token"),
         ("eyJhbGciOi.eyJhdXRo.c2lnbmF0dXJl", "an access token (JWT)"),
     ],
 )
-def test_known_kinds(given: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert store_token._check(given) == kind
+def test_known_kinds_of_token(token: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert store_token._check(token) == kind
     assert capsys.readouterr().err == ""
 
 
-def test_another_kind_is_taken_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_kind_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert store_token._check("some-other-token") == "a token of unknown kind"
     hint = capsys.readouterr().err
     assert "looks like neither" in hint
@@ -33,7 +33,7 @@ def test_another_kind_is_taken_with_a_hint(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("token", "expected"),
     [
         ("", "nothing was entered"),
         (f"Bearer {PIT}", 'without "Bearer"'),
@@ -46,9 +46,9 @@ def test_another_kind_is_taken_with_a_hint(capsys: pytest.CaptureFixture[str]) -
         ("x" * 8193, "length"),
     ],
 )
-def test_what_cannot_be_a_token_is_refused_and_not_told(given: str, said: str) -> None:
-    with pytest.raises(StackError, match=said) as raised:
-        store_token._check(given)
+def test_malformed_token_is_refused_and_not_printed(token: str, expected: str) -> None:
+    with pytest.raises(StackError, match=expected) as raised:
+        store_token._check(token)
     assert "stored" in str(raised.value)
     assert "secret" not in str(raised.value)
     assert PIT not in str(raised.value)
@@ -59,18 +59,18 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_one_line_of_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_from_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(f"  {PIT}\r\nmore\n"))
     assert store_token._ask() == PIT
 
 
-def test_a_terminal_is_asked_without_echo(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_from_a_terminal_without_echo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", Terminal())
     monkeypatch.setattr(getpass, "getpass", lambda prompt: f"{PIT} ")
     assert store_token._ask() == PIT
 
 
-def test_a_terminal_that_would_show_it_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_that_cannot_hide_the_token_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_echo_control(prompt: str) -> str:
         warnings.warn("Can not control echo on the terminal.", getpass.GetPassWarning, stacklevel=2)
         return PIT

@@ -39,7 +39,7 @@ def test_every_preset_has_a_sample() -> None:
 
 
 @pytest.mark.parametrize("name", LISTED)
-def test_another_person_is_another_one(name: str) -> None:
+def test_another_person_changes_contact_and_delivery(name: str) -> None:
     sample = SAMPLES.original(name)
     first, second = (target(name, SAMPLES.fresh(name, sample).text) for _ in range(2))
     assert first.location == second.location == target(name, sample.text).location
@@ -48,7 +48,7 @@ def test_another_person_is_another_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LISTED)
-def test_without_a_contact_nobody_is_found(name: str) -> None:
+def test_without_contact_is_rejected_by_the_mapping(name: str) -> None:
     sample = SAMPLES.without_contact(name, SAMPLES.original(name))
     with pytest.raises(InvalidError) as caught:
         target(name, sample.text)
@@ -58,25 +58,25 @@ def test_without_a_contact_nobody_is_found(name: str) -> None:
 @pytest.mark.parametrize(
     "name", [name for name, each in LISTED.items() if each["door"] != "event" and not each["note"]]
 )
-def test_only_the_right_proof_is_one(name: str) -> None:
+def test_only_the_right_secret_authenticates(name: str) -> None:
     sample = SAMPLES.original(name)
     assert is_known(name, sample, "right")
     assert not is_known(name, sample, "wrong")
     assert not is_known(name, sample, "none")
 
 
-def test_a_secret_that_is_there_stays() -> None:
+def test_existing_secret_is_not_replaced() -> None:
     assert "typeform" not in SAMPLES.missing_secrets('{"typeform": "mine"}')
 
 
 @pytest.mark.parametrize("change", [SAMPLES.fresh, SAMPLES.without_contact])
 @pytest.mark.parametrize(("name", "text"), [("typeform", "{"), ("event", "{"), ("api", "[]"), ("tally", "")])
-def test_what_is_no_object_is_not_changed(change: object, name: str, text: str) -> None:
+def test_text_that_is_not_an_object_is_not_changed(change: object, name: str, text: str) -> None:
     assert callable(change)
     with pytest.raises(SampleError):
         change(name, Sample(text))
 
 
-def test_an_unknown_sender_has_no_sample() -> None:
+def test_unknown_sender_has_no_sample() -> None:
     with pytest.raises(SampleError):
         SAMPLES.original("nobody")

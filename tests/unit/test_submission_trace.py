@@ -14,13 +14,13 @@ BY_NAME = {case["about"]: case for case in RECORDED}
 
 
 @pytest.mark.parametrize("case", RECORDED, ids=[case["about"] for case in RECORDED])
-def test_a_recorded_submission_shows_its_way(case: dict[str, Any]) -> None:
+def test_trace_of_a_recorded_submission(case: dict[str, Any]) -> None:
     steps = way(case["line"], case["answer"], case["calls"])
     assert {step.name: step.state for step in steps} == case["way"]
     assert all(step.text for step in steps if step.state != "unreached")
 
 
-def test_every_reason_has_its_step() -> None:
+def test_every_reason_has_a_step() -> None:
     assert ENDS_AT.keys() == REASONS.keys()
     assert set(ENDS_AT.values()) <= set(STEPS)
 
@@ -29,7 +29,7 @@ OUTCOMES = {"invalid": 400, "unauthorized": 401, "rejected": 502, "deferred": 20
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_every_reason_stops_the_way_where_it_says(reason: str) -> None:
+def test_trace_ends_at_the_step_of_the_reason(reason: str) -> None:
     """Nothing behind that step is shown as passed, and the outcome is never a success."""
     for outcome, status in OUTCOMES.items():
         steps = way({"outcome": outcome, "reason": reason, "trigger": "http", "sender": "api"}, {"status": status})
@@ -41,12 +41,12 @@ def test_every_reason_stops_the_way_where_it_says(reason: str) -> None:
         assert states["outcome"] in ("failed", "waiting")
 
 
-def test_a_reason_that_the_page_does_not_know_is_shown_as_the_outcome() -> None:
+def test_unknown_reason_ends_at_the_outcome() -> None:
     [*_, outcome] = way({"outcome": "rejected", "reason": "of_tomorrow", "trigger": "http", "sender": "api"})
     assert (outcome.state, "of_tomorrow" in outcome.text) == ("failed", True)
 
 
-def test_before_there_is_a_line_nothing_is_claimed() -> None:
+def test_trace_without_a_log_line() -> None:
     assert {step.state for step in way(None)} == {"unreached"}
     steps = way(None, {"status": 500})
     assert [step.state for step in steps] == ["unreached"] * 5 + ["waiting"]
@@ -70,7 +70,7 @@ def test_before_there_is_a_line_nothing_is_claimed() -> None:
         ("and the retry opens it", "outcome", "by the retry queue, attempt 1"),
     ],
 )
-def test_what_it_says(about: str, step: str, text: str) -> None:
+def test_texts_of_the_steps(about: str, step: str, text: str) -> None:
     case = BY_NAME[about]
     told = {each.name: each.text for each in way(case["line"], case["answer"], case["calls"])}
     assert text in told[step]
@@ -79,7 +79,7 @@ def test_what_it_says(about: str, step: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("reason", "kept"), [("invalid_json", False), ("body_too_large", False), ("no_contact", True), ("no_token", True)]
 )
-def test_without_the_answer_the_reason_tells_what_a_webhook_was_answered(reason: str, kept: bool) -> None:
+def test_answer_of_a_webhook_is_derived_from_the_reason(reason: str, kept: bool) -> None:
     """One that was sent by curl: only its line is there to see."""
     line = {"outcome": "invalid", "reason": reason, "trigger": "webhook", "sender": "tally"}
     assert ("dead-letter queue" in way(line)[-1].text) is kept

@@ -1,0 +1,144 @@
+"""Try a HighLevel token with calls that change nothing, and report what it may do."""
+
+from urllib.parse import urlencode
+
+from create_conversation.errors import REASONS
+from highlevel.client import DEFAULT_BASE_URL, HighLevel
+from highlevel.responses import ApiResult, RateLimit, classify_response
+from operate.report import Report
+from operate.stack import Stack
+from shared.connection_pool import HttpResponse
+
+CALL_SECONDS = 10.0
+WHERE_SCOPES = (
+    "add it in HighLevel under Settings, Private Integrations (the token stays the same); for an app add it in the "
+    "developer portal, then make connect"
+)
+# The scopes, and what each one is for.
+_SCOPES = {
+    "conversations.write": "opens conversations",
+    "conversations.readonly": "finds the id of a conversation that exists already",
+    "contacts.write": "looks up the contact of a sender that knows only an e-mail or phone",
+}
+_DOWN = (
+    "nothing to do: submissions are stored and retried automatically, at most 15 minutes after HighLevel works again; "
+    "see https://status.gohighlevel.com"
+)
+ADVICE = {
+    "token_refused": "the token is expired, revoked or mistyped: make token; for an app: make connect",
+    "token_kind_refused": "this is an agency's token: create one in the sub-account and make token, or make connect",
+    "location_refused": "the token belongs to another sub-account: make token LOCATION=<its id>, or correct the "
+    "location id; for an app: install it there too",
+    "location_inactive": "the sub-account is suspended: submissions wait until it is active again",
+    "version_refused": "make deploy PARAMETERS=HighLevelApiVersion=2021-04-15",
+    "base_url_refused": f"make deploy PARAMETERS=HighLevelBaseUrl={DEFAULT_BASE_URL}",
+    "upstream_unreachable": "check the network of this machine (the function uses its own)",
+    "upstream_connection_lost": _DOWN,
+    "upstream_timeout": _DOWN,
+    "upstream_error": _DOWN,
+    "upstream_unexpected": _DOWN,
+}
+
+
+def highlevel_of(stack: Stack, report: Report) -> HighLevel | None:
+    """Return a client for the HighLevel that the stack calls; None, reported, if its address cannot be used."""
+    base_url = stack.parameters.get("HighLevelBaseUrl", DEFAULT_BASE_URL)
+    try:
+        return HighLevel(base_url, stack.parameters.get("HighLevelApiVersion", "2021-04-15"))
+    except ValueError as error:
+        report.bad("HighLevel", f"HighLevelBaseUrl: {error}: {ADVICE['base_url_refused']}")
+        return None
+
+
+def check_token(highlevel: HighLevel, token: str, location: str, report: Report) -> bool:
+    """Try the token with calls that change nothing. Returns whether it can open conversations there."""
+    search = _search(highlevel, token, location)
+    if search.reason == "rate_limited":
+        _check_quota(location, search.rate_limit, report, refused=True)
+        return False
+    if search.outcome != "found" and search.reason != "scope_missing":
+        report.bad(
+            "HighLevel" if search.reason.startswith("upstream_") else f"token of {location}", explain_result(search)
+        )
+        return False
+    report.good(f"token of {location}", "HighLevel accepts it")
+    # Both name no contact. HighLevel refuses them after it has checked token and scope, and writes nothing.
+    create = highlevel.create_conversation(token, location, "", within=CALL_SECONDS)
+    upsert = highlevel.upsert_contact(token, location, {}, within=CALL_SECONDS)
+    opens = create.reason == "ids_refused"
+    _check_scope("conversations.write", create, opens, report)
+    _check_scope("conversations.readonly", search, search.outcome == "found", report)
+    _check_scope("contacts.write", upsert, upsert.reason == "contact_refused", report)
+    _check_quota(
+        location, next((each.rate_limit for each in (upsert, create, search) if each.rate_limit), None), report
+    )
+    return opens
+
+
+def check_token_alone(highlevel: HighLevel, token: str, report: Report) -> bool:
+    """Try a token whose location is unknown. Returns whether HighLevel accepts it.
+
+    HighLevel refuses the invented location only after it has accepted the token.
+    """
+    search = _search(highlevel, token, "unknown")
+    if search.outcome != "found" and search.reason not in ("location_refused", "ids_refused", "scope_missing"):
+        report.bad("HighLevel" if search.reason.startswith("upstream_") else "token", explain_result(search))
+        return False
+    report.good("token", "HighLevel accepts it; to check its scopes: make doctor LOCATION=<location id>")
+    return True
+
+
+def _search(highlevel: HighLevel, token: str, location: str) -> ApiResult:
+    """Return the result `found` for an answer to the search, else the reason why there is none."""
+    query = urlencode({"locationId": location, "limit": 1})
+    answer = highlevel.call("GET", f"/conversations/search?{query}", token, None, CALL_SECONDS)
+    result = classify_response(answer, location, "")
+    if isinstance(answer, HttpResponse) and answer.status == 200 and b'"conversations"' in answer.body:
+        return ApiResult("found", status=200, rate_limit=result.rate_limit)
+    return result
+
+
+def _check_scope(scope: str, result: ApiResult, reached: bool, report: Report) -> None:
+    what = f"scope {scope}"
+    if reached:
+        report.good(what, _SCOPES[scope])
+    elif result.reason == "scope_missing":
+        report.bad(what, f"the token lacks this scope, which {_SCOPES[scope]}: {WHERE_SCOPES}")
+    else:
+        report.bad(what, explain_result(result))
+
+
+def explain_result(result: ApiResult) -> str:
+    """Explain HighLevel's answer, or the lack of one, and what to do."""
+    reason = REASONS.get(result.reason)
+    title = reason.title if reason else "Unexpected success response from HighLevel"
+    status = f" ({result.status})" if result.status else ""
+    todo = ADVICE.get(result.reason) or (reason.advice if reason and result.outcome == "rejected" else "")
+    return f"{title}{status}: {todo or 'run this again later'}"
+
+
+def _check_quota(location: str, limit: RateLimit | None, report: Report, *, refused: bool = False) -> None:
+    """Report the rate limit. `refused`: HighLevel refused the call with 429."""
+    quota = f"quota of {location}"
+    if limit is None:
+        if refused:
+            report.bad(quota, "used up (429); HighLevel does not say for how long; submissions wait")
+        else:
+            report.good(quota, "HighLevel announces none")
+        return
+    seconds = f"{limit.interval_ms / 1000:g} s" if limit.interval_ms else "window"
+    left = f"{_number(limit.remaining)} of {_number(limit.max)} calls left in this {seconds}"
+    if limit.daily_remaining == 0:
+        report.bad(
+            quota,
+            "none left today: submissions are stored and retried automatically until HighLevel's next day begins. "
+            "All integrations of the location share this quota: find the one that used it up",
+        )
+    elif refused:
+        report.bad(quota, f"{left}: used up for now; submissions wait for the next window; run this again later")
+    else:
+        report.good(quota, f"{left}, {_number(limit.daily_remaining)} left today")
+
+
+def _number(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
