@@ -140,8 +140,8 @@ function show() {
     `${letter.sender ?? "unknown sender"}, id ${letter.id.slice(0, 8)}`,
   ]);
   element("redrive").disabled = state.dead_count === 0;
-  count("retry", state.retry_count, "time mends");
-  count("dead", state.dead_count, "a person mends, redrives");
+  count("retry", state.retry_count, "transient failures");
+  count("dead", state.dead_count, "an operator fixes, redrives");
   showRecent();
   if (sending) return;
   const found = state.submissions.find((each) => each.request_id === chosen) ?? (chosen ? null : state.submissions[0]);
@@ -213,7 +213,7 @@ function showWay(each, moving) {
     light(`step=${step.name}`, moving ? "moving" : step.state);
   });
   const outcome = each?.lines?.at(-1)?.outcome;
-  for (const door of Object.keys(DOORS)) light(`door=${door}`, each?.trigger === door ? (moving ? "moving" : "passed") : "unreached");
+  for (const door of Object.keys(DOORS)) light(`trigger=${door}`, each?.trigger === door ? (moving ? "moving" : "passed") : "unreached");
   light("queue=retry", outcome === "deferred" || state?.retry_count ? "waiting" : "unreached");
   light("queue=dead", state?.dead_count ? "failed" : "unreached");
 }

@@ -134,7 +134,7 @@ def test_a_sample_travels_and_the_same_again_is_existing(page: Page) -> None:
     expect(page.locator("#line")).to_contain_text('"outcome": "opened"')
     expect(page.locator("#answer")).to_contain_text("200 after")
     expect(page.locator("#conversations")).to_contain_text(email)
-    expect(page.locator(".architecture [data-door=webhook]")).to_have_attribute("data-state", "passed")
+    expect(page.locator(".architecture [data-trigger=webhook]")).to_have_attribute("data-state", "passed")
 
     page.get_by_role("button", name="Send again").click()
     shows(page, "passed", "passed", "passed", "skipped", "skipped", "passed")
@@ -218,7 +218,7 @@ def test_the_other_two_doors(page: Page, sender: str) -> None:
     send(page)
     shows(page, *ALL_PASSED)
     door = {"api": "http", "event": "event"}[sender]
-    expect(page.locator(f".architecture [data-door={door}]")).to_have_attribute("data-state", "passed")
+    expect(page.locator(f".architecture [data-trigger={door}]")).to_have_attribute("data-state", "passed")
 
 
 def test_a_submission_from_elsewhere_appears_and_can_be_chosen(page: Page, world: World, contact: str) -> None:
