@@ -10,13 +10,22 @@ from pathlib import Path
 
 LIST = Path(__file__).with_name("vocabulary.txt")
 # Other people's words, or made from text that is checked itself.
-NOT_READ = ("uv.lock", ".ci/", "LICENSE", "tests/data/payloads/", "tests/data/signatures.json", "functions/requirements.txt")
+NOT_READ = (
+    "uv.lock",
+    ".ci/",
+    "LICENSE",
+    "tests/data/payloads/",
+    "tests/data/signatures.json",
+    "functions/requirements.txt",
+)
 
 
 def main() -> int:
     words, exceptions = read_list(LIST.read_text(encoding="utf-8"))
     found = 0
-    for name in subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True, text=True).stdout.split("\0"):
+    for name in subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True, text=True).stdout.split(
+        "\0"
+    ):
         path = Path(name)
         if not path.is_file() or name.startswith(NOT_READ):
             continue
@@ -34,13 +43,13 @@ def main() -> int:
 def read_list(text: str) -> tuple[list[tuple[re.Pattern[str], str]], re.Pattern[str]]:
     """The words, each with what to say instead, and one pattern of the phrases in which they are right."""
     rows = [line.split("\t") for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    words = [(re.compile(rf"(?<![A-Za-z])(?:{row[1]})(?![a-z])", re.IGNORECASE), row[2]) for row in rows if row[0] == "not"]
+    words = [
+        (re.compile(rf"(?<![A-Za-z])(?:{row[1]})(?![a-z])", re.IGNORECASE), row[2]) for row in rows if row[0] == "not"
+    ]
     return words, re.compile("|".join(row[1] for row in rows if row[0] == "allow"), re.IGNORECASE)
 
 
-def findings(
-    line: str, words: list[tuple[re.Pattern[str], str]], exceptions: re.Pattern[str]
-) -> list[tuple[str, str]]:
+def findings(line: str, words: list[tuple[re.Pattern[str], str]], exceptions: re.Pattern[str]) -> list[tuple[str, str]]:
     """The words of the list in one line, names like `keep_all` and `test_the_door` included."""
     text = exceptions.sub(" ", line)
     return [(match[0], instead) for pattern, instead in words for match in pattern.finditer(text)]

@@ -8,8 +8,9 @@ from typing import Any
 
 import jmespath
 
+from create_conversation.senders.body import read_body, without_members
 from create_conversation.senders.config import TRUSTED, Sender, load
-from create_conversation.senders.mapping import without_secrets
+from create_conversation.senders.redaction import secret_members
 from operate.signing import sign_event
 
 ROOT = Path(__file__).parents[1]
@@ -122,8 +123,9 @@ class Sent:
             )
         bearing = {"authorization", *(place.removeprefix("header:") for place in self.sender.where)}
         headers = {name: value for name, value in self.headers.items() if name not in bearing}
-        body = without_secrets(self.sender, self.body, self.headers["content-type"])
-        return replace(self, headers=headers, query="", body=body)
+        read = without_members(read_body(self.body, self.headers["content-type"]), secret_members(self.sender))
+        headers["content-type"] = read.content_type
+        return replace(self, headers=headers, query="", body=read.raw)
 
     def nobody(self) -> "Sent":
         """The same, signed, of somebody whose e-mail address and phone number are none."""

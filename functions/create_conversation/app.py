@@ -1,4 +1,4 @@
-"""The Lambda function: what it is made of, and which door an event belongs to. Nothing calls out at start."""
+"""The Lambda function: its parts, and which trigger an event belongs to. It makes no call when it starts."""
 
 import os
 import random
@@ -25,37 +25,39 @@ SENDER_SECRETS_MAX_AGE_SECONDS = 60.0
 
 
 def handler(event: Any, context: Any) -> dict[str, Any] | None:
-    """Lambda's entry point for HTTP API events (payload format 2.0), SQS batches and EventBridge events. What is none
-    of them is kept as an event that cannot be mapped."""
-    told = event if isinstance(event, dict) else {}
-    if isinstance(told.get("Records"), list):
-        return _retries.handle(told, context)
-    # Any of them: an event of the bus is kept whole, and headers hold secrets.
-    if told.keys() & {"requestContext", "routeKey", "headers"}:
-        return _http.handle(told, context)
+    """Lambda's entry point for HTTP API events (payload format 2.0), SQS batches and EventBridge events.
+
+    Any other event is processed as an EventBridge event, and dead-lettered because it cannot be mapped.
+    """
+    members = event if isinstance(event, dict) else {}
+    if isinstance(members.get("Records"), list):
+        return _retries.handle(members, context)
+    # Any of them: an event of the bus is stored whole, and headers hold secrets.
+    if members.keys() & {"requestContext", "routeKey", "headers"}:
+        return _http.handle(members, context)
     _events.handle(event, context)
     return None
 
 
-def _doors(
+def _handlers(
     settings: Settings, access: aws_client.AwsAccess
 ) -> tuple[HttpApiHandler, EventBridgeHandler, RetryQueueHandler]:
-    senders = load()
+    senders = load(check_presets=False)
     secrets_manager = aws_client.secrets_manager(access)
     token = CachedSecret(secrets_manager, settings.highlevel_token_arn, TOKEN_MAX_AGE_SECONDS)
     sender_secrets = CachedSecret(secrets_manager, settings.sender_secrets_arn, SENDER_SECRETS_MAX_AGE_SECONDS)
     records = IdempotencyStore(aws_client.dynamodb(access), settings.records_table, settings.record_ttl)
-    queue = Queues(aws_client.sqs(access), settings.retry_queue_url, settings.dead_letter_queue_url)
+    queues = Queues(aws_client.sqs(access), settings.retry_queue_url, settings.dead_letter_queue_url)
     highlevel = HighLevel(settings.highlevel_base_url, settings.highlevel_version)
     breaker = CircuitBreaker()
     tokens = TokenProvider(token, highlevel, records, breaker)
-    flow = ConversationOpener(highlevel, tokens, records, breaker, RateLimits(), paused=settings.paused)
+    opener = ConversationOpener(highlevel, tokens, records, breaker, RateLimits(), paused=settings.paused)
     results = ResultEvents(aws_client.eventbridge(access), settings.result_bus, settings.metrics_namespace)
     return (
-        HttpApiHandler(settings, senders, sender_secrets, flow, queue, results),
-        EventBridgeHandler(settings, senders, flow, queue, results),
-        RetryQueueHandler(settings, senders, flow, queue, random.Random(), results),  # noqa: S311 jitter, no secret
+        HttpApiHandler(settings, senders, sender_secrets, opener, queues, results),
+        EventBridgeHandler(settings, senders, opener, queues, results),
+        RetryQueueHandler(settings, senders, opener, queues, random.Random(), results),  # noqa: S311 jitter, not a secret
     )
 
 
-_http, _events, _retries = _doors(Settings.read(os.environ), aws_client.AwsAccess.read(os.environ))
+_http, _events, _retries = _handlers(Settings.read(os.environ), aws_client.AwsAccess.read(os.environ))

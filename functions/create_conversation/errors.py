@@ -1,103 +1,172 @@
-"""What can go wrong with a submission: one tree, and one table of reasons.
+"""What can go wrong with a submission: one tree of exceptions, one table of reason codes.
 
 SubmissionError
-├── Invalid        the body is not what was promised                            the caller mends it
-├── Ignored        another kind of event than the sender's `when` asks for      nothing to mend
-├── Unauthorized   no sender that we know                                       the caller mends it
-├── Rejected       HighLevel, or the stack's configuration, says no             a person mends it
-├── Deferred       trouble that time can mend (`retry_after`: seconds)          we try again
-└── NotStored      neither done nor kept (`retry_after`: seconds)               the sender sends it again
+├── InvalidError        the body does not match what its sender should send      fixed by the sender
+├── IgnoredError        an event that the sender's `when` does not ask for        nothing to fix
+├── UnauthorizedError   the request does not come from a known sender             fixed by the sender
+├── RejectedError       HighLevel or the stack's configuration refuses it         fixed by the operator
+├── DeferredError       a transient failure (`retry_after`: seconds)              the stack tries again
+└── NotStoredError      neither processed nor stored (`retry_after`: seconds)     the sender sends it again
 
-Two audiences: `REASONS` and `detail` are what a caller may read; the operator has the same `reason` word in the log,
-with the ids and HighLevel's status and trace id beside it. No text here ever holds a value of a secret or a body.
+`REASONS` is the one table of the reason codes: docs/api.md shows it, and a test compares the two. A caller reads a
+reason's title, advice and detail; the log has the same reason code, and beside it the ids, HighLevel's status and its
+trace id. No text here holds a value of a secret or of a body.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from highlevel.responses import ApiResult
+
+class OutcomeName(StrEnum):
+    """How a submission, or one call for it, ended. DESIGN's table says what each trigger makes of it."""
+
+    OPENED = "opened"
+    EXISTING = "existing"
+    IGNORED = "ignored"
+    DEFERRED = "deferred"
+    REJECTED = "rejected"
+    INVALID = "invalid"
+    UNAUTHORIZED = "unauthorized"
+    NOT_STORED = "not_stored"
+    FOUND = "found"  # only between two calls: the contact's id is known, the conversation is not open yet
+
+
+class Trigger(StrEnum):
+    """What a submission came through."""
+
+    HTTP = "http"
+    WEBHOOK = "webhook"
+    EVENT = "event"
+    RETRY = "retry"
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """How a caller of `POST /conversations` is told one reason: HTTP status, the problem's title, what would help."""
+    """What one reason code means: its outcome, the HTTP status, a title, and what to do."""
 
+    outcome: OutcomeName
     status: int
     title: str
     advice: str = ""
 
 
+_INVALID, _IGNORED, _UNAUTHORIZED = OutcomeName.INVALID, OutcomeName.IGNORED, OutcomeName.UNAUTHORIZED
+_REJECTED, _DEFERRED, _NOT_STORED = OutcomeName.REJECTED, OutcomeName.DEFERRED, OutcomeName.NOT_STORED
+
+# An unauthorized caller reads `unauthorized`, whatever the log says.
 REASONS = {
-    # invalid
-    "invalid_encoding": Reason(400, "The body cannot be decoded"),
-    "invalid_json": Reason(400, "The body is not JSON"),
-    "body_too_large": Reason(413, "The body is too large"),
-    "too_many_submissions": Reason(413, "The array has too many elements"),
-    "unsupported_media_type": Reason(415, "The body's media type is not supported"),
-    "invalid_form": Reason(400, "The body is not a form"),
-    "unreadable": Reason(400, "The kept message cannot be read"),
-    "invalid_body": Reason(422, "The body is not the request that was promised"),
-    "mapping_failed": Reason(422, "The sender's mapping cannot be evaluated"),
-    "no_location": Reason(422, "No location is named"),
-    "no_contact": Reason(422, "No contact is named"),
-    # ignored
-    "other_event": Reason(200, "Not an event that opens a conversation"),
-    "ping": Reason(200, "The sender checks its URL"),
-    # unauthorized
-    "unauthorized": Reason(401, "The sender is not known"),
-    # rejected
+    "invalid_encoding": Reason(_INVALID, 400, "The body cannot be decoded"),
+    "invalid_json": Reason(_INVALID, 400, "The body is not JSON"),
+    "invalid_form": Reason(_INVALID, 400, "The body is not a form"),
+    "unreadable": Reason(_INVALID, 400, "The queue message cannot be read"),
+    "body_too_large": Reason(_INVALID, 413, "The body is too large"),
+    "too_many_submissions": Reason(_INVALID, 413, "The array has too many elements"),
+    "unsupported_media_type": Reason(_INVALID, 415, "The body's media type is not supported"),
+    "invalid_body": Reason(_INVALID, 422, "The body does not match the documented request"),
+    "mapping_failed": Reason(_INVALID, 422, "The sender's mapping cannot be evaluated"),
+    "no_location": Reason(_INVALID, 422, "No location is named"),
+    "no_contact": Reason(_INVALID, 422, "No contact is named"),
+    "other_event": Reason(_IGNORED, 200, "Not an event that opens a conversation"),
+    "ping": Reason(_IGNORED, 200, "The sender checks its URL"),
+    "unauthorized": Reason(_UNAUTHORIZED, 401, "The sender is not known"),
+    "sender_has_no_secret": Reason(
+        _UNAUTHORIZED, 401, "The sender has no secret in SenderSecrets", "Make one with make sender."
+    ),
+    "credentials_missing": Reason(
+        _UNAUTHORIZED,
+        401,
+        "The request has no secret or signature",
+        "Look up in docs/senders.md where this sender puts it.",
+    ),
+    "credentials_malformed": Reason(
+        _UNAUTHORIZED,
+        401,
+        "The header with the secret or signature is malformed",
+        "Compare the header with the sender's entry.",
+    ),
+    "credentials_stale": Reason(
+        _UNAUTHORIZED,
+        401,
+        "The signed time is too far off, or missing",
+        "A delivery was replayed, or the sender's clock is wrong.",
+    ),
+    "credentials_wrong": Reason(
+        _UNAUTHORIZED,
+        401,
+        "The secret or signature does not match",
+        "Store the sender's secret again with make sender.",
+    ),
     "ids_refused": Reason(
+        _REJECTED,
         422,
         "HighLevel refuses the location or contact id",
         "Check both ids: HighLevel knows no such contact in this location.",
     ),
-    "contact_refused": Reason(422, "HighLevel refuses the e-mail address or phone number"),
-    "unknown_sender": Reason(502, "The sender has no entry any more"),
+    "contact_refused": Reason(_REJECTED, 422, "HighLevel refuses the e-mail address or phone number"),
+    "unknown_sender": Reason(
+        _REJECTED, 502, "The sender's entry was removed", "Add it to senders.toml again, deploy, and redrive."
+    ),
     "location_not_allowed": Reason(
-        403, "This sender may not name this location", "This stack serves one location only, and it is another."
+        _REJECTED,
+        403,
+        "This sender may not name this location",
+        "This stack serves one location only, and it is another.",
     ),
     "location_refused": Reason(
-        403, "HighLevel's token has no access to this location", "HighLevelToken needs a token of this location."
+        _REJECTED,
+        403,
+        "HighLevel's token has no access to this location",
+        "HighLevelToken needs a token of this location.",
     ),
-    "no_token": Reason(502, "No HighLevel token is set for this location", "Store one with make token."),
-    "token_malformed": Reason(502, "The HighLevel token is malformed", "Store it anew with make token."),
+    "no_token": Reason(_REJECTED, 502, "No HighLevel token is set for this location", "Store one with make token."),
+    "token_malformed": Reason(_REJECTED, 502, "The HighLevel token is malformed", "Store it again with make token."),
     "token_kind_refused": Reason(
+        _REJECTED,
         502,
         "The HighLevel token is of the wrong kind",
         "HighLevelToken holds an agency's token; it needs one of the sub-account, or make connect for the agency.",
     ),
-    "scope_missing": Reason(502, "The HighLevel token lacks a scope", "The token needs the scope conversations.write."),
-    "version_refused": Reason(502, "HighLevel refuses the API version", "Check the parameter HighLevelApiVersion."),
-    "base_url_refused": Reason(502, "HighLevel's address is not usable", "Check the parameter HighLevelBaseUrl."),
-    "upstream_refused": Reason(502, "HighLevel refuses the call", "HighLevel's status and trace id are in the log."),
-    "expired": Reason(502, "Given up: tried until the age limit"),
-    # deferred
-    "upstream_unreachable": Reason(202, "HighLevel cannot be reached"),
-    "upstream_connection_lost": Reason(202, "The connection to HighLevel was lost"),
-    "upstream_timeout": Reason(202, "HighLevel did not answer in time"),
-    "upstream_error": Reason(202, "HighLevel answered with an error"),
-    "upstream_unexpected": Reason(202, "The answer was not HighLevel's"),
-    "rate_limited": Reason(202, "HighLevel's rate limit is reached"),
-    "quota_exhausted": Reason(202, "HighLevel's rate limit for this location is used up"),
-    "breaker_open": Reason(202, "HighLevel has failed several times in a row"),
-    "location_inactive": Reason(202, "The HighLevel location is not active"),
-    "token_refused": Reason(202, "HighLevel does not accept the token"),
-    "token_expired": Reason(202, "The HighLevel access token has expired, and none newer is there"),
-    "token_unavailable": Reason(202, "The HighLevel token cannot be had now"),
-    "deadline": Reason(202, "There was no time left to ask HighLevel"),
-    "paused": Reason(202, "Sending to HighLevel is paused"),
-    "internal_error": Reason(202, "An internal error occurred"),
-    # not stored
-    "sender_secrets_unavailable": Reason(503, "The senders' secrets cannot be read now"),
-    "failed": Reason(503, "An internal error occurred"),
-    "not_stored": Reason(503, "The submission could not be stored"),
+    "scope_missing": Reason(
+        _REJECTED, 502, "The HighLevel token lacks a scope", "The token needs the scope conversations.write."
+    ),
+    "version_refused": Reason(
+        _REJECTED, 502, "HighLevel refuses the API version", "Check the parameter HighLevelApiVersion."
+    ),
+    "base_url_refused": Reason(
+        _REJECTED, 502, "HighLevel's address is not usable", "Check the parameter HighLevelBaseUrl."
+    ),
+    "upstream_refused": Reason(
+        _REJECTED, 502, "HighLevel refuses the call", "HighLevel's status and trace id are in the log."
+    ),
+    "expired": Reason(_REJECTED, 502, "Given up: tried until the age limit"),
+    "upstream_unreachable": Reason(_DEFERRED, 202, "HighLevel cannot be reached"),
+    "upstream_connection_lost": Reason(_DEFERRED, 202, "The connection to HighLevel was lost"),
+    "upstream_timeout": Reason(_DEFERRED, 202, "HighLevel did not answer in time"),
+    "upstream_error": Reason(_DEFERRED, 202, "HighLevel answered with an error"),
+    "upstream_unexpected": Reason(_DEFERRED, 202, "The answer was not HighLevel's"),
+    "rate_limited": Reason(_DEFERRED, 202, "HighLevel's rate limit is reached"),
+    "quota_exhausted": Reason(_DEFERRED, 202, "HighLevel's rate limit for this location is used up"),
+    "breaker_open": Reason(_DEFERRED, 202, "HighLevel has failed several times in a row"),
+    "location_inactive": Reason(_DEFERRED, 202, "The HighLevel location is not active"),
+    "token_refused": Reason(_DEFERRED, 202, "HighLevel does not accept the token"),
+    "token_expired": Reason(_DEFERRED, 202, "The HighLevel access token has expired, and there is no newer one"),
+    "token_unavailable": Reason(_DEFERRED, 202, "The HighLevel token cannot be read now"),
+    "deadline": Reason(_DEFERRED, 202, "There was no time left to call HighLevel"),
+    "paused": Reason(_DEFERRED, 202, "Sending to HighLevel is paused"),
+    "internal_error": Reason(_DEFERRED, 202, "An internal error occurred"),
+    "sender_secrets_unavailable": Reason(_NOT_STORED, 503, "The senders' secrets cannot be read now"),
+    "failed": Reason(_NOT_STORED, 503, "An internal error occurred"),
+    "not_stored": Reason(_NOT_STORED, 503, "The submission could not be stored"),
 }
+
+ReasonCode = StrEnum("ReasonCode", {name.upper(): name for name in REASONS})  # type: ignore[misc]
 
 
 class SubmissionError(Exception):
-    """Base class. `reason` is a key of `REASONS`; `detail` may be shown to the caller; `outcome` is the log's word.
-    `location`: the id of the one that was named, where that is what is wrong; `upstream`: what HighLevel said."""
+    """Base class. `reason` is a key of `REASONS`, `detail` may be shown to the caller, `location` is the refused
+    location's id. `upstream` is the API client's result of the call that failed."""
 
-    outcome: str
+    outcome: OutcomeName
 
     def __init__(
         self,
@@ -105,7 +174,7 @@ class SubmissionError(Exception):
         detail: str = "",
         retry_after: float | None = None,
         location: str | None = None,
-        upstream: ApiResult | None = None,
+        upstream: object | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -116,15 +185,15 @@ class SubmissionError(Exception):
 
 
 class InvalidError(SubmissionError):
-    outcome = "invalid"
+    outcome = OutcomeName.INVALID
 
 
 class IgnoredError(SubmissionError):
-    outcome = "ignored"
+    outcome = OutcomeName.IGNORED
 
 
 class UnauthorizedError(SubmissionError):
-    outcome = "unauthorized"
+    outcome = OutcomeName.UNAUTHORIZED
 
     def __init__(self, reason: str = "unauthorized") -> None:
         """`reason` is for the log: the caller gets the same answer for each."""
@@ -132,12 +201,12 @@ class UnauthorizedError(SubmissionError):
 
 
 class RejectedError(SubmissionError):
-    outcome = "rejected"
+    outcome = OutcomeName.REJECTED
 
 
 class DeferredError(SubmissionError):
-    outcome = "deferred"
+    outcome = OutcomeName.DEFERRED
 
 
 class NotStoredError(SubmissionError):
-    outcome = "not_stored"
+    outcome = OutcomeName.NOT_STORED

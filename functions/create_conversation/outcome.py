@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from typing import Any
 
-from create_conversation.errors import SubmissionError
+from create_conversation.errors import OutcomeName, SubmissionError
 from highlevel.responses import ApiResult
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a submission ended, for the door to answer and for the log.
+    """How a submission ended, for the trigger's response and for the log.
 
-    `name`: opened, existing, ignored, deferred, rejected, invalid, unauthorized, not_stored. `body`: what a caller of
-    `POST /conversations` gets, when the conversation's id is known. `retry_after` in seconds. `upstream`: HighLevel's
-    answer, if it was asked, after `upstream_ms` milliseconds. `contact`: the contact's id, where it had to be looked
-    up; `location`: the one that was refused.
+    `name`: one of `OutcomeName`. `reason`: a key of `errors.REASONS`. `body`: HighLevel's body for a caller of
+    `POST /conversations`, when the conversation's id is known. `retry_after` in seconds. `upstream`: HighLevel's
+    answer to the last call, which took `upstream_ms` milliseconds. `contact`: the contact's id, where it was looked
+    up. `location`: the refused one.
     """
 
     name: str
@@ -27,6 +27,10 @@ class Outcome:
     contact: str | None = None
     location: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a name that is not in the table."""
+        object.__setattr__(self, "name", OutcomeName(self.name))
+
     @property
     def conversation(self) -> str | None:
         """The conversation's id, where it is known."""
@@ -35,16 +39,19 @@ class Outcome:
     @property
     def was_tried(self) -> bool:
         """Whether a call was made for this submission and its result counts as a try: any response but 429, or none.
-        Our own circuit breaker, rate limit, deadline and pause are no try."""
+
+        The circuit breaker, the rate limit, the deadline and the pause make no call.
+        """
         return self.upstream is not None and self.upstream.status != 429
 
     @classmethod
     def from_error(cls, error: SubmissionError) -> "Outcome":
+        """The outcome that an exception stands for."""
         return cls(
             error.outcome,
             error.reason,
             error.detail,
             retry_after=error.retry_after,
             location=error.location,
-            upstream=error.upstream,
+            upstream=error.upstream if isinstance(error.upstream, ApiResult) else None,
         )

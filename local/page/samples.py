@@ -16,8 +16,9 @@ from urllib.parse import parse_qsl, urlencode
 from nacl.signing import SigningKey
 
 from create_conversation.errors import REASONS, SubmissionError
+from create_conversation.senders.body import FORM
 from create_conversation.senders.config import Sender
-from create_conversation.senders.mapping import FORM, Target, payload_of, target_of
+from create_conversation.senders.mapping import Target, body_of, target_of
 from create_conversation.senders.verification import secrets_for
 from create_conversation.submission import Submission, json_bytes
 from local.run import V1A, public_key, signed_with_ed25519
@@ -178,7 +179,9 @@ class Samples:
     def _delivery(self, name: str, text: str) -> dict[str, str]:
         """The id that the body gives the delivery, where the sender's entry says that it has one."""
         sender = self._senders[name]
-        value = sender.paths["id"].search(payload_of(self._submission(name, text))) if "id" in sender.paths else None
+        value = (
+            sender.paths["id"].search(body_of(self._submission(name, text)).payload) if "id" in sender.paths else None
+        )
         return {"id": str(value)} if value and isinstance(value, str | int) else {}
 
     def _with(self, name: str, text: str, instead: Mapping[str, str]) -> str:

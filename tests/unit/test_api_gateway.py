@@ -1,6 +1,7 @@
 """API Gateway's event and answer: any piece may be missing or malformed."""
 
 import json
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from create_conversation.errors import REASONS
 from create_conversation.outcome import Outcome
+from create_conversation.senders.verification import Request
 from create_conversation.triggers import api_gateway
 from create_conversation.triggers.api_gateway import ANSWER_SECONDS, STORE_SECONDS
 from tests.unit.fakes import Clock
@@ -17,10 +19,8 @@ SAMPLE: dict[str, Any] = sample("http_conversation")
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(api_gateway, "time", clock)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 # How much time is left
@@ -48,7 +48,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_what_the_gateway_and_a_cold_start_took_is_gone(clock: Clock, age_ms: int, left: float) -> None:
     taken = int(1000 * clock.time()) - age_ms
     for epoch in (taken, float(taken)):
-        assert api_gateway.seconds_left({"requestContext": {"timeEpoch": epoch}}) == pytest.approx(left)
+        assert api_gateway.seconds_left({"requestContext": {"timeEpoch": epoch}}, clock) == pytest.approx(left)
 
 
 @pytest.mark.parametrize(
@@ -57,55 +57,60 @@ def test_what_the_gateway_and_a_cold_start_took_is_gone(clock: Clock, age_ms: in
     ids=lambda epoch: str(epoch)[:12],
 )
 def test_a_time_that_cannot_be_right_is_not_believed(clock: Clock, epoch: object) -> None:
-    assert api_gateway.seconds_left({"requestContext": {"timeEpoch": epoch}}) == ANSWER_SECONDS
+    assert api_gateway.seconds_left({"requestContext": {"timeEpoch": epoch}}, clock) == ANSWER_SECONDS
 
 
 @pytest.mark.parametrize("event", [{}, {"requestContext": None}, {"requestContext": []}, {"requestContext": {}}])
-def test_without_a_time_there_is_all_of_it(event: dict[str, Any]) -> None:
-    assert api_gateway.seconds_left(event) == ANSWER_SECONDS
+def test_without_a_time_there_is_all_of_it(clock: Clock, event: dict[str, Any]) -> None:
+    assert api_gateway.seconds_left(event, clock) == ANSWER_SECONDS
 
 
 # The request
 
 
+def request_of(event: dict[str, Any]) -> Request:
+    return api_gateway.read_request(event, CONTEXT, Clock())
+
+
 def test_a_request_is_read_as_it_came() -> None:
     event = {"headers": {"X-Signature": "AbC=", "accept": "*/*"}, "rawQueryString": "a=1&a=2&b=%C3%BC", "body": "ü{"}
-    request = api_gateway.request(event)
+    request = request_of(event)
     assert dict(request.headers) == {"x-signature": "AbC=", "accept": "*/*"}
     assert (request.query, request.body) == ("a=1&a=2&b=%C3%BC", "ü{".encode())
 
 
 def test_a_body_in_base64_is_its_bytes() -> None:
-    assert api_gateway.request({"body": "/+7bAA==", "isBase64Encoded": True}).body == b"\xff\xee\xdb\0"
-    assert api_gateway.request({"body": "/+7bAA==", "isBase64Encoded": False}).body == b"/+7bAA=="
-    assert api_gateway.request({"body": "/+7bAA==", "isBase64Encoded": "true"}).body == b"/+7bAA=="
+    assert request_of({"body": "/+7bAA==", "isBase64Encoded": True}).body == b"\xff\xee\xdb\0"
+    assert request_of({"body": "/+7bAA==", "isBase64Encoded": False}).body == b"/+7bAA=="
+    assert request_of({"body": "/+7bAA==", "isBase64Encoded": "true"}).body == b"/+7bAA=="
 
 
 @pytest.mark.parametrize("body", [None, 7, True, [], {}, b"bytes"])
 def test_a_body_that_is_no_text_is_empty(body: object) -> None:
-    assert api_gateway.request({"body": body}).body == b""
+    assert request_of({"body": body}).body == b""
 
 
 @pytest.mark.parametrize("body", ["not base64!", "YQ", "ü", "Y\nQ==", "_-7bAA=="])
 def test_base64_that_is_none_is_empty(body: str) -> None:
-    assert api_gateway.request({"body": body, "isBase64Encoded": True}).body == b""
+    assert request_of({"body": body, "isBase64Encoded": True}).body == b""
 
 
 def test_a_lone_surrogate_is_no_crash() -> None:
-    assert api_gateway.request({"body": "\ud800"}).body == b"\xed\xa0\x80"
+    assert request_of({"body": "\ud800"}).body == b"\xed\xa0\x80"
 
 
 @pytest.mark.parametrize("odd", [None, 7, "text", [], ["a"]])
 def test_missing_and_odd_members_are_empty(odd: object) -> None:
-    request = api_gateway.request({"headers": odd, "rawQueryString": odd if not isinstance(odd, str) else None})
+    request = request_of({"headers": odd, "rawQueryString": odd if not isinstance(odd, str) else None})
     assert (dict(request.headers), request.query, request.body) == ({}, "", b"")
-    assert api_gateway.path_parameter({"pathParameters": odd}, "sender") == ""
-    assert api_gateway.path_parameter({"pathParameters": {"sender": None}}, "sender") == ""
-    assert api_gateway.path_parameter({}, "sender") == ""
+    for path in ({"pathParameters": odd}, {"pathParameters": {"sender": None}}, {}):
+        assert request_of({"routeKey": "POST /webhooks/{sender}", **path}).sender == ""
 
 
 def test_the_sender_is_what_the_route_says() -> None:
-    assert api_gateway.path_parameter({"pathParameters": {"sender": "typeform"}}, "sender") == "typeform"
+    path = {"pathParameters": {"sender": "typeform"}}
+    assert request_of({"routeKey": "POST /webhooks/{sender}", **path}).sender == "typeform"
+    assert request_of({"routeKey": "POST /conversations", **path}).sender == "api"
 
 
 # The request's id
@@ -167,4 +172,4 @@ def test_retry_after_is_whole_seconds_and_never_at_once(retry_after: float | Non
 
 def test_the_sample_has_what_is_read() -> None:
     assert api_gateway.request_id(SAMPLE, CONTEXT) == SAMPLE["requestContext"]["requestId"]
-    assert api_gateway.seconds_left(gateway_event(age=1.0)) == pytest.approx(3.0, abs=0.2)
+    assert api_gateway.seconds_left(gateway_event(age=1.0), time) == pytest.approx(3.0, abs=0.2)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from create_conversation.senders.answers import Answer, answers
+from create_conversation.senders.body import _by_name
 from create_conversation.senders.contact_details import (
     Found,
     Person,
@@ -23,7 +24,6 @@ from create_conversation.senders.contact_details import (
     is_same_person,
     shown,
 )
-from create_conversation.senders.mapping import _by_name
 
 REPORTS = Path(__file__).parent.parent / "data" / "reports"
 EXAMPLES = settings(derandomize=True, database=None, deadline=None, max_examples=200)

@@ -20,6 +20,11 @@ NEVER_ON_CONVERSATIONS = {
     "unknown_sender",
     "expired",
     "other_event",
+    "sender_has_no_secret",
+    "credentials_wrong",
+    "credentials_stale",
+    "credentials_malformed",
+    "credentials_missing",
 }
 # A webhook is refused only if nothing of it can be kept; its NotStored is 429.
 ON_WEBHOOKS = {

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
+from create_conversation.senders.body import MULTIPART
 from create_conversation.senders.config import Sender, load
-from create_conversation.senders.mapping import MULTIPART, target_of
+from create_conversation.senders.mapping import target_of
 from create_conversation.senders.verification import Request, is_authentic
 from create_conversation.submission import Submission
 from operate.signing import FORM, is_usable, sign, sign_event

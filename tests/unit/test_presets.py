@@ -11,8 +11,10 @@ from urllib.parse import urlencode
 import pytest
 
 from create_conversation.errors import IgnoredError
+from create_conversation.senders.body import FORM, read_body, without_members
 from create_conversation.senders.config import lacks_locations, load
-from create_conversation.senders.mapping import FORM, Person, Target, target_of, without_secrets
+from create_conversation.senders.mapping import Person, Target, target_of
+from create_conversation.senders.redaction import secret_members
 from create_conversation.senders.verification import Request, is_authentic
 from create_conversation.submission import Submission
 from operate.signing import sign
@@ -348,12 +350,12 @@ def test_the_key_in_the_body_is_not_stored(kind: str, world: World) -> None:
     assert secret.encode() not in stored
 
 
-@pytest.mark.parametrize("charset", ["utf-8", "cp037", "utf-16", "latin-1"])
-def test_a_multipart_secret_is_taken_out_whatever_the_charset(charset: str) -> None:
+@pytest.mark.parametrize("charset", ["utf-8", "utf-16", "latin-1"])
+def test_a_multipart_secret_is_removed_in_each_charset(charset: str) -> None:
     body = b'--b\r\nContent-Disposition: form-data; name="HandshakeKey"\r\n\r\nhush\r\n--b--\r\n'
     content_type = f"multipart/form-data; boundary=b; charset={charset}"
     assert is_authentic(SENDERS["wufoo"], Request({"content-type": content_type}, "", body), ("hush",), 0)
-    assert without_secrets(SENDERS["wufoo"], body, content_type) == b"--b--\r\n"
+    assert without_members(read_body(body, content_type), secret_members(SENDERS["wufoo"])).raw == b"{}"
 
 
 @pytest.mark.parametrize("content_type", [JSON, FORM])
@@ -421,7 +423,7 @@ def test_jotform_posts_its_own_url(world: World) -> None:
     check_told(world.post(event_of(sent)), "deferred")
     (message,) = world.kept()
     body = Submission.from_message(message["MessageBody"]).body
-    assert b"/webhooks/jotform?token=REDACTED\r\n" in body
+    assert b'/webhooks/jotform?token=REDACTED","' in body
 
 
 # --- a stack without LocationId ---------------------------------------------------------------------------------------
@@ -435,7 +437,7 @@ def test_without_a_location_of_its_own_it_is_closed(name: str, world: World, log
     refused = world.post(event_of(Sent.of(name)))
     check_problem(refused, 401, "unauthorized")
     assert refused == world.post(event_of(Sent.of(name).spoilt()))
-    assert [line["reason"] for line in log.lines] == ["location_not_allowed", "unauthorized"]
+    assert [line["reason"] for line in log.lines] == ["location_not_allowed", "credentials_wrong"]
     assert {(line["outcome"], line["sender"]) for line in log.lines} == {("unauthorized", name)}
     assert not world.highlevel.calls
     assert not world.sqs.calls

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from create_conversation.errors import InvalidError
+from create_conversation.senders.body import Body, text_codec
 from create_conversation.senders.config import load
 from create_conversation.senders.multipart import parts_of
-from create_conversation.senders.redaction import redacted_request
+from create_conversation.senders.redaction import redacted_bytes, without_secrets
 from create_conversation.senders.verification import Request
 
 FORM = "application/x-www-form-urlencoded"
@@ -28,8 +30,7 @@ type Spelling = Callable[[str], str]
 
 
 def body_of(body: bytes, secret: str = SECRET, content_type: str = JSON, sender: str = "token") -> bytes:
-    request = Request({"content-type": content_type}, f"token={secret}", body)
-    return redacted_request(SENDERS[sender], request, (secret,)).body
+    return redacted_bytes(SENDERS[sender], body, text_codec(content_type), (secret,))
 
 
 # --- spellings --------------------------------------------------------------------------------------------------------
@@ -252,23 +253,43 @@ def test_what_else_is_as_good_as_the_secret(sender: str, secret: str, repeated: 
 
 def test_an_old_secret_that_is_still_valid() -> None:
     request = Request({"content-type": JSON}, "", dumped(["the-new-secret", "the-old-secret"]))
-    left = redacted_request(TOKEN, request, ("the-new-secret", "the-old-secret"))
-    assert json.loads(left.body) == ["REDACTED", "REDACTED"]
+    left = without_secrets(TOKEN, request, ("the-new-secret", "the-old-secret"))
+    assert json.loads(left.raw) == ["REDACTED", "REDACTED"]
+    assert isinstance(left.parsed, Body)
+    assert left.parsed.payload == ["REDACTED", "REDACTED"]
 
 
 def test_what_describes_the_body() -> None:
     sender = replace(TOKEN, id="header:x-delivery")
     headers = {"content-type": f"{JSON}; x={SECRET}", "x-delivery": f"d-{SECRET}", "authorization": f"Bearer {SECRET}"}
-    left = redacted_request(sender, Request(headers, f"token={SECRET}", b"{}"), (SECRET,))
-    assert left == Request({"content-type": f"{JSON}; x=REDACTED", "x-delivery": "d-REDACTED"}, "", b"{}")
+    left = without_secrets(sender, Request(headers, f"token={SECRET}", b"{}"), (SECRET,))
+    assert (left.content_type, left.raw, left.delivery_id) == (f"{JSON}; x=REDACTED", b"{}", "d-REDACTED")
+    assert SECRET not in repr(left)
 
 
-def test_a_boundary_of_the_secret_is_another_one() -> None:
-    body = multipart(NAMED, "x").replace(b"the-boundary", SECRET.encode())
+def test_a_multipart_body_is_stored_without_its_boundary() -> None:
+    body = multipart(NAMED, "y").replace(b"the-boundary", SECRET.encode())
     headers = {"content-type": f"multipart/form-data; boundary={SECRET}"}
-    left = redacted_request(TOKEN, Request(headers, "", body), (SECRET,))
-    assert left.headers == {"content-type": "multipart/form-data; boundary=REDACTED"}
-    assert [part.value for part in parts_of(left.body, b"REDACTED", 10)] == [b"1", b"x", b"2"]
+    left = without_secrets(TOKEN, Request(headers, "", body), (SECRET,))
+    assert (left.content_type, json.loads(left.raw)) == (JSON, {"a": "1", "x": "y", "z": "2"})
+
+
+UNREADABLE = {
+    "JSON": (JSON, '{"token": "hush", "email": "a@example.com'),
+    "JSON in which it is a number": (JSON, '{"token":hush, "email": "a@example.com'),
+    "JSON under a form's type": (f"{FORM}; charset=x", '{"email": "a@example.com", "token" : "hush"'),
+    "form": (f"{FORM}; charset=zip", "email=a@example.com&token=hush&b=2"),
+    "multipart, cut off": (MULTIPART, multipart('Content-Disposition: form-data; name="token"', "hush").decode()[:-8]),
+    "XML": ("text/xml", "<lead><email>a@example.com</email>token='hush'</lead>"),
+}
+
+
+@pytest.mark.parametrize(("content_type", "text"), UNREADABLE.values(), ids=UNREADABLE)
+def test_a_short_secret_is_taken_out_of_an_unreadable_body_by_its_name(content_type: str, text: str) -> None:
+    left = without_secrets(TOKEN, Request({"content-type": content_type}, "", text.encode()), ("hush",))
+    assert isinstance(left.parsed, InvalidError)
+    assert b"hush" not in left.raw
+    assert (b"a@example.com" in left.raw) == ("a@example.com" in text)
 
 
 @pytest.mark.parametrize("secret", ["77777771", "11111111", "-1234567.5", "12345e678"])

@@ -30,7 +30,7 @@ def test_a_submission_survives_the_queue_byte_by_byte(body: bytes) -> None:
 def test_what_goes_into_the_log_is_plain(member: str, odd: str) -> None:
     message = json.loads(submission().to_message())
     message["submission"][member] = odd
-    with pytest.raises(ValueError, match="none of ours"):
+    with pytest.raises(ValueError, match="not written by this stack"):
         Submission.from_message(json.dumps(message))
     assert Submission.from_event(EVENT | {"id": odd}).request_id == ""
 

@@ -739,7 +739,6 @@ def test_a_query_without_the_token_is_refused(query: str, senders: dict[str, Sen
         json.dumps({"token": TOKEN}).encode() + b"x",
         b'{"token": "' + TOKEN.encode() + b'", "token": "wrong"}',
         b'{"token": ' + b"9" * 5000 + b"}",
-        f"token={IN_QUERY}".encode(),
     ],
     ids=lambda body: ascii(body)[:40],
 )
@@ -748,11 +747,12 @@ def test_a_json_body_without_the_token_is_refused(body: bytes, senders: dict[str
     assert not bears(senders["token"], body=body, content_type="application/json")
 
 
-def test_a_body_is_read_as_its_content_type_says(senders: dict[str, Sender]) -> None:
+def test_a_body_is_read_as_what_it_is(senders: dict[str, Sender]) -> None:
     as_json, as_form = json.dumps({"token": TOKEN}).encode(), f"token={IN_QUERY}".encode()
-    assert not bears(senders["token"], body=as_json, content_type=FORM)
+    assert bears(senders["token"], body=as_json, content_type=FORM)
+    assert bears(senders["token"], body=as_form, content_type="text/plain")
     assert not bears(senders["token"], body=as_form, content_type="application/json")
-    assert not bears(senders["token"], body=as_form, content_type="text/plain")
+    assert not bears(senders["token"], body=as_json, content_type="multipart/form-data; boundary=x")
 
 
 MULTIPART = "multipart/form-data; boundary=B-b"
@@ -785,7 +785,7 @@ def test_a_token_in_a_multipart_body(senders: dict[str, Sender]) -> None:
         (parts(("token", TOKEN)), FORM),
         (parts(*[("token", "guess")] * 10, ("token", TOKEN)), MULTIPART),
         (parts(*[("a", "b")] * 1000, ("token", TOKEN)), MULTIPART),
-        (parts(("a", "b" * 262_144), ("token", TOKEN)), MULTIPART),
+        (parts(("a", "b" * 737_280), ("token", TOKEN)), MULTIPART),
         (b"", MULTIPART),
     ],
     ids=[

@@ -1,9 +1,10 @@
-"""Takes the secret that authenticated a delivery out of it, in any spelling, before anything is mapped or stored.
+"""Takes the secret that authenticated a delivery out of it, in any spelling, before it is mapped or stored.
 
-Some senders repeat their secret in the payload: Jotform posts the URL of its webhook. Where it is repeated, and how
-often it is escaped there, is the sender's choice. So the bytes are searched layer by layer: as they are, and with their
-escapes (percent, JSON, HTML) resolved once, twice, … What is found in a layer is replaced in the bytes as they came,
-always by whole escapes, so that JSON stays JSON and a form a form.
+First go the members that hold a secret by their name. Then the value is looked for: some senders repeat their secret in
+the payload, as Jotform, which posts the URL of its webhook. Where it is repeated, and how often it is escaped there, is
+the sender's choice. So the bytes are searched layer by layer: as they are, and with their escapes (percent, JSON, HTML)
+resolved once, twice, … What is found in a layer is replaced in the bytes as they came, always by whole escapes, so that
+JSON stays JSON and a form a form.
 """
 
 import base64
@@ -15,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, reduce
 from urllib.parse import quote, quote_plus
 
+from create_conversation.errors import InvalidError
+from create_conversation.senders.body import Body, read_body, text_codec, without_large_members, without_members
 from create_conversation.senders.config import Sender
-from create_conversation.senders.mapping import text_codec
-from create_conversation.senders.verification import Request
+from create_conversation.senders.verification import Request, delivery_id
 
 REDACTED = b"REDACTED"
 # A shorter secret would be found in ordinary words and numbers. It is removed only where the entry names it.
@@ -28,18 +30,75 @@ _PART_OF_ESCAPE = 5  # characters at most: all but the last one of \u0041
 type Span = tuple[int, int]
 
 
-def redacted_request(sender: Sender, request: Request, secrets: tuple[str, ...]) -> Request:
-    """The authenticated request without these secrets of its sender in its body, and with nothing but what is read from
-    now on: the headers that describe the body. A public key is no secret."""
-    codec = "utf-8" if request.is_text else text_codec(request.headers.get("content-type", ""))
-    needles = () if sender.scheme == "pubkey" else _needles(_parts(sender, secrets), codec)
-    read = ("content-type", "content-encoding", sender.id.removeprefix("header:"))
-    headers = {
-        name: redacted(value.encode("utf-8", "surrogatepass"), needles).decode("utf-8", "replace")
-        for name, value in request.headers.items()
-        if name in read
+@dataclass(frozen=True, slots=True, repr=False)
+class Authenticated:
+    """A request of a known sender, without its secret. `raw` and `content_type` are what may be stored; `parsed` is the
+    body that was read from it, or why it cannot be read."""
+
+    sender: Sender
+    raw: bytes
+    content_type: str
+    parsed: Body | InvalidError
+    delivery_id: str
+
+
+def without_secrets(sender: Sender, request: Request, secrets: tuple[str, ...]) -> Authenticated:
+    """The authenticated request without these secrets of its sender, and with nothing but what is read from now on."""
+    delivery = _redacted_text(sender, delivery_id(sender, request) or "", secrets)
+    names = secret_members(sender)
+    body = request.parsed
+    if isinstance(body, InvalidError):
+        raw = _without_names(request.body, names)
+        content_type = _redacted_text(sender, request.content_type, secrets)
+        codec = "utf-8" if request.is_text else text_codec(request.content_type)
+        return Authenticated(sender, redacted_bytes(sender, raw, codec, secrets), content_type, body, delivery)
+    body = without_members(body, names)
+    body = replace(body, content_type=_redacted_text(sender, body.content_type, secrets))
+    raw = redacted_bytes(sender, body.raw, text_codec(body.content_type), secrets)
+    try:
+        # Parsed again only where the value of the secret was found in it.
+        clean = body if raw == body.raw else read_body(raw, body.content_type)
+        clean = without_large_members(clean)
+        return Authenticated(sender, clean.raw, clean.content_type, clean, delivery)
+    except InvalidError as error:
+        return Authenticated(sender, raw, body.content_type, error, delivery)
+
+
+def secret_members(sender: Sender) -> frozenset[str]:
+    """The names of the members that may hold a secret."""
+    return frozenset(place.removeprefix("body:") for place in sender.where if place.startswith("body:")) | {
+        *sender.strip
     }
-    return replace(request, headers=headers, query="", body=_redacted_body(request.body, codec, needles))
+
+
+def redacted_bytes(sender: Sender, raw: bytes, codec: str, secrets: tuple[str, ...]) -> bytes:
+    """The bytes without the sender's secrets: as text of that codec, and, as it may be wrong, as bytes."""
+    return _redacted_body(raw, codec, _needles_of(sender, secrets, codec))
+
+
+def _redacted_text(sender: Sender, text: str, secrets: tuple[str, ...]) -> str:
+    clean = redacted(text.encode("utf-8", "surrogatepass"), _needles_of(sender, secrets, "utf-8"))
+    return clean.decode("utf-8", "replace")
+
+
+def _needles_of(sender: Sender, secrets: tuple[str, ...], codec: str) -> "tuple[_Needle, ...]":
+    """A public key is not a secret."""
+    return () if sender.scheme == "pubkey" else _needles(_parts(sender, secrets), codec)
+
+
+def _without_names(raw: bytes, names: frozenset[str]) -> bytes:
+    """Of a body that cannot be read: without what seems to be the value of such a member."""
+    for name in names:
+        for pattern in _VALUES:
+            raw = re.sub(pattern.replace(b"NAME", re.escape(name.encode())), rb"\1" + REDACTED, raw)
+    return raw
+
+
+# A member's value in JSON or in a form, and in a multipart body.
+_VALUES = (
+    rb"""(\bNAME["']?\s{0,20}[:=]\s{0,20})(?:"(?:[^"\\]|\\.)*|[^&,}\s]*)""",
+    rb"""(\bname="?NAME"?[^\r\n]{0,200}(?:\r\n[^\r\n]{1,200}){0,5}\r\n\r\n)[^\r]*""",
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -1,8 +1,8 @@
-"""Whether a request comes from the sender it claims: on the raw bytes, before anything is parsed.
+"""Whether a request comes from the sender that it names: by its raw bytes, and what only that sender can make of them.
 
-Pure: bytes, headers and secrets in, yes or no out. No input raises; what is missing or malformed is refused. Signatures
-are compared as the text that the sender must have sent, in constant time, so that no other spelling of the same bytes
-passes.
+Pure: bytes, headers and secrets in; the reason for a refusal out, or none. No input raises: what is missing or
+malformed is refused. Signatures are compared as the text that the sender must have sent, in constant time, so that no
+other spelling of the same bytes passes.
 """
 
 import base64
@@ -12,33 +12,60 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from urllib.parse import parse_qsl
 
+from create_conversation.errors import InvalidError
+from create_conversation.senders.body import MAX_BODY_BYTES, Body, read_body, too_large
 from create_conversation.senders.config import Sender
 from create_conversation.senders.ed25519 import ed25519_key, from_base64
-from create_conversation.senders.multipart import boundary_of, parts_of
-from create_conversation.submission import MAX_BODY_BYTES
 
 MAX_FIELDS = 1000
+# Why a request is refused: for the log only. All of them get the same answer.
+MISSING, MALFORMED = "credentials_missing", "credentials_malformed"
+STALE, WRONG = "credentials_stale", "credentials_wrong"
 
 type Matches = Callable[[Sender, str, bytes, str], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Request:
     """What came in: headers by lower-case name, the query string as it stood in the URL, the body's raw bytes.
-    `is_text`: API Gateway has read the body as UTF-8, whatever charset was declared, and so it is."""
+
+    `is_text`: API Gateway has read the body as UTF-8, whatever charset was declared, and so it is. `id` is the
+    request's, `sender` whom its path names, `seconds_left` the time until the response must leave. `only_json`: its
+    endpoint takes no other body.
+    """
 
     headers: Mapping[str, str]
     query: str
     body: bytes
     is_text: bool = False
+    id: str = ""
+    sender: str = ""
+    seconds_left: float = 0.0
+    only_json: bool = False
+
+    @property
+    def content_type(self) -> str:
+        """The declared type; empty where there is none."""
+        return self.headers.get("content-type", "")
+
+    @cached_property
+    def parsed(self) -> Body | InvalidError:
+        """The body, parsed when it is first needed, or why it cannot be."""
+        if self.headers.get("content-encoding", "identity").lower() != "identity":
+            return InvalidError("unsupported_media_type", "Send the body without Content-Encoding.")
+        try:
+            return read_body(self.body, self.content_type, is_text=self.is_text, only_json=self.only_json)
+        except InvalidError as error:
+            return error if len(self.body) <= MAX_BODY_BYTES else too_large()
 
 
 def secrets_for(text: str, sender: str) -> tuple[str, ...]:
     """A sender's secrets in the text of `SenderSecrets`: `{"<sender>": "secret"}` or `{"<sender>": ["new", "old"]}`.
 
-    Of any other shape, or empty: none, and nobody gets in.
+    Anything else, or an empty text, is no secret: then no request gets in.
     """
     try:
         entry = json.loads(text)[sender]
@@ -50,19 +77,26 @@ def secrets_for(text: str, sender: str) -> tuple[str, ...]:
 
 def is_authentic(sender: Sender, request: Request, secrets: tuple[str, ...], now: float) -> bool:
     """Whether the request carries what only this sender can make. `now` is Unix time in seconds."""
+    return not refusal(sender, request, secrets, now)
+
+
+def refusal(sender: Sender, request: Request, secrets: tuple[str, ...], now: float) -> str:
+    """Why the request is not authenticated: a reason code for the log; empty if it is. `now` is Unix time."""
     match sender.scheme:
         case "token":
-            return _has_token(sender, request, secrets)
+            return _token_refusal(sender, request, secrets)
         case "mac":
-            return _is_signed(sender, request, now, secrets, _mac_matches)
+            return _signature_refusal(sender, request, now, secrets, _mac_matches)
         case "pubkey":
-            return _is_signed(sender, request, now, (*secrets, *sender.public_keys), _ed25519_matches)
-    return False  # an event's entry: it has no door here
+            return _signature_refusal(sender, request, now, (*secrets, *sender.public_keys), _ed25519_matches)
+    return MISSING  # an event's entry does not take requests
 
 
 def is_ping(sender: Sender, request: Request) -> bool:
     """Whether this is the check of its URL that the sender makes unsigned: a form of one field, which holds a number.
-    It gets an answer, and nothing else is done for it."""
+
+    It gets an answer, and nothing else is done for it.
+    """
     if not sender.ping or sender.sig_header in request.headers:
         return False
     form = request.headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded")
@@ -77,11 +111,14 @@ def delivery_id(sender: Sender, request: Request) -> str | None:
 # --- a constant token -------------------------------------------------------------------------------------------------
 
 
-def _has_token(sender: Sender, request: Request, secrets: tuple[str, ...]) -> bool:
+def _token_refusal(sender: Sender, request: Request, secrets: tuple[str, ...]) -> str:
     given = [token for place in sender.where for token in _tokens_at(place, request)]
-    # Every pair is compared, so the time does not tell which one matched.
+    # Every pair is compared, so the time does not show which one matched.
     matched = [_equal(token, secret) for token in given for secret in secrets]
-    return True in matched
+    if True in matched:
+        return ""
+    is_malformed = "authorization" in request.headers and {"bearer", "basic"} & {*sender.where}
+    return WRONG if given else MALFORMED if is_malformed else MISSING
 
 
 def _tokens_at(place: str, request: Request) -> list[str]:
@@ -102,35 +139,17 @@ def _tokens_at(place: str, request: Request) -> list[str]:
 
 
 def _body_tokens(request: Request, name: str) -> list[str]:
-    if len(request.body) > MAX_BODY_BYTES:  # not proved yet: parse nothing that would be refused anyway
+    """The values of the body's member of that name; ten at most, of a form that has it several times."""
+    body = request.parsed
+    if not isinstance(body, Body) or not isinstance(body.payload, dict):
         return []
-    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
-    media_type = media_type.strip().lower()
-    if media_type == "application/x-www-form-urlencoded":
-        return _named(request.body.decode("utf-8", "replace"), name)
-    if media_type == "multipart/form-data":
-        return _part_tokens(request.body, parameters, name)
-    try:
-        payload = json.loads(request.body)
-    except (ValueError, RecursionError):
-        return []
-    token = payload.get(name) if isinstance(payload, dict) else None
-    return [token] if isinstance(token, str) else []
-
-
-def _part_tokens(body: bytes, parameters: str, name: str) -> list[str]:
-    """The values of the multipart fields of that name, ten at most; files are passed over."""
-    boundary = boundary_of(parameters)
-    try:
-        parts = parts_of(body, boundary, MAX_FIELDS) if boundary else []
-    except ValueError:
-        return []
-    values = [part.value for part in parts if part.name == name.encode() and not part.is_file]
-    return [value.decode("utf-8", "replace") for value in values[:10]]
+    value = body.payload.get(name)
+    values = value if isinstance(value, list) and body.is_form else [value]
+    return [token for token in values[:10] if isinstance(token, str) and token]
 
 
 def _named(pairs: str, name: str) -> list[str]:
-    """The values under that name; ten at most: a request is no list of guesses."""
+    """The values under that name; ten at most, so that a request is not a list of guesses."""
     try:
         values = [value for key, value in parse_qsl(pairs, max_num_fields=MAX_FIELDS) if key == name]
     except ValueError:
@@ -141,18 +160,22 @@ def _named(pairs: str, name: str) -> list[str]:
 # --- a signature ------------------------------------------------------------------------------------------------------
 
 
-def _is_signed(sender: Sender, request: Request, now: float, keys: tuple[str, ...], matches: Matches) -> bool:
+def _signature_refusal(sender: Sender, request: Request, now: float, keys: tuple[str, ...], matches: Matches) -> str:
     header = request.headers.get(sender.sig_header)
     if header is None:
-        return False
+        return MISSING
     fields = _pairs(header) if sender.sig_format == "kv" else []
     message = _signed_bytes(sender, request, fields)
-    if message is None:
-        return False
     candidates = _signatures(sender, header, fields)
+    if message is None or not candidates:
+        return MALFORMED
     signed = [matches(sender, key, message, candidate) for key in keys for candidate in candidates]
     # Only now may the body be parsed: some senders carry their timestamp, and their app's id, in there.
-    return True in signed and _is_in_time(sender, request, fields, now) and _is_of_its_app(sender, request)
+    if True not in signed:
+        return WRONG
+    if not _is_in_time(sender, request, fields, now):
+        return STALE
+    return "" if _is_of_its_app(sender, request) else WRONG
 
 
 def _pairs(header: str) -> list[tuple[str, str]]:
@@ -160,7 +183,7 @@ def _pairs(header: str) -> list[tuple[str, str]]:
 
 
 def _signatures(sender: Sender, header: str, fields: list[tuple[str, str]]) -> list[str]:
-    """The candidates; labels of other schemes are passed over. At most ten: a header is no list of guesses."""
+    """The candidates, ten at most, so that a header is not a list of guesses; other labels are passed over."""
     if sender.sig_format == "kv":
         found = [value for label, value in fields if label == sender.sig_label]
     elif sender.sig_format == "space-list":
@@ -251,17 +274,15 @@ def _ed25519_matches(sender: Sender, key: str, message: bytes, signature: str) -
 
 
 def _is_of_its_app(sender: Sender, request: Request) -> bool:
-    """HighLevel signs the webhooks of every app with one key: only the app's own id in the signed body tells whose."""
+    """HighLevel signs the webhooks of every app with one key: only the signed body's app id shows which app it is."""
     if not sender.app_id and "app_id" not in sender.requires:
         return True
     return bool(sender.app_id) and _equal(_body_member(request, "appId") or "", sender.app_id)
 
 
 def _body_member(request: Request, name: str, *, numbers: bool = False) -> str | None:
-    try:
-        payload = json.loads(request.body)
-    except (ValueError, RecursionError):
-        return None
+    body = request.parsed
+    payload = body.payload if isinstance(body, Body) else None
     value = payload.get(name) if isinstance(payload, dict) else None
     if numbers and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**16:
         return str(value)

@@ -1,4 +1,4 @@
-"""The door of the EventBridge rule: asynchronous, so what raises here is tried again by Lambda, then dead-lettered."""
+"""The trigger of the EventBridge rule: asynchronous, so Lambda retries what raises here, then dead-letters it."""
 
 import re
 import time
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from create_conversation.errors import SubmissionError
+from create_conversation.errors import OutcomeName, SubmissionError, Trigger
 from create_conversation.open_conversation import ConversationOpener, Deadline
 from create_conversation.outcome import Outcome
 from create_conversation.queues import Queues
@@ -16,42 +16,49 @@ from create_conversation.senders.mapping import target_of
 from create_conversation.settings import Settings
 from create_conversation.submission import Submission
 from create_conversation.submission_log import SubmissionLog
+from shared.clock import Clock
 
 ATTEMPT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class EventBridgeHandler:
+    """Processes each event, or stores it in one of the queues."""
+
     settings: Settings
     senders: Mapping[str, Sender]
-    flow: ConversationOpener
-    queue: Queues
+    opener: ConversationOpener
+    queues: Queues
     results: ResultEvents
+    clock: Clock = time
 
     def handle(self, event: Any, context: Any) -> None:
-        """Take an EventBridge event: done, or kept in one of the queues. Raises NotStored when it could not be kept."""
-        told = event if isinstance(event, dict) else {}
-        sender = of_event(self.senders, told.get("source"), told.get("detail-type"))
-        line = SubmissionLog("event", _request_id(told, context), sender.name)
-        submission = Submission.from_event(event, line.request_id, time.time(), sender.name)
+        """Process an EventBridge event. Raises NotStoredError when it could be neither done nor stored."""
+        members = event if isinstance(event, dict) else {}
+        sender = of_event(self.senders, members.get("source"), members.get("detail-type"))
+        log = SubmissionLog(Trigger.EVENT, _request_id(members, context), sender.name)
+        submission = Submission.from_event(event, log.request_id, self.clock.time(), sender.name)
+        outcome = self._open(submission, log)
         try:
-            line.target = target_of(submission, self.senders, self.settings.location_id)
-            outcome = self.flow.open(line.target, Deadline(line.started + 2 * ATTEMPT_SECONDS, ATTEMPT_SECONDS))
+            self._store(submission, log, outcome)
         except SubmissionError as error:
-            outcome = Outcome.from_error(error)
-        try:
-            self._keep(submission, line, outcome)
-        except SubmissionError as error:
-            line.write(Outcome.from_error(error), self.settings.metrics_namespace)
+            log.write(Outcome.from_error(error), self.settings.metrics_namespace)
             raise
-        line.write(outcome, self.settings.metrics_namespace)
-        self.results.publish([line.result_detail()], BACKGROUND_SECONDS)
+        log.write(outcome, self.settings.metrics_namespace)
+        self.results.publish([log.result_detail()], BACKGROUND_SECONDS)
 
-    def _keep(self, submission: Submission, line: SubmissionLog, outcome: Outcome) -> None:
-        if outcome.name == "deferred" and line.target:
-            self.queue.enqueue(submission, line.target.location, outcome.retry_after)
-        elif outcome.name in ("rejected", "invalid"):
-            self.queue.dead_letter(submission.to_message(), **line.dead_letter(outcome))
+    def _open(self, submission: Submission, log: SubmissionLog) -> Outcome:
+        try:
+            log.target = target_of(submission, self.senders, self.settings.location_id)
+            return self.opener.open(log.target, Deadline(log.started + 2 * ATTEMPT_SECONDS, ATTEMPT_SECONDS))
+        except SubmissionError as error:
+            return Outcome.from_error(error)
+
+    def _store(self, submission: Submission, log: SubmissionLog, outcome: Outcome) -> None:
+        if outcome.name == OutcomeName.DEFERRED and log.target:
+            self.queues.enqueue(submission, log.target.location, outcome.retry_after)
+        elif outcome.name in (OutcomeName.REJECTED, OutcomeName.INVALID):
+            self.queues.dead_letter(submission.to_message(), **log.dead_letter(outcome))
 
 
 def _request_id(event: dict[str, Any], context: Any) -> str:

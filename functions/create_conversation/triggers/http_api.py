@@ -1,127 +1,164 @@
-"""The HTTP doors: `POST /conversations`, whose caller gets the conversation, and `POST /webhooks/{sender}`, whose
-sender only wants to know that it need not send again."""
+"""The HTTP triggers: `POST /conversations`, whose caller gets the conversation, and `POST /webhooks/{sender}`.
+
+A delivery's way, from top to bottom: API Gateway's event → request → authenticated → submissions → target (location and
+contact) → outcome → stored where it is not done → response. The types: `Request`, `Authenticated` (with the parsed
+`Body`), `Submission`, `Target`, `Outcome`, and API Gateway's response.
+"""
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from create_conversation.errors import DeferredError, InvalidError, NotStoredError, SubmissionError, UnauthorizedError
+from create_conversation.errors import (
+    DeferredError,
+    InvalidError,
+    NotStoredError,
+    OutcomeName,
+    SubmissionError,
+    Trigger,
+    UnauthorizedError,
+)
 from create_conversation.open_conversation import ConversationOpener, Deadline
 from create_conversation.outcome import Outcome
 from create_conversation.queues import MIN_DELAY_SECONDS, Queues
 from create_conversation.result_events import ResultEvents
 from create_conversation.secret_cache import CachedSecret, SecretMissingError, SecretUnavailableError
+from create_conversation.senders.body import Body
 from create_conversation.senders.config import Sender, lacks_locations
-from create_conversation.senders.mapping import Target, in_utf8, payload_of, target_of, without_secrets
-from create_conversation.senders.redaction import redacted_request
-from create_conversation.senders.verification import Request, delivery_id, is_authentic, is_ping, secrets_for
+from create_conversation.senders.mapping import Target, target_of
+from create_conversation.senders.redaction import Authenticated, without_secrets
+from create_conversation.senders.verification import Request, is_ping, refusal, secrets_for
 from create_conversation.settings import Settings
-from create_conversation.submission import Submission, json_bytes
+from create_conversation.submission import Submission
 from create_conversation.submission_log import SubmissionLog
-from create_conversation.triggers import api_gateway
-from create_conversation.triggers.api_gateway import STORE_SECONDS, problem, reply, whole_seconds
+from create_conversation.triggers.api_gateway import (
+    STORE_SECONDS,
+    is_webhook_event,
+    problem,
+    read_request,
+    reply,
+    whole_seconds,
+)
+from shared.clock import Clock
 from shared.observability import internal_error
 from shared.time_limit import call_with_time_limit
 
 HIGHLEVEL_SECONDS = 2.5
-RESULTS_SECONDS = 0.25  # so long at most an answer waits for the result events
-API = "api"
+RESULTS_SECONDS = 0.25  # so long at most a response waits for the result events
 # Of one webhook. Its 256 KiB hold 80,000 elements, each a message to store while the sender waits; with the CPU of
 # 512 MB these take 3 of the 4 seconds.
 MAX_SUBMISSIONS = 2000
-# Of the outcomes of several submissions in one webhook, the answer tells the gravest.
-SEVERITY = ("rejected", "invalid", "deferred", "opened", "existing", "ignored")
+# Of the outcomes of several submissions in one webhook, the response names the most severe.
+SEVERITY = (
+    OutcomeName.REJECTED,
+    OutcomeName.INVALID,
+    OutcomeName.DEFERRED,
+    OutcomeName.OPENED,
+    OutcomeName.EXISTING,
+    OutcomeName.IGNORED,
+)
+_SEND_AGAIN = "Send it again."
 
 
 @dataclass(frozen=True, slots=True)
 class HttpApiHandler:
-    """Answers each request, within 5 seconds in any case, and raises nothing."""
+    """Responds to each request, within 5 seconds in any case, and raises nothing."""
 
     settings: Settings
     senders: Mapping[str, Sender]
     sender_secrets: CachedSecret
-    flow: ConversationOpener
-    queue: Queues
+    opener: ConversationOpener
+    queues: Queues
     results: ResultEvents
+    clock: Clock = time
 
     def handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
-        """Take an API Gateway event; give API Gateway's answer (status, headers, body)."""
-        request_id = api_gateway.request_id(event, context)
-        if event.get("routeKey") == "POST /webhooks/{sender}":
-            return self._webhook(event, SubmissionLog("webhook", request_id))
-        return self._conversation(event, SubmissionLog("http", request_id, API))
+        """Take an API Gateway event; return API Gateway's response (status, headers, body)."""
+        request = read_request(event, context, self.clock)
+        answer_by = self.clock.monotonic() + request.seconds_left
+        respond = self._respond_to_webhook if is_webhook_event(event) else self._respond_to_caller
+        return respond(request, answer_by)
 
     # --- POST /conversations ------------------------------------------------------------------------------------------
 
-    def _conversation(self, event: dict[str, Any], line: SubmissionLog) -> dict[str, Any]:
-        answer_by = line.started + api_gateway.seconds_left(event)
+    def _respond_to_caller(self, request: Request, answer_by: float) -> dict[str, Any]:
+        log = SubmissionLog(Trigger.HTTP, request.id, request.sender)
         try:
-            outcome = self._open_for_caller(event, line, answer_by)
+            outcome = self._open_for_caller(request, log, answer_by)
         except SubmissionError as error:
             outcome = Outcome.from_error(error)
-        except Exception as error:  # noqa: BLE001 what raises here, API Gateway would answer without saying to repeat
-            internal_error(error)
-            outcome = Outcome.from_error(NotStoredError("failed", "Send it again.", MIN_DELAY_SECONDS))
-        line.write(outcome, self.settings.metrics_namespace)
-        self._publish([line], answer_by)
-        return _answer_caller(outcome, line.request_id)
+        except Exception as error:  # noqa: BLE001 API Gateway's own response would not say to send it again
+            outcome = Outcome.from_error(_failed(error))
+        log.write(outcome, self.settings.metrics_namespace)
+        self._publish([log], answer_by)
+        return _caller_response(_shown(outcome), request.id)
 
-    def _open_for_caller(self, event: dict[str, Any], line: SubmissionLog, answer_by: float) -> Outcome:
-        request, sender = self._authenticated(event, API, answer_by)
-        submission = _submission("http", sender, request, line.request_id)
-        line.target = target_of(submission, self.senders, self.settings.location_id)
-        outcome = self._open(line.target, answer_by, need_id=True)
-        if outcome.name == "deferred":
-            self._keep(submission, line.target, outcome, answer_by)
+    def _open_for_caller(self, request: Request, log: SubmissionLog, answer_by: float) -> Outcome:
+        authenticated = self._authenticate(request, answer_by)
+        submission = _submission(Trigger.HTTP, authenticated, request.id, self.clock.time())
+        log.target = target_of(submission, self.senders, self.settings.location_id)
+        outcome = self._open(log.target, answer_by, need_id=True)
+        if outcome.name == OutcomeName.DEFERRED:
+            self._enqueue(submission, log.target, outcome, answer_by)
         return outcome
 
     # --- POST /webhooks/{sender} --------------------------------------------------------------------------------------
 
-    def _webhook(self, event: dict[str, Any], line: SubmissionLog) -> dict[str, Any]:
-        answer_by = line.started + api_gateway.seconds_left(event)
-        lines = [line]
+    def _respond_to_webhook(self, request: Request, answer_by: float) -> dict[str, Any]:
+        log = SubmissionLog(Trigger.WEBHOOK, request.id)
+        logs = [log]  # and one for each submission
         try:
-            answer = self._take_webhook(event, lines, answer_by)
+            response = self._process_webhook(request, logs, answer_by)
         except SubmissionError as error:
-            answer = self._refuse_webhook(error, line)
-        except Exception as error:  # noqa: BLE001 as above; for HighLevel's webhooks its 500 would be final
-            internal_error(error)
-            answer = self._refuse_webhook(NotStoredError("failed", "Send it again.", MIN_DELAY_SECONDS), line)
-        self._publish(lines, answer_by)
-        return answer
+            response = self._refuse_webhook(error, log)
+        except Exception as error:  # noqa: BLE001 as above; HighLevel's webhooks take a 500 for final
+            response = self._refuse_webhook(_failed(error), log)
+        self._publish(logs, answer_by)
+        return response
 
-    def _take_webhook(self, event: dict[str, Any], lines: list[SubmissionLog], answer_by: float) -> dict[str, Any]:
-        """Adds a line for each submission. Raises Unauthorized, NotStored, or Invalid for a body that cannot be
-        read."""
-        [line] = lines
-        name = api_gateway.path_parameter(event, "sender")
-        line.sender = name if name in self.senders else None  # whoever it is: the log tells whose secret is wrong
-        if name in self.senders and is_ping(self.senders[name], api_gateway.request(event)):
-            line.write(Outcome("ignored", "ping"), self.settings.metrics_namespace)
-            return reply(200, line.request_id, {"outcome": "ignored", "requestId": line.request_id})
-        request, sender = self._authenticated(event, name, answer_by)
-        outcomes: list[str] = []
-        submissions = _submissions(_submission("webhook", sender, request, line.request_id))
+    def _process_webhook(self, request: Request, logs: list[SubmissionLog], answer_by: float) -> dict[str, Any]:
+        """Process each submission. Raises UnauthorizedError, NotStoredError, or InvalidError for an unreadable body."""
+        [log] = logs
+        sender = self.senders.get(request.sender)
+        log.sender = sender.name if sender else None  # not authenticated yet: the log names whose secret is wrong
+        if sender and is_ping(sender, request):
+            log.write(Outcome(OutcomeName.IGNORED, "ping"), self.settings.metrics_namespace)
+            return _webhook_response([OutcomeName.IGNORED], request.id)
+        authenticated = self._authenticate(request, answer_by)
+        submissions = _submissions(authenticated, request.id, self.clock.time())
+        outcomes: list[OutcomeName] = []
         for number, submission in enumerate(submissions):
-            if number and time.monotonic() > answer_by - 2 * STORE_SECONDS:
-                self._keep_rest(submissions[number:], line, answer_by)
-                outcomes.append("deferred")
+            if number and self.clock.monotonic() > answer_by - 2 * STORE_SECONDS:
+                self._enqueue_rest(submissions[number:], log, answer_by)
+                outcomes.append(OutcomeName.DEFERRED)
                 break
-            each = replace(line)
-            lines.append(each)
-            outcome = self._settle(submission, each, answer_by)
-            each.write(outcome, self.settings.metrics_namespace)
-            outcomes.append(outcome.name)
-        told = min(outcomes, key=SEVERITY.index, default="ignored")
-        return reply(200, line.request_id, {"outcome": told, "requestId": line.request_id})
+            logs.append(replace(log))
+            outcome = self._process(submission, logs[-1], answer_by)
+            logs[-1].write(outcome, self.settings.metrics_namespace)
+            outcomes.append(OutcomeName(outcome.name))
+        return _webhook_response(outcomes, request.id)
 
-    def _keep_rest(self, submissions: list[Submission], line: SubmissionLog, answer_by: float) -> None:
-        """Of a large array, what does not fit the time: into the queue, mapped or not; its consumer parks what is of no
-        use. Raises NotStored."""
+    def _process(self, submission: Submission, log: SubmissionLog, answer_by: float) -> Outcome:
+        """Open the conversation of one submission, or store the submission. Raises NotStoredError."""
+        try:
+            log.target = target_of(submission, self.senders, self.settings.location_id)
+            outcome = self._open(log.target, answer_by)
+        except SubmissionError as error:
+            outcome = Outcome.from_error(error)
+        if outcome.name == OutcomeName.DEFERRED and log.target:
+            self._enqueue(submission, log.target, outcome, answer_by)
+        elif outcome.name in (OutcomeName.REJECTED, OutcomeName.INVALID):
+            message, attributes = submission.to_message(), log.dead_letter(outcome)
+            self._store(lambda: self.queues.dead_letter(message, **attributes), answer_by)
+        return outcome
+
+    def _enqueue_rest(self, submissions: list[Submission], log: SubmissionLog, answer_by: float) -> None:
+        """Store what does not fit the time, of a large array: its consumer dead-letters what is of no use. Raises
+        NotStoredError."""
         rest = [(submission, self._location_of(submission)) for submission in submissions]
-        self._store(lambda: self.queue.enqueue_batch(rest, answer_by), answer_by)
-        replace(line).write(Outcome.from_error(DeferredError("deadline")), self.settings.metrics_namespace)
+        self._store(lambda: self.queues.enqueue_batch(rest, answer_by), answer_by)
+        replace(log).write(Outcome.from_error(DeferredError("deadline")), self.settings.metrics_namespace)
 
     def _location_of(self, submission: Submission) -> str:
         try:
@@ -129,118 +166,133 @@ class HttpApiHandler:
         except SubmissionError as error:
             return error.location or "unknown"
 
-    def _refuse_webhook(self, error: SubmissionError, line: SubmissionLog) -> dict[str, Any]:
-        """Not done and not kept. A sender that takes a 5xx for final repeats after a 429."""
-        line.write(Outcome.from_error(error), self.settings.metrics_namespace)
-        answered = UnauthorizedError() if isinstance(error, UnauthorizedError) else error
-        return problem(
-            Outcome.from_error(answered), line.request_id, 429 if isinstance(error, NotStoredError) else None
-        )
+    def _refuse_webhook(self, error: SubmissionError, log: SubmissionLog) -> dict[str, Any]:
+        """Neither done nor stored. A sender that takes a 5xx for final repeats after a 429."""
+        outcome = Outcome.from_error(error)
+        log.write(outcome, self.settings.metrics_namespace)
+        return problem(_shown(outcome), log.request_id, 429 if isinstance(error, NotStoredError) else None)
 
-    def _settle(self, submission: Submission, line: SubmissionLog, answer_by: float) -> Outcome:
-        """See one submission of a webhook done or kept. Raises NotStored."""
-        try:
-            line.target = target_of(submission, self.senders, self.settings.location_id)
-            outcome = self._open(line.target, answer_by)
-        except SubmissionError as error:
-            outcome = Outcome.from_error(error)
-        if outcome.name == "deferred" and line.target:
-            self._keep(submission, line.target, outcome, answer_by)
-        elif outcome.name in ("rejected", "invalid"):
-            self._store(lambda: self.queue.dead_letter(submission.to_message(), **line.dead_letter(outcome)), answer_by)
-        return outcome
+    # --- the steps of both --------------------------------------------------------------------------------------------
 
-    # --- both ---------------------------------------------------------------------------------------------------------
+    def _authenticate(self, request: Request, answer_by: float) -> Authenticated:
+        """Verify that the request comes from the sender that it names, and take the sender's secret out of it.
 
-    def _authenticated(self, event: dict[str, Any], name: str, answer_by: float) -> tuple[Request, Sender]:
-        """The request, without the secret that authenticated it, and the sender whom it comes from. Raises
-        Unauthorized, to the outside the same for an unknown sender, none or a wrong secret, a malformed header and a
-        sender without locations; NotStored when the secrets cannot be read now."""
-        request = api_gateway.request(event)
-        sender = self.senders.get(name)
+        Raises UnauthorizedError, the same for an unknown sender, none or a wrong secret, a malformed header and a
+        sender without locations: only its reason differs, which is for the log. NotStoredError when the secrets cannot
+        be read now.
+        """
+        sender = self.senders.get(request.sender)
         if sender is None:
             raise UnauthorizedError
         try:
-            secrets = call_with_time_limit(lambda: self._proving(sender, request), answer_by - time.monotonic())
+            secrets = call_with_time_limit(
+                lambda: self._matching_secrets(sender, request), answer_by - self.clock.monotonic()
+            )
         except SecretMissingError:
-            raise UnauthorizedError from None
+            raise UnauthorizedError("sender_has_no_secret") from None
         except (SecretUnavailableError, TimeoutError):
-            raise NotStoredError("sender_secrets_unavailable", "Send it again.", MIN_DELAY_SECONDS) from None
-        if secrets is None:
-            raise UnauthorizedError
+            raise NotStoredError("sender_secrets_unavailable", _SEND_AGAIN, MIN_DELAY_SECONDS) from None
         if lacks_locations(sender, self.settings.location_id):
             raise UnauthorizedError("location_not_allowed")
-        return redacted_request(sender, request, secrets), sender
+        return without_secrets(sender, request, secrets)
 
-    def _proving(self, sender: Sender, request: Request) -> tuple[str, ...] | None:
-        """The secrets of the sender, if one of them authenticates the request."""
+    def _matching_secrets(self, sender: Sender, request: Request) -> tuple[str, ...]:
+        """The secrets of the sender, if one of them authenticates the request. Raises UnauthorizedError."""
         text = self.sender_secrets.get()
         secrets = secrets_for(text, sender.name)
-        if is_authentic(sender, request, secrets, time.time()):
+        reason = refusal(sender, request, secrets, self.clock.time())
+        if not reason:
             return secrets
-        # The sender may be ahead of us: its secret was rotated a moment ago.
+        # The sender may know a newer one: its secret was rotated a moment ago.
         newer = self.sender_secrets.newer_than(text)
         secrets_now = secrets_for(newer, sender.name) if newer is not None else ()
-        is_new = newer is not None and is_authentic(sender, request, secrets_now, time.time())
-        return secrets_now + secrets if is_new else None
+        if newer is not None and not refusal(sender, request, secrets_now, self.clock.time()):
+            return secrets_now + secrets
+        has_key = secrets or secrets_now or sender.public_keys
+        raise UnauthorizedError(reason if has_key else "sender_has_no_secret")
 
     def _open(self, target: Target, answer_by: float, *, need_id: bool = False) -> Outcome:
         until = answer_by - STORE_SECONDS
-        if time.monotonic() >= until:
+        if self.clock.monotonic() >= until:
             return Outcome.from_error(DeferredError("deadline"))
         deadline = Deadline(until, HIGHLEVEL_SECONDS)
         try:
             return call_with_time_limit(
-                lambda: self.flow.open(target, deadline, need_id=need_id), until - time.monotonic()
+                lambda: self.opener.open(target, deadline, need_id=need_id), until - self.clock.monotonic()
             )
         except TimeoutError:
             return Outcome.from_error(DeferredError("deadline"))
 
-    def _publish(self, lines: list[SubmissionLog], answer_by: float) -> None:
-        details = [line.result_detail() for line in lines]
-        self.results.publish(details, min(RESULTS_SECONDS, answer_by - time.monotonic()))
-
-    def _keep(self, submission: Submission, target: Target, outcome: Outcome, answer_by: float) -> None:
-        self._store(lambda: self.queue.enqueue(submission, target.location, outcome.retry_after), answer_by)
+    def _enqueue(self, submission: Submission, target: Target, outcome: Outcome, answer_by: float) -> None:
+        self._store(lambda: self.queues.enqueue(submission, target.location, outcome.retry_after), answer_by)
 
     def _store(self, store: Callable[[], None], answer_by: float) -> None:
         # Most of its second even when the rest is used up: the sender waits 5 seconds, not 4.
         try:
-            call_with_time_limit(store, max(answer_by - time.monotonic(), 0.8 * STORE_SECONDS))
+            call_with_time_limit(store, max(answer_by - self.clock.monotonic(), 0.8 * STORE_SECONDS))
         except TimeoutError:
-            raise NotStoredError("not_stored", "Send it again.", MIN_DELAY_SECONDS) from None
+            raise NotStoredError("not_stored", _SEND_AGAIN, MIN_DELAY_SECONDS) from None
+
+    def _publish(self, logs: list[SubmissionLog], answer_by: float) -> None:
+        self.results.publish(
+            [log.result_detail() for log in logs], min(RESULTS_SECONDS, answer_by - self.clock.monotonic())
+        )
 
 
-def _submission(trigger: str, sender: Sender, request: Request, request_id: str) -> Submission:
-    content_type = request.headers.get("content-type", "")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise InvalidError("unsupported_media_type", "Send the body without Content-Encoding.")
-    if request.is_text:
-        content_type = in_utf8(content_type)
-    body = without_secrets(sender, request.body, content_type)
-    delivery = delivery_id(sender, request) or ""
-    return Submission(trigger, sender.name, request_id, time.time(), content_type, body, delivery)
+def _submission(trigger: Trigger, authenticated: Authenticated, request_id: str, received_at: float) -> Submission:
+    """The delivery as one submission. Raises InvalidError for a body that cannot be read."""
+    body = authenticated.parsed
+    if isinstance(body, InvalidError):
+        raise body
+    return Submission(
+        trigger,
+        authenticated.sender.name,
+        request_id,
+        received_at,
+        body.content_type,
+        body.raw,
+        authenticated.delivery_id,
+        body,
+    )
 
 
-def _submissions(submission: Submission) -> list[Submission]:
-    """One for each element of an array, else the one. Raises Invalid for a body that cannot be read, or has too many:
-    then nothing of it is done."""
-    payload = payload_of(submission)
+def _submissions(authenticated: Authenticated, request_id: str, received_at: float) -> list[Submission]:
+    """One for each element of an array, else the one. Raises InvalidError for a body that cannot be read, or has too
+    many: then nothing of it is done."""
+    whole = _submission(Trigger.WEBHOOK, authenticated, request_id, received_at)
+    payload = whole.parsed.payload if whole.parsed else None
     if not isinstance(payload, list):
-        return [submission]
+        return [whole]
     if len(payload) > MAX_SUBMISSIONS:
         raise InvalidError("too_many_submissions", f"An array may have {MAX_SUBMISSIONS} elements: send it in parts.")
+    bodies = [Body.of_json(element) for element in payload]
     return [
-        replace(submission, body=json_bytes(each), content_type="application/json", delivery_id="") for each in payload
+        replace(whole, body=body.raw, content_type=body.content_type, delivery_id="", parsed=body) for body in bodies
     ]
 
 
-def _answer_caller(outcome: Outcome, request_id: str) -> dict[str, Any]:
-    if outcome.name not in ("opened", "existing", "deferred"):
+def _shown(outcome: Outcome) -> Outcome:
+    """What the caller may see of the outcome: why a request is not authenticated is for the log only."""
+    is_unauthorized = outcome.name == OutcomeName.UNAUTHORIZED
+    return Outcome.from_error(UnauthorizedError()) if is_unauthorized else outcome
+
+
+def _failed(error: Exception) -> NotStoredError:
+    internal_error(error)
+    return NotStoredError("failed", _SEND_AGAIN, MIN_DELAY_SECONDS)
+
+
+def _webhook_response(outcomes: list[OutcomeName], request_id: str) -> dict[str, Any]:
+    shown = min(outcomes, key=SEVERITY.index, default=OutcomeName.IGNORED)
+    return reply(200, request_id, {"outcome": shown, "requestId": request_id})
+
+
+def _caller_response(outcome: Outcome, request_id: str) -> dict[str, Any]:
+    if outcome.name not in (OutcomeName.OPENED, OutcomeName.EXISTING, OutcomeName.DEFERRED):
         return problem(outcome, request_id)
-    if outcome.name != "deferred" and outcome.body is not None:
-        return reply(201 if outcome.name == "opened" else 200, request_id, outcome.body)
-    # Nothing to show yet. An `existing` one is not queued: HighLevel has it, its search lags.
-    status = "deferred" if outcome.name == "deferred" else "existing"
+    if outcome.name != OutcomeName.DEFERRED and outcome.body is not None:
+        return reply(201 if outcome.name == OutcomeName.OPENED else 200, request_id, outcome.body)
+    # The conversation's id is not known yet. An existing one is not queued: HighLevel has it, its search lags.
+    status = OutcomeName.DEFERRED if outcome.name == OutcomeName.DEFERRED else OutcomeName.EXISTING
     body = {"status": status, "requestId": request_id}
     return reply(202, request_id, body, retry_after=whole_seconds(outcome.retry_after))
