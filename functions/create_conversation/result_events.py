@@ -1,4 +1,4 @@
-"""Result events: how each submission ended, as an event on a bus. Best effort; the canonical log line is complete."""
+"""Result events: how each submission ended, as an event on a bus. An event may be lost, a canonical log line not."""
 
 import itertools
 import json

@@ -76,7 +76,7 @@ class Rotation:
         text = self._versions.text(stages.pending)
         pending = None if stages.is_stale else _pending(text, current)
         if pending and not pending.has_expired(self._clock.time()):
-            return self._log_life(pending, "kept")
+            return self._log_life(pending, "already_pending")
         # A version that has a value never gets another one.
         version = stages.pending if text is None else replacement_version_id(stages.pending)
         try:
@@ -85,7 +85,7 @@ class Rotation:
             # Perhaps another call of this step had sent the refresh token, and has stored the response by now.
             stored = _pending(self._versions.text(version), current)
             if stored:
-                return self._log_life(stored, "kept")
+                return self._log_life(stored, "already_pending")
             raise _failed(error) from None
         # Nothing comes between HighLevel's response and this call, not even a log line.
         self._versions.store_pending(version, new.to_secret(), self._until, self._line.token_pair_not_stored)
@@ -116,7 +116,7 @@ class Rotation:
                     raise RotationFailedError("token_refused", "HighLevel does not know the new access token")
             if attempt < TESTS:
                 self._clock.sleep(PAUSE_SECONDS)
-        return self._log_life(pending, "unproved")
+        return self._log_life(pending, "not_tested")
 
     def finish(self) -> str:
         """Make the pending version the current one."""

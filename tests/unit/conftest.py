@@ -10,7 +10,10 @@ import pytest
 
 from local.highlevel import Limits, LocalHighLevel
 from shared import observability
+from tests.unit.rotations import rotation_app, rotation_lines, rotations
 from tests.unit.world import NEW_TOKEN, SENDERS, TOKEN, World
+
+__all__ = ["rotation_app", "rotation_lines", "rotations"]  # fixtures that are defined beside their classes
 
 
 @pytest.fixture(scope="session")

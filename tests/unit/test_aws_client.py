@@ -42,18 +42,18 @@ class Aws:
 
     def answer(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
         self.calls.append((method, path, {name.lower(): value for name, value in headers.items()}, body))
-        told = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(told, float):
-            time.sleep(told)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, float):
+            time.sleep(answer)
             return 200, {}, b"{}"
-        return told[0], {}, told[1]
+        return answer[0], {}, answer[1]
 
 
 @contextmanager
 def serving(*answers: tuple[int, bytes] | float) -> Iterator[tuple[Aws, AwsAccess]]:
-    told = Aws(*answers)
-    with Server(told.answer) as server:
-        yield told, AwsAccess.read(ENVIRONMENT | {"AWS_ENDPOINT_URL": f"http://{server.address}"})
+    aws = Aws(*answers)
+    with Server(aws.answer) as server:
+        yield aws, AwsAccess.read(ENVIRONMENT | {"AWS_ENDPOINT_URL": f"http://{server.address}"})
 
 
 def error(kind: str, status: int = 400) -> tuple[int, bytes]:
@@ -62,9 +62,9 @@ def error(kind: str, status: int = 400) -> tuple[int, bytes]:
 
 def refused(*answers: tuple[int, bytes] | float, service: Any = aws_client.sqs) -> tuple[AwsError, int]:
     """What a call raises, and how often the service was asked."""
-    with serving(*answers) as (told, access), pytest.raises(AwsError) as raised:
+    with serving(*answers) as (aws, access), pytest.raises(AwsError) as raised:
         service(access).call("SendMessage", MessageBody="m")
-    return raised.value, len(told.calls)
+    return raised.value, len(aws.calls)
 
 
 # What is sent
@@ -73,9 +73,9 @@ def refused(*answers: tuple[int, bytes] | float, service: Any = aws_client.sqs) 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_call_is_the_services_json_signed_for_region_and_role(name: str) -> None:
     service, target, version = SERVICES[name]
-    with serving((200, b'{"Answer": ["\xc3\xa4", 1]}')) as (told, access):
+    with serving((200, b'{"Answer": ["\xc3\xa4", 1]}')) as (aws, access):
         assert service(access).call("DoThis", Name="ä", Number=1) == {"Answer": ["ä", 1]}
-    [(method, path, headers, body)] = told.calls
+    [(method, path, headers, body)] = aws.calls
     assert (method, path) == ("POST", "/")
     assert json.loads(body) == {"Name": "ä", "Number": 1}
     assert headers["x-amz-target"] == f"{target}.DoThis"
@@ -85,12 +85,12 @@ def test_a_call_is_the_services_json_signed_for_region_and_role(name: str) -> No
 
 
 def test_without_a_session_token_none_is_sent() -> None:
-    with serving((200, b"{}")) as (told, access):
+    with serving((200, b"{}")) as (aws, access):
         plain = AwsAccess.read(
             {**ENVIRONMENT, "AWS_SESSION_TOKEN": "", "AWS_ENDPOINT_URL": access.endpoint("sqs", "SQS")}
         )
         aws_client.sqs(plain).call("SendMessage")
-    [(_, _, headers, body)] = told.calls
+    [(_, _, headers, body)] = aws.calls
     assert "x-amz-security-token" not in headers
     assert headers["authorization"] == signature(headers, body, "sqs")
 
@@ -119,8 +119,8 @@ def signature(headers: dict[str, str], body: bytes, service: str) -> str:
         key = hmac.digest(key, part.encode(), "sha256")
     signed = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(asked.encode()).hexdigest()}"
     credential = f"{ENVIRONMENT['AWS_ACCESS_KEY_ID']}/{scope}"
-    proof = hmac.digest(key, signed.encode(), "sha256").hex()
-    return f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={proof}"
+    signature = hmac.digest(key, signed.encode(), "sha256").hex()
+    return f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signature}"
 
 
 # What comes back
@@ -142,7 +142,7 @@ def signature(headers: dict[str, str], body: bytes, service: str) -> str:
         ((200, b"[]"), "Http200"),
     ],
 )
-def test_a_refusal_is_told_by_its_code_and_not_repeated(answer: tuple[int, bytes], code: str) -> None:
+def test_a_refusal_has_its_code_and_is_not_repeated(answer: tuple[int, bytes], code: str) -> None:
     raised, calls = refused(answer)
     assert (raised.code, raised.operation, calls) == (code, "SendMessage", 1)
     assert "quotes" not in f"{raised!r} {raised} {raised.__context__}"
@@ -167,15 +167,15 @@ def test_an_empty_answer_has_no_members() -> None:
     ],
 )
 def test_what_may_pass_is_tried_twice(answer: tuple[int, bytes] | float) -> None:
-    with serving(answer, (200, b'{"ok": 1}')) as (told, access):
+    with serving(answer, (200, b'{"ok": 1}')) as (aws, access):
         assert aws_client.sqs(access).call("SendMessage") == {"ok": 1}
-    assert len(told.calls) == 2
-    assert told.calls[0][3] == told.calls[1][3]
+    assert len(aws.calls) == 2
+    assert aws.calls[0][3] == aws.calls[1][3]
     assert refused(answer)[1] == 2
     assert refused(answer, service=aws_client.dynamodb)[1] == 1, "the records have no time for a second"
 
 
-def test_who_cannot_be_reached_is_told_so() -> None:
+def test_an_unreachable_service_raises_the_class_of_the_network_error() -> None:
     access = AwsAccess.read(ENVIRONMENT | {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"})
     with pytest.raises(AwsError) as raised:
         aws_client.sqs(access).call("SendMessage")
@@ -225,13 +225,13 @@ def test_the_endpoint_is_the_regions_unless_the_environment_names_another(variab
     assert AwsAccess.read(ENVIRONMENT | variables).endpoint("sqs", "SQS") == url
 
 
-def test_nobody_is_called_in_the_clear() -> None:
+def test_no_service_is_called_without_tls() -> None:
     with pytest.raises(ValueError, match="https"):
         aws_client.sqs(AwsAccess.read(ENVIRONMENT | {"AWS_ENDPOINT_URL": "http://sqs.example"}))
 
 
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "URL_SUFFIX"])
-def test_what_lambda_must_tell_is_named_when_it_is_missing(name: str) -> None:
+def test_a_missing_variable_is_named(name: str) -> None:
     with pytest.raises(SettingsError, match=name):
         AwsAccess.read({**ENVIRONMENT, name: " "})
 

@@ -102,7 +102,7 @@ def test_many_threads_are_given_one_probe() -> None:
 
 
 @pytest.mark.parametrize("succeeds", ["loc-1", "another"])
-def test_one_success_starts_the_count_anew(clock: Clock, succeeds: str) -> None:
+def test_one_success_starts_the_count_again(clock: Clock, succeeds: str) -> None:
     breaker = CircuitBreaker(clock)
     fail(breaker, clock, FAILURES - 1)
     breaker.record(succeeds, failed=False)

@@ -229,7 +229,7 @@ def drip_continues(connection: Connection) -> None:
     [drip_status_line, drip_headers, drip_body, drip_chunks, drip_continues, Connection.hang],
     ids=lambda behaviour: behaviour.__name__,
 )
-def test_a_verdict_comes_in_time_whatever_the_peer_does(misbehave: Callable[[Connection], None]) -> None:
+def test_a_result_comes_in_time_whatever_the_peer_does(misbehave: Callable[[Connection], None]) -> None:
     def behave(connection: Connection) -> None:
         connection.request()
         misbehave(connection)
@@ -240,21 +240,21 @@ def test_a_verdict_comes_in_time_whatever_the_peer_does(misbehave: Callable[[Con
 
 
 @pytest.mark.parametrize("kind", ["hang", "drip", "drip_headers"])
-def test_a_verdict_comes_in_time_whatever_highlevel_does(highlevel: LocalHighLevel, kind: str) -> None:
+def test_a_result_comes_in_time_whatever_highlevel_does(highlevel: LocalHighLevel, kind: str) -> None:
     highlevel.fail(kind=kind, **({} if kind == "hang" else {"seconds": 0.05}))
     with in_time():
         assert create(HighLevel(highlevel.url), WITHIN).reason == "upstream_timeout"
 
 
 @pytest.mark.parametrize("kind", ["reset", "close"])
-def test_a_dropped_connection_is_told_at_once_and_not_tried_again(highlevel: LocalHighLevel, kind: str) -> None:
+def test_a_dropped_connection_is_reported_immediately_and_not_retried(highlevel: LocalHighLevel, kind: str) -> None:
     highlevel.fail(kind=kind)
     with in_time():
         assert create(HighLevel(highlevel.url)).reason == "upstream_connection_lost"
     assert len(highlevel.calls) == 1
 
 
-def test_a_port_where_nobody_listens_is_unreachable() -> None:
+def test_a_closed_port_is_unreachable() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
@@ -263,7 +263,7 @@ def test_a_port_where_nobody_listens_is_unreachable() -> None:
     assert (judged.outcome, judged.reason) == ("deferred", "upstream_unreachable")
 
 
-def test_a_listener_that_accepts_nobody_is_given_up_in_time() -> None:
+def test_a_listener_that_does_not_accept_is_given_up_in_time() -> None:
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -319,7 +319,7 @@ def test_no_time_left_is_a_timeout(highlevel: LocalHighLevel, within: float) -> 
         assert create(HighLevel(highlevel.url), within).reason == "upstream_timeout"
 
 
-def test_an_answer_that_comes_after_its_deadline_is_nobody_elses() -> None:
+def test_a_late_response_is_not_given_to_another_call() -> None:
     arrived, release = threading.Event(), threading.Event()
 
     def behave(connection: Connection) -> None:
@@ -341,7 +341,7 @@ def test_an_answer_that_comes_after_its_deadline_is_nobody_elses() -> None:
         assert [create(highlevel).outcome for _ in range(3)] == ["opened"] * 3
 
 
-# Kept connections
+# Open connections
 
 
 def test_one_connection_serves_many_calls(highlevel: LocalHighLevel) -> None:
@@ -394,7 +394,7 @@ def test_a_reused_connection_dropped_without_an_answer_is_replaced(drop: Callabl
         assert peer.connections == 3
 
 
-def test_the_replacement_is_a_fresh_connection_even_if_several_were_kept() -> None:
+def test_the_replacement_is_a_new_connection_even_if_several_are_idle() -> None:
     together = threading.Barrier(3)
 
     def behave(connection: Connection) -> None:
@@ -428,7 +428,7 @@ def test_the_replacement_is_not_replaced_again() -> None:
         assert peer.connections == 2
 
 
-def test_a_kept_connection_that_the_peer_has_closed_meanwhile_is_not_used() -> None:
+def test_an_idle_connection_that_the_peer_has_closed_is_not_used() -> None:
     def behave(connection: Connection) -> None:
         connection.request()
         connection.send(answer())

@@ -1,4 +1,4 @@
-"""What HighLevel has answered, in DynamoDB; on any trouble, go on without."""
+"""Idempotency records in DynamoDB; a submission goes on without them."""
 
 import time
 
@@ -24,7 +24,7 @@ def records(table: FakeDynamoDb) -> IdempotencyStore:
     return IdempotencyStore(table, "Records", TTL)
 
 
-def test_what_is_remembered_is_found(records: IdempotencyStore) -> None:
+def test_a_saved_record_is_found(records: IdempotencyStore) -> None:
     assert records.get(PK) is None
     records.save(PK, "conv-1")
     assert records.get(PK) == IdempotencyRecord("conv-1")
@@ -32,7 +32,7 @@ def test_what_is_remembered_is_found(records: IdempotencyStore) -> None:
     assert records.get(contact_key(LOCATION, "another")) is None
 
 
-def test_an_unknown_id_is_remembered_and_overwrites_no_known_one(records: IdempotencyStore) -> None:
+def test_a_record_without_an_id_is_saved_and_overwrites_no_known_id(records: IdempotencyStore) -> None:
     records.save(PK, None)
     assert records.get(PK) == IdempotencyRecord(None)
     records.save(PK, "conv-1")
@@ -40,9 +40,7 @@ def test_an_unknown_id_is_remembered_and_overwrites_no_known_one(records: Idempo
     assert records.get(PK) == IdempotencyRecord("conv-1")
 
 
-def test_a_delivery_is_remembered_with_the_contact_that_it_led_to(
-    records: IdempotencyStore, table: FakeDynamoDb
-) -> None:
+def test_a_delivery_is_saved_with_its_contact(records: IdempotencyStore, table: FakeDynamoDb) -> None:
     key = delivery_key("typeform#delivery-1")
     records.save(key, "conv-1", "contact-1")
     assert records.get(key) == IdempotencyRecord("conv-1", "contact-1")
@@ -52,7 +50,7 @@ def test_a_delivery_is_remembered_with_the_contact_that_it_led_to(
     assert table.items.keys() == {key}
 
 
-def test_a_delivery_without_a_known_conversation_is_remembered_too(records: IdempotencyStore) -> None:
+def test_a_delivery_without_a_known_conversation_is_saved_too(records: IdempotencyStore) -> None:
     key = delivery_key("typeform#delivery-1")
     records.save(key, None, "contact-1")
     assert records.get(key) == IdempotencyRecord(None, "contact-1")
@@ -114,14 +112,14 @@ def test_an_expired_id_does_not_come_back_to_life(table: FakeDynamoDb, records: 
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_trouble_is_logged_and_passed_over(table: FakeDynamoDb, error: Exception, log: Log) -> None:
+def test_a_failure_is_logged_and_raises_nothing(table: FakeDynamoDb, error: Exception, log: Log) -> None:
     clock = Clock()
     records = IdempotencyStore(table, "Records", TTL, clock)
     table.put(LOCATION, CONTACT, "conv-1", 2**31)
     table.error = error
     assert records.get(PK) is None
     records.save(PK, "conv-1")
-    assert len(table.calls) == 1, "a table in trouble is left alone for a while"
+    assert len(table.calls) == 1, "a table that fails is left alone for a while"
     table.error = None
     clock.now += SKIP_SECONDS + 0.1
     assert records.get(PK) == IdempotencyRecord("conv-1")

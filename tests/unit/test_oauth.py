@@ -1,4 +1,4 @@
-"""The shape `{"oauth": {…}}`, and the three calls, through real sockets to the local HighLevel."""
+"""The format `{"oauth": {…}}`, and the three calls, through real sockets to the local HighLevel."""
 
 import json
 import time
@@ -28,7 +28,7 @@ from local.highlevel_oauth import Installation
 from tests.unit.peer import Connection, Peer
 from tests.unit.world import CONTACT, LOCATION, TOKEN
 
-SECRET = "secret-that-nobody-may-see"
+SECRET = "secret-that-must-not-be-shown"
 MEMBERS: dict[str, Any] = {
     "client_id": "66f1c0ffee-m1x2y3",
     "client_secret": SECRET,
@@ -41,17 +41,17 @@ MEMBERS: dict[str, Any] = {
 AGENCY = "company0000000000001"
 
 
-def shape(**changed: Any) -> str:
+def secret_text(**changed: Any) -> str:
     """The secret with other members; `...` takes one away."""
     members = {name: value for name, value in (MEMBERS | changed).items() if value is not ...}
     return json.dumps({"oauth": members})
 
 
-# The shape
+# The format
 
 
 def test_what_is_written_is_what_is_read() -> None:
-    read = read_oauth(shape())
+    read = read_oauth(secret_text())
     assert read == OAuth(**MEMBERS)
     assert read_oauth(read.to_secret()) == read
 
@@ -59,62 +59,66 @@ def test_what_is_written_is_what_is_read() -> None:
 @pytest.mark.parametrize("name", ["company_id", "access_token", "expires_at"])
 @pytest.mark.parametrize("value", [..., None, "", "  "])
 def test_three_members_may_be_missing(name: str, value: Any) -> None:
-    read = read_oauth(shape(**{name: value}))
+    read = read_oauth(secret_text(**{name: value}))
     assert read is not None
     assert getattr(read, name) is None
     assert name not in read.to_secret()
 
 
 @pytest.mark.parametrize("text", ["", TOKEN, json.dumps(TOKEN), "{}", "[]", "[" * 100_000, '{"token": "x"}', "{"])
-def test_another_shape_is_nobodys_error(text: str) -> None:
+def test_another_format_is_not_an_error(text: str) -> None:
     assert read_oauth(text) is None
 
 
 def test_pasted_blanks_do_not_count() -> None:
-    read = read_oauth(shape(refresh_token=" eyJ.refresh.of-it\n"))
+    read = read_oauth(secret_text(refresh_token=" eyJ.refresh.of-it\n"))
     assert read is not None
     assert read.refresh_token == "eyJ.refresh.of-it"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        *((shape(**{name: gone}), f"oauth.{name} is missing") for name in oauth._REQUIRED for gone in (..., None, " ")),
         *(
-            (shape(**{name: wrong}), f"oauth.{name} must be a text without blanks or letters beyond ASCII")
+            (secret_text(**{name: gone}), f"oauth.{name} is missing")
+            for name in oauth._REQUIRED
+            for gone in (..., None, " ")
+        ),
+        *(
+            (secret_text(**{name: wrong}), f"oauth.{name} must be a text without blanks or letters beyond ASCII")
             for name in ("client_id", "client_secret", "refresh_token", "access_token")
             for wrong in (7, ["x"], {"x": SECRET}, f"{SECRET}\r\nX-Injected: 1", f"{SECRET} {SECRET}", SECRET + "ü")
         ),
-        (shape(user_type="location"), "oauth.user_type must be Company or Location"),
-        (shape(user_type=[SECRET]), "oauth.user_type must be Company or Location"),
-        (shape(company_id=7), "oauth.company_id must be an id: up to 64 letters, digits, _ or -"),
-        (shape(company_id="a/b"), "oauth.company_id must be an id: up to 64 letters, digits, _ or -"),
+        (secret_text(user_type="location"), "oauth.user_type must be Company or Location"),
+        (secret_text(user_type=[SECRET]), "oauth.user_type must be Company or Location"),
+        (secret_text(company_id=7), "oauth.company_id must be an id: up to 64 letters, digits, _ or -"),
+        (secret_text(company_id="a/b"), "oauth.company_id must be an id: up to 64 letters, digits, _ or -"),
         *(
-            (shape(expires_at=wrong), "oauth.expires_at must be a Unix time in seconds")
+            (secret_text(expires_at=wrong), "oauth.expires_at must be a Unix time in seconds")
             for wrong in ("2027-01-01T00:00:00Z", True, -1, 1_800_000_000_000, [1])
         ),
         ('{"oauth": {"expires_at": NaN}}', "oauth.client_id is missing"),
-        (shape()[:-2] + ', "expires_at": NaN}}', "oauth.expires_at must be a Unix time in seconds"),
-        (shape(refreshtoken=SECRET), "oauth has members it does not know: refreshtoken"),
-        (shape(**{SECRET + "-1": 1}), "oauth has members it does not know: 1"),
+        (secret_text()[:-2] + ', "expires_at": NaN}}', "oauth.expires_at must be a Unix time in seconds"),
+        (secret_text(refreshtoken=SECRET), "oauth has members it does not know: refreshtoken"),
+        (secret_text(**{SECRET + "-1": 1}), "oauth has members it does not know: 1"),
         (json.dumps({"oauth": MEMBERS, "token": TOKEN}), 'the secret must be {"oauth": {…}} with nothing beside it'),
         ('{"oauth": null}', "oauth must be an object"),
         (json.dumps({"oauth": SECRET}), "oauth must be an object"),
     ],
 )
-def test_a_bad_shape_is_named_and_no_value_shown(text: str, told: str) -> None:
+def test_a_malformed_member_is_named_without_its_value(text: str, message: str) -> None:
     with pytest.raises(InvalidOAuthSecretError) as caught:
         read_oauth(text)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
     assert SECRET not in str(caught.value)
 
 
 def test_no_secret_shows_in_a_repr() -> None:
-    kept = (
+    representation = (
         repr(OAuth(**MEMBERS)) + repr(TokenPair("access-1", "refresh-1", 1)) + repr(oauth.LocationToken("access-2", 1))
     )
     for value in (SECRET, "eyJ", "access-1", "refresh-1", "access-2"):
-        assert value not in kept
+        assert value not in representation
 
 
 def test_a_new_pair_replaces_the_old_and_keeps_the_rest() -> None:
@@ -253,7 +257,7 @@ def test_a_code_of_the_other_type_is_refused(highlevel: LocalHighLevel, agency: 
     assert error.reason == "user_type_refused"
 
 
-def test_an_agency_mints_tokens_for_its_locations_only(highlevel: LocalHighLevel, agency: Installation) -> None:
+def test_an_agency_gets_tokens_for_its_own_locations_only(highlevel: LocalHighLevel, agency: Installation) -> None:
     client = HighLevel(highlevel.url)
     issued = issue_location_token(client, agency.access_token, AGENCY, LOCATION, within=5)
     assert issued.expires_at == pytest.approx(time.time() + 86_399, abs=5)
@@ -268,7 +272,7 @@ def test_an_agency_mints_tokens_for_its_locations_only(highlevel: LocalHighLevel
     assert refused(issue(agency.access_token, location="other")).reason == "location_refused"
     assert refused(issue(agency.access_token, company="other")).reason == "location_refused"
     assert refused(issue(issued.access_token)).reason == "token_kind_refused"
-    assert refused(issue(TOKEN)).reason == "token_kind_refused"  # a private integration token cannot mint
+    assert refused(issue(TOKEN)).reason == "token_kind_refused"  # a private integration token cannot have tokens issued
     unknown = refused(issue("eyJ.unknown.one"))
     assert isinstance(unknown, OAuthDeferredError)
     assert unknown.reason == "token_refused"
@@ -290,7 +294,7 @@ def test_an_agency_mints_tokens_for_its_locations_only(highlevel: LocalHighLevel
         ({"kind": "reset"}, "upstream_connection_lost"),
     ],
 )
-def test_trouble_is_deferred_on_both_routes(
+def test_transient_failures_are_deferred_on_both_routes(
     highlevel: LocalHighLevel, location: Installation, agency: Installation, fault: dict[str, Any], reason: str
 ) -> None:
     client = HighLevel(highlevel.url)
@@ -316,7 +320,7 @@ def test_trouble_is_deferred_on_both_routes(
         (404, {"statusCode": 404, "message": "Cannot POST /oauth/token"}, "oauth_refused"),
     ],
 )
-def test_refusals_are_told_apart(
+def test_each_refusal_has_its_reason(
     highlevel: LocalHighLevel, location: Installation, status: int, body: dict[str, Any], reason: str
 ) -> None:
     highlevel.fail("status", status=status, body=json.dumps(body).encode())

@@ -37,7 +37,7 @@ def existing_body(identifier: str, contact: str = CONTACT) -> dict[str, Any]:
 
 
 def in_highlevel(world: World, contact: str = CONTACT) -> str:
-    """A conversation that somebody else has opened; its id."""
+    """A conversation that another instance has opened; its id."""
     HighLevel(world.highlevel.url).create_conversation(TOKEN, LOCATION, contact, within=2)
     world.highlevel.calls.clear()
     return conversation_id(world, contact)
@@ -46,7 +46,7 @@ def in_highlevel(world: World, contact: str = CONTACT) -> str:
 # Opened, existing
 
 
-def test_a_conversation_is_opened_and_remembered(world: World) -> None:
+def test_a_conversation_is_opened_and_saved(world: World) -> None:
     outcome = world.open()
     assert (outcome.name, outcome.reason) == ("opened", "")
     assert outcome.body is not None
@@ -102,10 +102,10 @@ def test_already_exists_is_not_looked_up_for_those_who_need_no_id(world: World) 
     assert (outcome.name, outcome.body) == ("existing", None)
     assert paths(world) == ["/conversations/"]
     assert world.open().name == "existing"
-    assert paths(world) == ["/conversations/"], "it is on record now"
+    assert paths(world) == ["/conversations/"], "its id is saved now"
 
 
-def test_whoever_opened_it_may_have_it_on_record_by_now(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_instance_may_have_saved_the_id_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     in_highlevel(world)
     handle = world.dynamodb.handle
 
@@ -125,7 +125,7 @@ def test_a_search_that_lags_leaves_the_id_open_until_the_next_time(world: World)
     for _ in range(2):
         outcome = world.open(need_id=True)
         assert (outcome.name, outcome.body) == ("existing", None)
-    assert paths(world) == ["/conversations/", SEARCH, SEARCH], "on record, so it is not created again"
+    assert paths(world) == ["/conversations/", SEARCH, SEARCH], "it is saved, so it is not created again"
     time.sleep(0.5)
     assert world.open(need_id=True).body == existing_body(identifier)
 
@@ -149,7 +149,7 @@ def test_a_search_that_lags_leaves_the_id_open_until_the_next_time(world: World)
     ],
     ids=lambda fault: f"{fault['kind']} {fault.get('status', '')}",
 )
-def test_trouble_in_looking_never_changes_the_outcome(world: World, fault: dict[str, Any]) -> None:
+def test_an_error_in_the_look_up_never_changes_the_outcome(world: World, fault: dict[str, Any]) -> None:
     in_highlevel(world)
     world.highlevel.fail(path=SEARCH, **fault)
     stopwatch = Stopwatch()
@@ -180,7 +180,7 @@ def test_a_201_without_the_conversation_is_opened_and_looked_up(world: World, ki
     assert (outcome.name, outcome.body) == ("opened", existing_body(conversation_id(world)))
 
 
-def test_nobody_is_handed_somebody_elses_conversation(world: World) -> None:
+def test_no_caller_gets_the_conversation_of_another_contact(world: World) -> None:
     foreign = {"success": True, "conversation": {"id": "x", "contactId": "other", "locationId": LOCATION}}
     world.highlevel.fail(kind="status", status=201, body=json.dumps(foreign).encode())
     outcome = world.open(need_id=True)
@@ -213,7 +213,9 @@ def test_a_lost_answer_ends_in_the_same_conversation(world: World) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else str(value.get("status", value["kind"])),
 )
-def test_trouble_is_told_and_nothing_is_remembered(world: World, fault: dict[str, Any], name: str, reason: str) -> None:
+def test_a_failure_has_its_reason_and_nothing_is_saved(
+    world: World, fault: dict[str, Any], name: str, reason: str
+) -> None:
     world.highlevel.fail(**fault)
     outcome = world.open(attempt_seconds=0.3)
     assert (outcome.name, outcome.reason, outcome.body) == (name, reason, None)
@@ -303,7 +305,7 @@ def test_a_newer_secret_without_a_token_for_the_location_is_rejected(world: Worl
     "message",
     ["The token is not authorized for this scope.", "version header is invalid", "This location is not accessible"],
 )
-def test_a_401_that_no_token_mends_causes_no_read(world: World, message: str) -> None:
+def test_a_401_that_no_newer_token_fixes_causes_no_read(world: World, message: str) -> None:
     world.highlevel.fail(kind="status", status=401, message=message)
     assert world.open().name == "rejected"
     assert len(world.secrets.calls) == 1
@@ -443,7 +445,7 @@ def test_the_last_calls_of_a_window_are_left_to_callers_who_wait(world: World) -
     assert world.open("contact-2").name == "opened"
 
 
-# Somebody whose contact id is not known
+# A person whose contact id is not known
 
 UPSERT = "/contacts/upsert"
 
@@ -455,11 +457,11 @@ def jane(world: World) -> str:
 
 
 def details(world: World) -> list[dict[str, Any]]:
-    """What each upsert told HighLevel."""
+    """The body of each upsert."""
     return [json.loads(call.body) for call in world.highlevel.calls if call.path == UPSERT]
 
 
-def test_a_person_is_found_then_opened_and_the_delivery_remembered(world: World) -> None:
+def test_a_person_is_found_then_opened_and_the_delivery_saved(world: World) -> None:
     outcome = world.open_for(JANE)
     assert (outcome.name, outcome.contact) == ("opened", jane(world))
     assert paths(world) == [UPSERT, "/conversations/"]
@@ -500,20 +502,20 @@ def test_another_delivery_of_the_same_person_ends_in_the_same_conversation(world
     later = Target(LOCATION, None, Person("JANE@example.com", None, None, None), "typeform#delivery-2")
     again = world.open_for(later)
     assert (again.name, again.contact) == ("existing", opened.contact)
-    assert paths(world) == [UPSERT, "/conversations/", UPSERT], "the contact is on record"
+    assert paths(world) == [UPSERT, "/conversations/", UPSERT], "the contact is saved"
     assert any(key.startswith("delivery#typeform#delivery-2#") for key in world.dynamodb.items)
 
 
 @pytest.mark.parametrize(
-    ("person", "told"),
+    ("person", "sent"),
     [
         (Person("jane@example.com", None, None, None), {"email": "jane@example.com"}),
         (Person(None, "+15555550100", None, "Doe"), {"phone": "+15555550100", "lastName": "Doe"}),
     ],
 )
-def test_only_what_is_known_is_told_and_never_tags(world: World, person: Person, told: dict[str, str]) -> None:
+def test_highlevel_gets_only_known_details_and_never_tags(world: World, person: Person, sent: dict[str, str]) -> None:
     assert world.open_for(Target(LOCATION, None, person, "token#1")).name == "opened"
-    assert details(world) == [{"locationId": LOCATION} | told]
+    assert details(world) == [{"locationId": LOCATION} | sent]
 
 
 def test_in_the_background_no_names_are_written(world: World) -> None:
@@ -614,7 +616,7 @@ def test_a_race_of_one_delivery_ends_in_one_conversation(world: World) -> None:
     assert len(world.highlevel.contacts) == len(world.highlevel.conversations) == 1
 
 
-# Mistakes of ours
+# Internal errors
 
 
 def test_a_mistake_of_ours_is_deferred_and_logged_without_its_text(
@@ -626,13 +628,15 @@ def test_a_mistake_of_ours_is_deferred_and_logged_without_its_text(
     monkeypatch.setattr(HighLevel, "create_conversation", burst)
     outcome = world.open()
     assert (outcome.name, outcome.reason) == ("deferred", "internal_error")
-    (trouble,) = log.troubles
-    assert (trouble["level"], trouble["error"]) == ("ERROR", "RuntimeError")
-    assert any(step.startswith("burst:") for step in trouble["frames"])
+    (line,) = log.troubles
+    assert (line["level"], line["error"]) == ("ERROR", "RuntimeError")
+    assert any(step.startswith("burst:") for step in line["frames"])
     assert TOKEN not in log.text
 
 
-def test_a_mistake_in_looking_does_not_change_the_outcome(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_in_the_look_up_does_not_change_the_outcome(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     in_highlevel(world)
 
     def burst(*_: object, **__: object) -> None:

@@ -41,13 +41,13 @@ def token(request: pytest.FixtureRequest, paused: World) -> None:
 
 
 @pytest.mark.usefixtures("token")
-def test_a_caller_is_told_deferred_and_when_to_ask_again(paused: World, log: Log) -> None:
+def test_a_caller_gets_deferred_and_when_to_ask_again(paused: World, log: Log) -> None:
     answer = paused.post(gateway_event())
     assert (answer["statusCode"], json.loads(answer["body"])["status"]) == (202, "deferred")
     assert answer["headers"]["retry-after"] == "60"
     assert (log.line["outcome"], log.line["reason"]) == ("deferred", "paused")
-    [kept] = paused.kept()
-    assert kept["DelaySeconds"] == 60
+    [queued] = paused.kept()
+    assert queued["DelaySeconds"] == 60
     assert paused.highlevel.calls == []
 
 
@@ -56,7 +56,7 @@ BODIES: list[dict[str, Any]] = [request(), {"locationId": LOCATION, "email": "ja
 
 @pytest.mark.usefixtures("token")
 @pytest.mark.parametrize("body", BODIES, ids=["an id", "a person"])
-def test_a_webhook_is_kept(paused: World, body: dict[str, Any]) -> None:
+def test_a_webhook_is_queued(paused: World, body: dict[str, Any]) -> None:
     answer = paused.post(webhook_event([body, body]))
     assert (answer["statusCode"], json.loads(answer["body"])["outcome"]) == (200, "deferred")
     assert len(paused.kept()) == 2
@@ -64,19 +64,19 @@ def test_a_webhook_is_kept(paused: World, body: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("token")
-def test_an_event_is_kept(paused: World) -> None:
+def test_an_event_is_queued(paused: World) -> None:
     paused.events.handle(sample("event_conversation_requested"), CONTEXT)
     assert len(paused.kept()) == 1
     assert paused.highlevel.calls == []
 
 
-@pytest.mark.parametrize(("conversation", "status", "told"), [("conversation-1", 200, None), (None, 202, "existing")])
+@pytest.mark.parametrize(("conversation", "status", "shown"), [("conversation-1", 200, None), (None, 202, "existing")])
 def test_what_is_on_record_is_answered_without_a_call(
-    paused: World, conversation: str | None, status: int, told: str | None
+    paused: World, conversation: str | None, status: int, shown: str | None
 ) -> None:
     paused.dynamodb.put(LOCATION, CONTACT, conversation)
     answer = paused.post(gateway_event())
-    assert (answer["statusCode"], json.loads(answer["body"]).get("status")) == (status, told)
+    assert (answer["statusCode"], json.loads(answer["body"]).get("status")) == (status, shown)
     assert paused.kept() == []
     assert paused.highlevel.calls == []
 
@@ -88,7 +88,7 @@ def test_what_is_not_the_request_is_refused_as_ever(paused: World) -> None:
 
 @pytest.mark.usefixtures("token")
 @pytest.mark.parametrize(("age", "receives"), [(0, 1), (5 * DAY, 2), (13 * DAY, 900)])
-def test_what_reaches_the_retry_door_waits_for_an_hour_however_old(
+def test_a_message_of_the_retry_queue_waits_for_an_hour_however_old(
     paused: World, log: Log, age: float, receives: int
 ) -> None:
     records = [sqs_record(message(), 1, receives=receives, age=age), sqs_record("{", 2, receives=receives, age=age)]

@@ -1,4 +1,4 @@
-"""What is kept, and how long it waits."""
+"""What the queues store, and how long it waits."""
 
 import random
 import time
@@ -29,7 +29,7 @@ def queue(sqs: FakeSqs) -> Queues:
 @pytest.mark.parametrize(
     ("retry_after", "delay"), [(None, 5), (0.0, 5), (4.0, 5), (5.0, 5), (60.0, 60), (900.0, 900), (3600.0, 900)]
 )
-def test_a_submission_is_kept_whole_in_its_locations_group(
+def test_a_submission_is_queued_whole_in_its_locations_group(
     sqs: FakeSqs, queue: Queues, retry_after: float | None, delay: int
 ) -> None:
     queue.enqueue(submission(), LOCATION, retry_after)
@@ -43,7 +43,7 @@ def test_a_submission_is_not_tried_before_retry_after(sqs: FakeSqs, queue: Queue
     assert sqs.sent(RETRY_URL)[0]["DelaySeconds"] >= 10.9
 
 
-def test_a_dead_letter_tells_why(sqs: FakeSqs, queue: Queues) -> None:
+def test_a_dead_letter_says_why(sqs: FakeSqs, queue: Queues) -> None:
     queue.dead_letter("text", reason="no_token", sender="api", location=LOCATION, attempts=3, last_error=None)
     (message,) = sqs.sent(DEAD_LETTER_URL)
     assert message["MessageBody"] == "text"
@@ -108,7 +108,7 @@ def test_of_thousands_that_sqs_does_not_take_it_is_not_asked_for_each(sqs: FakeS
     assert len(sqs.calls) < 100
 
 
-def test_of_thousands_nothing_more_is_stored_once_the_sender_was_told_to_come_again() -> None:
+def test_no_call_begins_once_the_sender_was_asked_to_repeat() -> None:
     slow = SlowSqs()
     with pytest.raises(NotStoredError):
         Queues(slow, RETRY_URL, DEAD_LETTER_URL).enqueue_batch(thousands(5000), time.monotonic() + 0.2)

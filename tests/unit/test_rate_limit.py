@@ -20,7 +20,7 @@ def answer(remaining: int | None = 50, status: int = 201, daily: int | None = 10
     return ApiResult("opened", status=status, rate_limit=limit, retry_after=values.get("retry_after"))
 
 
-def test_a_location_nobody_asked_for_may_be_called(clock: Clock) -> None:
+def test_a_location_without_a_response_may_be_called(clock: Clock) -> None:
     quota = RateLimits(clock)
     assert (quota.delay("loc"), quota.delay("loc", in_background=True)) == (0, 0)
     assert quota.min_interval("loc") == 0.1

@@ -50,7 +50,7 @@ ENVELOPES = pytest.mark.parametrize("envelope", [nest, http_exception])
         (401, "Invalid JWT", "deferred", "token_refused", True),
         (401, "Invalid token: access token is invalid", "deferred", "token_refused", True),
         (401, "Invalid Private Integration token", "deferred", "token_refused", True),
-        (401, "A wording nobody has seen yet", "deferred", "token_refused", True),
+        (401, "A text that is not known yet", "deferred", "token_refused", True),
         (401, "version header was not found.", "rejected", "version_refused", False),
         (401, "version header is invalid", "rejected", "version_refused", False),
         (400, "Invalid API version segment 'x' at position 0", "rejected", "version_refused", False),
@@ -79,7 +79,7 @@ ENVELOPES = pytest.mark.parametrize("envelope", [nest, http_exception])
         (409, "Conflict", "rejected", "upstream_refused", False),
     ],
 )
-def test_a_refusal_is_told_by_status_and_message(
+def test_a_refusal_is_classified_by_status_and_message(
     envelope: Any, status: int, message: object, outcome: str, reason: str, suspect: bool
 ) -> None:
     judged = judge(status, envelope(status, message))
@@ -104,7 +104,7 @@ def test_the_oauth_wording_of_a_bad_token_is_suspect_too() -> None:
         b"\xff{",
     ],
 )
-def test_what_time_mends_is_deferred_whatever_the_body_says(status: int, body: object) -> None:
+def test_transient_failures_are_deferred_whatever_the_body_says(status: int, body: object) -> None:
     judged = judge(status, body)
     assert judged.outcome == "deferred"
     assert judged.reason == ("rate_limited" if status == 429 else "upstream_error")
@@ -142,14 +142,14 @@ def test_the_body_of_the_right_conversation_is_handed_on(status: int) -> None:
         {"success": True},
         {"conversation": None},
         {"conversation": [CONVERSATION]},
-        {"conversation": CONVERSATION | {"contactId": "somebody-else"}},
+        {"conversation": CONVERSATION | {"contactId": "another-contact"}},
         {"conversation": CONVERSATION | {"locationId": "somewhere-else"}},
         {"conversation": CONVERSATION | {"id": ""}},
         {"conversation": CONVERSATION | {"id": "a\nb"}},
         {"conversation": CONVERSATION | {"id": 7}},
     ],
 )
-def test_201_is_opened_but_names_nobody_elses_conversation(body: object) -> None:
+def test_201_is_opened_but_names_no_other_conversation(body: object) -> None:
     judged = judge(201, body)
     assert (judged.outcome, judged.body) == ("opened", None)
     assert judge(200, body).reason == "upstream_unexpected"
@@ -270,7 +270,7 @@ def search(status: int, body: object) -> dict[str, Any] | None:
 
 
 def test_a_search_gives_the_contacts_conversation_wherever_it_stands() -> None:
-    other = CONVERSATION | {"id": "conv-0", "contactId": "somebody-else"}
+    other = CONVERSATION | {"id": "conv-0", "contactId": "another-contact"}
     expected = {"id": "conv-1", "contactId": CONTACT, "locationId": LOCATION}
     assert search(200, {"conversations": [None, 7, other, CONVERSATION], "total": 4}) == expected
 
@@ -283,7 +283,7 @@ def test_a_search_gives_the_contacts_conversation_wherever_it_stands() -> None:
         (200, {"conversations": None}),
         (200, {"conversations": {}}),
         (200, {"conversations": []}),
-        (200, {"conversations": [CONVERSATION | {"contactId": "somebody-else"}]}),
+        (200, {"conversations": [CONVERSATION | {"contactId": "another-contact"}]}),
         (200, {"conversations": [CONVERSATION | {"locationId": "somewhere-else"}]}),
         (401, {"conversations": [CONVERSATION]}),
         (500, {"conversations": [CONVERSATION]}),
@@ -381,7 +381,7 @@ def test_an_upsert_that_names_no_contact_of_this_location_is_deferred(status: in
         (503, "Service Unavailable", "deferred", "upstream_error", False),
     ],
 )
-def test_a_refused_upsert_is_told_by_status_and_message(
+def test_a_refused_upsert_is_classified_by_status_and_message(
     envelope: Any, status: int, message: object, outcome: str, reason: str, suspect: bool
 ) -> None:
     judged = judge_upsert(status, envelope(status, message), retry_after="17")
@@ -392,7 +392,7 @@ def test_a_refused_upsert_is_told_by_status_and_message(
 
 
 @pytest.mark.parametrize("status", [202, 204, 302, 401, 403, 404, 422, 500])
-def test_an_upsert_answered_by_somebody_else_is_deferred(status: int) -> None:
+def test_an_upsert_that_another_server_answers_is_deferred(status: int) -> None:
     assert judge_upsert(status, HTML).outcome == "deferred"
     assert judge_upsert(status).outcome == "deferred"
 

@@ -63,11 +63,11 @@ def test_a_webhook_makes_one_for_each_submission(world: World) -> None:
     world.highlevel.fail(kind="status", status=422, message="no such contact", contact="contact-1")
     bodies: list[Any] = [request(contact="contact-1"), request(contact="contact-2"), {"locationId": LOCATION}]
     world.post(webhook_event(bodies))
-    told = [
+    published = [
         (kind, detail["outcome"], detail.get("reason"), detail["sender"], detail["trigger"])
         for kind, detail in world.events_published()
     ]
-    assert told == [
+    assert published == [
         ("ConversationRejected", "rejected", "ids_refused", "token", "webhook"),
         ("ConversationOpened", "opened", None, "token", "webhook"),
         ("ConversationRejected", "invalid", "no_contact", "token", "webhook"),
@@ -92,8 +92,8 @@ def test_an_event_and_a_retry_make_theirs(world: World) -> None:
     event = sample("event_conversation_requested")
     world.events.handle(event, CONTEXT)
     world.retry(*(sqs_record(message(f"contact-{number}"), number) for number in range(3)), sqs_record("{", 9))
-    told = [(kind, detail["trigger"], detail["requestId"]) for kind, detail in world.events_published()]
-    assert told == [
+    published = [(kind, detail["trigger"], detail["requestId"]) for kind, detail in world.events_published()]
+    assert published == [
         ("ConversationOpened", "event", event["id"]),
         *[("ConversationOpened", "retry", "request-1")] * 3,
         ("ConversationRejected", "retry", "message-9"),
@@ -121,14 +121,14 @@ def test_what_is_given_up_is_rejected_as_expired(world: World) -> None:
     ],
     ids=lambda outcome: outcome.name,
 )
-def test_what_has_not_ended_and_strangers_make_none(world: World, outcome: Outcome) -> None:
+def test_an_unended_or_unauthorized_submission_has_no_event(world: World, outcome: Outcome) -> None:
     line = SubmissionLog("http", "request-1", "api", Target(LOCATION, CONTACT))
     line.write(outcome, "unit")
     world.results.publish([line.result_detail(), SubmissionLog("http", "never ended").result_detail()], 1)
     assert world.eventbridge.calls == []
 
 
-def test_a_stranger_and_a_deferred_one_make_none_at_the_door(world: World) -> None:
+def test_unauthorized_and_deferred_requests_have_no_event(world: World) -> None:
     world.highlevel.fail(kind="status", status=503)
     assert world.post(gateway_event(authorization="Bearer wrong"))["statusCode"] == 401
     assert world.post(webhook_event(request(), secret="wrong"))["statusCode"] == 401
@@ -159,7 +159,7 @@ def test_off_nothing_is_called(world: World) -> None:
 
 
 @pytest.mark.parametrize("error", [UNREACHABLE, refusal("ThrottlingException", "PutEvents"), RuntimeError(TOKEN)])
-def test_trouble_changes_no_answer_and_is_logged_without_its_text(world: World, log: Log, error: Exception) -> None:
+def test_a_failure_changes_no_response_and_is_logged_without_its_text(world: World, log: Log, error: Exception) -> None:
     world.eventbridge.error = error
     assert world.post(gateway_event())["statusCode"] == 201
     world.events.handle(sample("event_conversation_requested"), CONTEXT)
@@ -184,9 +184,11 @@ def test_events_that_eventbridge_does_not_take_are_counted(world: World, log: Lo
     assert (warning["events"], warning["error"]) == (3, "InternalFailure")
 
 
-@pytest.mark.parametrize("door", ["caller", "webhook"])
-def test_a_hanging_eventbridge_holds_up_one_answer_for_a_moment_and_no_other(world: World, log: Log, door: str) -> None:
-    event = gateway_event() if door == "caller" else webhook_event(request())
+@pytest.mark.parametrize("trigger", ["caller", "webhook"])
+def test_a_hanging_eventbridge_delays_one_response_for_a_moment_and_no_other(
+    world: World, log: Log, trigger: str
+) -> None:
+    event = gateway_event() if trigger == "caller" else webhook_event(request())
     world.post(event)
     world.eventbridge.hang = 30
     waits, times = [], []

@@ -1,4 +1,4 @@
-"""The door of the retry queue: each message is done, parked, or stays with its own backoff."""
+"""The retry queue: each message is opened, dead-lettered, or stays with its own backoff."""
 
 import json
 import socket
@@ -66,7 +66,7 @@ def test_deferred_stays_and_is_put_off_by_its_own_backoff(world: World, log: Log
     assert len(set(waits.values())) > 3
     assert all(0.7 * 20 <= wait <= 1.3 * 20 + 1 for wait in waits.values()), "by age"
     assert [line["reason"] for line in log.lines] == ["upstream_error"] * 10
-    assert world.kept() == [], "never sent again: Lambda would take it for a loop"
+    assert world.kept() == [], "never sent again: Lambda would treat it as a loop"
 
 
 @pytest.mark.parametrize("retry_after", [None, "0", "1", "-5", "soon", "Sat, 01 Jan 2022 00:00:00 GMT"])
@@ -88,7 +88,7 @@ def test_retry_after_is_honoured(world: World) -> None:
     assert 1800 <= world.waits()["handle-1"] <= 1802
 
 
-def test_rejected_is_parked_with_why(world: World, log: Log) -> None:
+def test_a_rejected_message_is_dead_lettered_with_its_reason(world: World, log: Log) -> None:
     world.highlevel.fail(kind="status", status=422, message="no such contact")
     text = message()
     assert world.retry(sqs_record(text, receives=4)) == []
@@ -125,7 +125,7 @@ def test_the_first_time_and_the_attempts_survive_a_redrive(
     assert log.line["attempts"] == int(attempts)
 
 
-def test_invalid_is_parked_with_why(world: World) -> None:
+def test_an_invalid_message_is_dead_lettered_with_its_reason(world: World) -> None:
     text = submission(body=b'{"locationId": "loc"}').to_message()
     assert world.retry(sqs_record(text)) == []
     assert attributes(world.dead_letters()[0]) == {
@@ -137,7 +137,7 @@ def test_invalid_is_parked_with_why(world: World) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "null", "[" * 100_000, '{"submission": 7}'])
-def test_an_unreadable_message_is_parked_as_it_is(world: World, text: str) -> None:
+def test_an_unreadable_message_is_dead_lettered_unchanged(world: World, text: str) -> None:
     assert world.retry(sqs_record(text), sqs_record(message(), 2)) == []
     assert world.reasons() == ["unreadable"]
     assert world.dead_letters()[0]["MessageBody"] == text
@@ -160,7 +160,7 @@ def odd(**pieces: Any) -> dict[str, Any]:
         *(None, [], "text", 5),
     ],
 )
-def test_what_is_no_message_is_parked_and_the_others_are_done(world: World, record: Any) -> None:
+def test_a_malformed_record_is_dead_lettered_and_the_others_are_processed(world: World, record: Any) -> None:
     assert world.retry(record, sqs_record(message(), 2), record) == []
     assert world.reasons() == ["unreadable"] * 2
     assert all(json.loads(letter["MessageBody"]) == record for letter in world.dead_letters())
@@ -196,7 +196,7 @@ def test_two_messages_of_one_id_are_each_done(world: World) -> None:
     assert world.reasons() == ["unreadable"]
 
 
-def test_a_redrive_maps_the_submission_anew(world: World) -> None:
+def test_a_redrive_maps_the_submission_again(world: World) -> None:
     text = submission(body=json.dumps({"contactId": CONTACT}).encode()).to_message()
     world.retry(sqs_record(text))
     assert world.reasons() == ["no_location"]
@@ -206,16 +206,16 @@ def test_a_redrive_maps_the_submission_anew(world: World) -> None:
 
 
 EVENT = sample("event_conversation_requested")
-SHAPES = {
+FORMATS = {
     "submission": submission(body=json.dumps(EVENT["detail"]).encode()).to_message(),
-    "event kept by us": Submission.from_event(EVENT).to_message(),
+    "stored event": Submission.from_event(EVENT).to_message(),
     "event from the rule": json.dumps(EVENT),
     "failed invocation": json.dumps(sample("on_failure", "tests/data") | {"requestPayload": EVENT}),
 }
 
 
-@pytest.mark.parametrize("text", SHAPES.values(), ids=SHAPES)
-def test_every_shape_of_a_dead_letter_is_understood(world: World, text: str) -> None:
+@pytest.mark.parametrize("text", FORMATS.values(), ids=FORMATS)
+def test_every_format_of_a_dead_letter_is_read(world: World, text: str) -> None:
     assert world.retry(sqs_record(text)) == []
     assert (EVENT["detail"]["locationId"], EVENT["detail"]["contactId"]) in world.highlevel.conversations
 
@@ -384,7 +384,7 @@ def test_old_age_is_a_setting(world: World) -> None:
     assert world.reasons() == ["expired"]
 
 
-# Trouble with the queues, and mistakes of ours: nothing is lost
+# Failing queues and internal errors: nothing is lost
 
 
 def test_a_queue_that_cannot_be_reached_is_asked_once_in_a_batch(world: World, log: Log) -> None:
@@ -397,7 +397,7 @@ def test_a_queue_that_cannot_be_reached_is_asked_once_in_a_batch(world: World, l
     assert [line["outcome"] for line in log.lines] == ["not_stored"] * 10
     world.sqs.error = None
     world.retry(*records)
-    assert len(world.waits()) == 10, "the next batch asks anew"
+    assert len(world.waits()) == 10, "the next batch asks again"
 
 
 def test_what_is_done_leaves_the_queue_while_sqs_cannot_be_reached(world: World) -> None:
@@ -408,7 +408,7 @@ def test_what_is_done_leaves_the_queue_while_sqs_cannot_be_reached(world: World)
     assert len(world.highlevel.conversations) == 4
 
 
-def test_a_message_that_cannot_be_put_off_or_parked_stays(world: World, log: Log) -> None:
+def test_a_message_that_sqs_does_not_take_stays(world: World, log: Log) -> None:
     world.highlevel.fail(kind="status", status=503, contact="contact-1")
     world.highlevel.fail(kind="status", status=422, message="no", contact="contact-2")
     world.sqs.error = no_answer()
@@ -419,7 +419,7 @@ def test_a_message_that_cannot_be_put_off_or_parked_stays(world: World, log: Log
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("part", ["change_visibility", "dead_letter", "write"])
-def test_a_mistake_of_ours_keeps_the_messages(world: World, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+def test_an_internal_error_keeps_the_messages(world: World, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     world.highlevel.fail(kind="status", status=503, contact="contact-1")
     world.highlevel.fail(kind="status", status=422, message="no", contact="contact-2")
 
@@ -428,8 +428,10 @@ def test_a_mistake_of_ours_keeps_the_messages(world: World, monkeypatch: pytest.
 
     monkeypatch.setattr(submission_log.SubmissionLog if part == "write" else Queues, part, burst)
     staying = world.retry(*(sqs_record(message(f"contact-{number}"), number) for number in (1, 2)))
-    parked = {"message-2" for _ in world.dead_letters()}
-    assert {*staying, *parked} == {"message-1", "message-2"}, "what was neither done nor kept must stay"
+    dead_lettered = {"message-2" for _ in world.dead_letters()}
+    assert {*staying, *dead_lettered} == {"message-1", "message-2"}, (
+        "a message that was neither opened nor dead-lettered must stay"
+    )
 
 
 def test_a_mistake_in_mapping_keeps_its_message_and_no_other(
@@ -467,7 +469,7 @@ def person(number: int = 1) -> str:
     return submission(trigger="webhook", sender="token", body=body, delivery_id=f"delivery-{number}").to_message()
 
 
-def test_a_person_is_opened_without_names_and_remembered_by_the_delivery(world: World, log: Log) -> None:
+def test_a_person_is_opened_without_names_and_saved_by_the_delivery(world: World, log: Log) -> None:
     assert world.retry(sqs_record(person())) == []
     (contact,) = world.highlevel.contacts.values()
     assert "firstName" not in contact
@@ -479,14 +481,14 @@ def test_a_person_is_opened_without_names_and_remembered_by_the_delivery(world: 
     assert world.highlevel.calls == []
 
 
-def test_a_person_whom_highlevel_refuses_is_parked(world: World) -> None:
+def test_a_person_whom_highlevel_refuses_is_dead_lettered(world: World) -> None:
     world.highlevel.fail(kind="status", status=422, message="email must be an email", path="/contacts/upsert")
     assert world.retry(sqs_record(person())) == []
     expected = {"reason": "contact_refused", "sender": "token", "location": LOCATION, "attempts": "1"}
     assert attributes(world.dead_letters()[0]) == expected
 
 
-def test_a_message_of_a_sender_without_an_entry_is_parked_and_comes_back_with_it(world: World) -> None:
+def test_a_message_of_an_unknown_sender_is_dead_lettered_until_it_has_an_entry(world: World) -> None:
     entry = world.senders.pop("token")
     assert world.retry(sqs_record(person())) == []
     assert attributes(world.dead_letters()[0]) == {"reason": "unknown_sender", "sender": "token", "attempts": "1"}
@@ -495,12 +497,12 @@ def test_a_message_of_a_sender_without_an_entry_is_parked_and_comes_back_with_it
     assert len(world.highlevel.conversations) == 1
 
 
-def test_a_message_of_a_kind_that_is_not_asked_for_any_more_is_parked(world: World, log: Log) -> None:
+def test_a_message_that_when_excludes_now_is_dead_lettered(world: World, log: Log) -> None:
     body = json.dumps({"event_type": "form_abandoned"}).encode()
     text = submission(trigger="webhook", sender="typeform", body=body).to_message()
     assert world.retry(sqs_record(text)) == []
     assert (log.line["outcome"], log.line["reason"]) == ("ignored", "other_event")
-    assert world.reasons() == ["other_event"]  # it was kept once: a wrong `when` must not lose it now
+    assert world.reasons() == ["other_event"]  # it was queued once: a wrong `when` must not lose it now
 
 
 def test_a_location_that_fails_alone_rests_alone(world: World) -> None:

@@ -153,7 +153,7 @@ def test_a_thousand_refusals_at_once_cause_a_handful_of_reads(
 
 
 @pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
-def test_whether_there_is_a_newer_text_cannot_be_told_while_reading_fails(
+def test_a_newer_text_is_unknown_while_reading_fails(
     manager: FakeSecretsManager, secret: CachedSecret, clock: Clock, error: Exception
 ) -> None:
     secret.get()
@@ -211,7 +211,7 @@ def test_a_flood_of_refusals_leaves_reads_for_every_window(
 def test_one_wrong_text_does_not_keep_the_next_reader_from_the_newer_one(
     manager: FakeSecretsManager, secret: CachedSecret, clock: Clock
 ) -> None:
-    """A text may change right after somebody was refused."""
+    """A text may change right after a sender was refused."""
     secret.get()
     assert secret.newer_than("old") is None
     manager.texts["arn"] = "new"

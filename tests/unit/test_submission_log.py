@@ -65,7 +65,7 @@ def test_an_opened_submission_has_all_the_fields(world: World, log: Log) -> None
     assert line["request_id"] == sample("http_conversation")["requestContext"]["requestId"]
 
 
-def test_a_deferred_submission_tells_why(log: Log) -> None:
+def test_a_deferred_submission_has_its_reason(log: Log) -> None:
     api_result = ApiResult("deferred", "rate_limited", 429, rate_limit=RateLimit(100, 0, 10_000, 9), trace_id="trace-1")
     SubmissionLog("http", "request-1", "api").write(
         Outcome("deferred", "rate_limited", upstream=api_result, upstream_ms=7), "ns"
@@ -75,7 +75,7 @@ def test_a_deferred_submission_tells_why(log: Log) -> None:
     assert (line["upstream_trace_id"], line["rate_limit_remaining"], line["upstream_ms"]) == ("trace-1", 0, 7)
 
 
-def test_a_contact_that_had_to_be_looked_up_is_told_and_the_person_is_not(log: Log) -> None:
+def test_a_contact_that_was_looked_up_is_logged_and_the_person_is_not(log: Log) -> None:
     person = Person("ada@example.com", "+15550100", "Ada", "Byron")
     target = Target(LOCATION, None, person, "typeform#delivery-1")
     line = SubmissionLog("webhook", "request-1", "typeform", target)
@@ -182,10 +182,10 @@ def test_at_debug_no_secret_and_no_person_is_logged(world: World, log: Log, debu
         world.post(gateway_event(body))
         world.events.handle(sample("event_conversation_requested") | {"detail": json.loads(body)}, CONTEXT)
         world.retry(sqs_record(submission(body=body.encode()).to_message()))
-        somebody = json.dumps({"locationId": LOCATION, "token": TOKEN_SECRET} | PERSON)
-        world.post(webhook_event(somebody, secret=None))
-        world.post(webhook_event(f"[{somebody}]"))
-        world.retry(sqs_record(submission(sender="token", trigger="webhook", body=somebody.encode()).to_message()))
+        other_person = json.dumps({"locationId": LOCATION, "token": TOKEN_SECRET} | PERSON)
+        world.post(webhook_event(other_person, secret=None))
+        world.post(webhook_event(f"[{other_person}]"))
+        world.retry(sqs_record(submission(sender="token", trigger="webhook", body=other_person.encode()).to_message()))
     world.post(gateway_event(person, authorization=f"Basic {API_SECRET}"))
     world.post(gateway_event(person, authorization=f"Bearer {API_SECRET}x"))
     world.post(gateway_event(person[:-1]))
@@ -205,10 +205,10 @@ def test_the_loggers_that_print_headers_stay_at_warning(name: str, debug: pytest
     assert logging.getLogger(name).isEnabledFor(logging.WARNING)
 
 
-def test_trouble_is_told_by_its_code_alone(log: Log) -> None:
+def test_a_failed_aws_request_is_logged_by_its_code_only(log: Log) -> None:
     observability.aws_request_failed("DynamoDB", "GetItem", "ThrottlingException")
     observability.aws_request_failed("SQS", "Operation", "NewConnectionError")
-    told = [(line["service"], line["error"], line.get("operation")) for line in log.troubles]
-    assert told == [("DynamoDB", "ThrottlingException", "GetItem"), ("SQS", "NewConnectionError", "Operation")]
+    logged = [(line["service"], line["error"], line.get("operation")) for line in log.troubles]
+    assert logged == [("DynamoDB", "ThrottlingException", "GetItem"), ("SQS", "NewConnectionError", "Operation")]
     assert {line["level"] for line in log.troubles} == {"WARNING"}
     assert TOKEN not in log.text

@@ -1,4 +1,4 @@
-"""A token for each location: taken up as it is rotated, minted once for each location and day, shared and encrypted."""
+"""A token for each location: from the secret, or issued once for each location and day, shared and encrypted."""
 
 import base64
 import json
@@ -151,7 +151,7 @@ def test_a_refused_access_token_is_replaced_by_the_rotated_one(connected: Connec
     assert connected.calls() == [old, connected.installation.access_token]
 
 
-def test_a_connection_of_another_shape_is_rejected_without_a_word_of_it(world: World, log: Log) -> None:
+def test_a_malformed_connection_is_rejected_without_its_text(world: World, log: Log) -> None:
     world.secrets.texts["HighLevelToken"] = json.dumps({"oauth": {"client_id": "x", "client_secret": "hush"}})
     outcome = world.open()
     assert (outcome.name, outcome.reason) == ("rejected", "token_malformed")
@@ -159,10 +159,10 @@ def test_a_connection_of_another_shape_is_rejected_without_a_word_of_it(world: W
     assert "hush" not in outcome.detail + log.text
 
 
-# An agency's: minted
+# An agency's: issued
 
 
-def test_a_locations_token_is_minted_once_and_used_by_every_environment(agency: Connected) -> None:
+def test_a_locations_token_is_issued_once_and_used_by_every_instance(agency: Connected) -> None:
     for number in range(3):
         assert agency.world.open(f"contact{number}").name == "opened"
         assert opened_in(agency.world.environment(), f"other{number}").name == "opened"
@@ -184,7 +184,7 @@ def test_every_location_gets_its_own(agency: Connected) -> None:
             assert access.location == call.location
 
 
-def test_a_thousand_at_once_mint_once_in_one_environment(agency: Connected) -> None:
+def test_a_thousand_calls_issue_one_token_in_one_instance(agency: Connected) -> None:
     agency.world.highlevel.latency = 0.05
     start = threading.Barrier(50)
     tokens = agency.world.flow.tokens
@@ -199,7 +199,7 @@ def test_a_thousand_at_once_mint_once_in_one_environment(agency: Connected) -> N
     assert agency.issued() == [LOCATION]
 
 
-def test_a_hundred_environments_at_once_mint_once(agency: Connected) -> None:
+def test_a_hundred_instances_issue_one_token(agency: Connected) -> None:
     agency.world.highlevel.latency = 0.05
     environments = [agency.world.environment() for _ in range(100)]
     start = threading.Barrier(100)
@@ -238,7 +238,7 @@ def test_a_record_opens_for_its_location_and_connection_only(agency: Connected) 
     assert agency.issued()[3:] == [LOCATION]
 
 
-def test_it_is_renewed_before_it_expires_by_one_while_the_others_go_on(agency: Connected) -> None:
+def test_one_thread_renews_a_token_while_the_others_go_on(agency: Connected) -> None:
     agency.server.access_seconds = 100
     agency.world.open()
     agency.item(issued_at={"N": f"{time.time() - 96:.0f}"}, expires_at={"N": f"{time.time() + 90:.0f}"})
@@ -274,7 +274,7 @@ def test_a_renewal_that_fails_leaves_the_old_one_in_use(agency: Connected) -> No
     agency.item(issued_at={"N": "1"})
     agency.world.highlevel.fail("status", path=ISSUE, status=503)
     assert [agency.world.open(f"c{number}").name for number in range(1, 10)] == ["opened"] * 9
-    assert len(agency.calls(ISSUE)) == 2, "and it is not tried again at once"
+    assert len(agency.calls(ISSUE)) == 2, "and it is not tried again immediately"
 
 
 def test_past_its_end_it_is_never_used(agency: Connected) -> None:
@@ -289,7 +289,7 @@ def test_past_its_end_it_is_never_used(agency: Connected) -> None:
     assert len(agency.calls()) == 1
 
 
-def test_a_refused_one_is_minted_anew_once(agency: Connected) -> None:
+def test_a_refused_token_is_issued_again_once(agency: Connected) -> None:
     agency.world.open("c0")
     other = agency.world.environment()
     assert opened_in(other, "c1").name == "opened"
@@ -299,7 +299,7 @@ def test_a_refused_one_is_minted_anew_once(agency: Connected) -> None:
     for environment in (agency.world.flow, other):
         issued_earlier(environment)
     assert agency.world.open("c2").name == "opened"
-    assert opened_in(other, "c3").name == "opened", "it finds the one that the first has minted"
+    assert opened_in(other, "c3").name == "opened", "it finds the one that the first has had issued"
     assert agency.issued() == [LOCATION, LOCATION]
     assert [old, old] == agency.calls()[2:3] + agency.calls()[4:5]
 
@@ -307,13 +307,13 @@ def test_a_refused_one_is_minted_anew_once(agency: Connected) -> None:
 @pytest.mark.parametrize(
     "message", ["The token is not authorized for this scope.", "This location is not accessible from this token!"]
 )
-def test_one_that_lacks_what_the_app_was_given_since_is_minted_anew(agency: Connected, message: str) -> None:
+def test_a_token_without_the_apps_newer_scope_is_issued_again(agency: Connected, message: str) -> None:
     """A token keeps the scopes of its day: after a make connect that adds one, it would be rejected for a day."""
     assert agency.world.open("c0").name == "opened"
     (old,) = agency.calls()
     agency.world.highlevel.fail("status", path="/conversations/", status=401, message=message, times=2)
     refused = agency.world.open("c1")
-    assert refused.name == "rejected", "minted a moment ago, the next one would be refused too"
+    assert refused.name == "rejected", "issued a moment ago: the next one would be refused, too"
     issued_earlier(agency.world.flow)
     assert agency.world.open("c2").name == "opened"
     assert agency.issued() == [LOCATION, LOCATION]
@@ -331,14 +331,14 @@ def test_a_scope_that_the_new_one_lacks_too_is_rejected(agency: Connected) -> No
     assert agency.issued() == [LOCATION, LOCATION]
 
 
-def test_one_that_is_refused_right_after_its_minting_is_not_replaced_over_and_over(agency: Connected) -> None:
+def test_a_token_that_is_refused_right_after_its_issue_is_not_replaced(agency: Connected) -> None:
     agency.world.highlevel.fail("status", path="/conversations/", status=401, message="Invalid JWT")
     outcomes = [agency.world.open(f"c{number}") for number in range(20)]
     assert {(outcome.name, outcome.reason) for outcome in outcomes} == {("deferred", "token_refused")}
     assert agency.issued() == [LOCATION]
 
 
-def test_a_rotated_agency_token_is_taken_up_when_minting_is_refused(agency: Connected) -> None:
+def test_a_rotated_agency_token_is_used_when_issuing_is_refused(agency: Connected) -> None:
     agency.world.token.get()
     old = agency.installation.access_token
     agency.refresh()
@@ -348,7 +348,7 @@ def test_a_rotated_agency_token_is_taken_up_when_minting_is_refused(agency: Conn
     assert agency.calls(ISSUE) == [old, agency.installation.access_token]
 
 
-def test_an_expired_agency_token_mints_nothing_but_what_is_minted_serves_on(agency: Connected) -> None:
+def test_with_an_expired_agency_token_only_issued_tokens_are_used(agency: Connected) -> None:
     assert agency.world.open().name == "opened"
     agency.store(expires_at=int(time.time()) - 1)
     late = agency.world.environment()
@@ -390,7 +390,7 @@ def test_an_agency_without_a_company_id_is_rejected(agency: Connected) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_token_that_is_not_minted(agency: Connected, fault: dict[str, Any], name: str, reason: str) -> None:
+def test_a_token_that_is_not_issued(agency: Connected, fault: dict[str, Any], name: str, reason: str) -> None:
     agency.world.highlevel.fail(path=ISSUE, **fault)
     outcome = agency.world.open(within=1.6)
     assert (outcome.name, outcome.reason) == (name, reason)
@@ -398,7 +398,7 @@ def test_a_token_that_is_not_minted(agency: Connected, fault: dict[str, Any], na
     assert outcome.upstream.status == fault.get("status", {"html": 403, "garbage": 201}.get(fault["kind"]))
     again = [agency.world.open(f"c{number}", within=1.6) for number in range(5)]
     assert {(outcome.name, outcome.reason) for outcome in again} == {(name, reason)}
-    assert len(agency.calls(ISSUE)) == 1, "a failure is not repeated by everybody at once"
+    assert len(agency.calls(ISSUE)) == 1, "no other call repeats a failure"
     assert agency.calls() == []
 
 
@@ -410,15 +410,15 @@ def test_an_app_that_is_not_installed_there_says_so(world: World) -> None:
     assert agency.issued() == []
 
 
-def test_minting_that_fails_opens_the_circuit_breaker(agency: Connected) -> None:
+def test_issuing_that_fails_opens_the_circuit_breaker(agency: Connected) -> None:
     agency.world.highlevel.fail("status", path=ISSUE, status=503)
     reasons = [agency.world.open(location=f"location{number}").reason for number in range(10)]
     assert reasons == ["upstream_error"] * 5 + ["breaker_open"] * 5
     assert len(agency.calls(ISSUE)) == 5
 
 
-def test_whoever_waits_in_vain_is_deferred_in_time(agency: Connected) -> None:
-    """Another environment has the right to mint and never uses it."""
+def test_a_thread_that_waits_in_vain_is_deferred_in_time(agency: Connected) -> None:
+    """Another instance holds the lease and never issues a token."""
     now = time.time()
     agency.world.dynamodb.items[KEY] = {"pk": {"S": KEY}, "issuing_until": {"N": f"{now + 1.5:.3f}"}}
     stopwatch = Stopwatch()
@@ -430,14 +430,14 @@ def test_whoever_waits_in_vain_is_deferred_in_time(agency: Connected) -> None:
 
 
 @pytest.mark.parametrize("error", [no_answer(), refusal("AccessDeniedException")])
-def test_without_the_table_each_environment_mints_for_itself(agency: Connected, error: Exception) -> None:
+def test_without_the_table_each_instance_issues_its_own_token(agency: Connected, error: Exception) -> None:
     agency.world.dynamodb.error = error
     assert [agency.world.open(f"c{number}").name for number in range(5)] == ["opened"] * 5
     assert opened_in(agency.world.environment(), "c5").name == "opened"
     assert agency.issued() == [LOCATION, LOCATION]
 
 
-def test_a_table_that_fails_while_somebody_mints_makes_nobody_mint_too(agency: Connected) -> None:
+def test_a_table_that_fails_while_another_instance_issues_causes_no_second_token(agency: Connected) -> None:
     agency.world.dynamodb.items[KEY] = {"pk": {"S": KEY}, "issuing_until": {"N": f"{time.time() + 5:.3f}"}}
     threading.Timer(0.3, setattr, (agency.world.dynamodb, "error", refusal("ThrottlingException"))).start()
     outcome = agency.world.open(within=2)
@@ -445,7 +445,7 @@ def test_a_table_that_fails_while_somebody_mints_makes_nobody_mint_too(agency: C
     assert agency.issued() == []
 
 
-def test_no_time_is_no_reason_to_take_the_right_to_mint(agency: Connected) -> None:
+def test_without_time_the_lease_is_not_taken(agency: Connected) -> None:
     outcome = agency.world.open(within=1.4)
     assert (outcome.name, outcome.reason) == ("deferred", "deadline")
     assert KEY not in agency.world.dynamodb.items
@@ -490,7 +490,7 @@ def test_nothing_secret_shows_in_a_repr(agency: Connected) -> None:
 # Races
 
 
-def test_environments_that_all_saw_no_token_mint_once(agency: Connected, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_instances_that_all_saw_no_token_issue_one(agency: Connected, monkeypatch: pytest.MonkeyPatch) -> None:
     environments = [agency.world.environment() for _ in range(10)]
     all_have_looked = threading.Barrier(10)
     looked = threading.local()
@@ -512,7 +512,7 @@ def test_environments_that_all_saw_no_token_mint_once(agency: Connected, monkeyp
     assert agency.issued() == [LOCATION]
 
 
-def test_one_that_was_minted_between_the_look_and_the_lease_is_found(
+def test_a_token_issued_between_the_read_and_the_lease_is_found(
     agency: Connected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faster = agency.world.environment()
@@ -531,7 +531,7 @@ def test_one_that_was_minted_between_the_look_and_the_lease_is_found(
     assert agency.issued() == [LOCATION]
 
 
-def test_without_the_table_the_threads_of_an_environment_mint_once(agency: Connected) -> None:
+def test_without_the_table_the_threads_of_an_instance_issue_one_token(agency: Connected) -> None:
     agency.world.dynamodb.error = refusal("AccessDeniedException")
     agency.world.highlevel.latency = 0.1
     tokens = agency.world.flow.tokens

@@ -1,4 +1,4 @@
-"""The shapes of the secret HighLevelToken."""
+"""The formats of the secret HighLevelToken."""
 
 import json
 
@@ -23,7 +23,7 @@ from tests.unit.world import LOCATION, NEW_TOKEN, TOKEN
         json.dumps({"tokens": {"*": TOKEN, LOCATION: None}}),
     ],
 )
-def test_each_shape_gives_the_locations_token(secret: str) -> None:
+def test_each_format_gives_the_locations_token(secret: str) -> None:
     assert read_tokens(secret).of(LOCATION) == TOKEN
 
 
@@ -103,7 +103,7 @@ def test_a_sub_accounts_connection_has_one_token_and_an_agencys_none() -> None:
         (json.dumps({"oauth": {}, "token": "hush"}), "nothing beside"),
     ],
 )
-def test_a_connection_of_a_wrong_shape_is_named_precisely(text: str, named: str) -> None:
+def test_a_malformed_connection_is_named_precisely(text: str, named: str) -> None:
     with pytest.raises(TokenError, match=named) as caught:
         read_tokens(text)
     assert caught.value.reason == "token_malformed"
