@@ -283,5 +283,6 @@ def _commit() -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
         return done.stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "functions", "benchmarks", "local", "uv.lock")
+    measured = ("functions", "packaging", "benchmarks", "local", "uv.lock")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *measured)
     return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with changes" if changed else "")

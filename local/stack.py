@@ -225,12 +225,13 @@ class LocalAws:
 def build(template: Path = ROOT / "template.yaml", architecture: str = ARCHITECTURE) -> Path:
     """`sam build` for an architecture, by default this machine's; returns the built template.
 
-    Looks at the template and the `functions` folder beside it: the same content is built once. Kept apart from
+    Looks at the template and at `functions` and `packaging` beside it: the same content is built once. Kept apart from
     `.aws-sam/build`, so that the user's own build, perhaps for another architecture, stays what it was. Raises
     LocalAwsError.
     """
     digest = hashlib.sha256(architecture.encode())
-    for source in [template, *sorted((template.parent / "functions").rglob("*"))]:
+    folders = (template.parent / name for name in ("functions", "packaging"))
+    for source in [template, *(path for folder in folders for path in sorted(folder.rglob("*")))]:
         if source.is_file() and "__pycache__" not in source.parts:
             digest.update(f"\n{source.relative_to(template.parent)}\n".encode())
             digest.update(hashlib.sha256(source.read_bytes()).digest())

@@ -98,7 +98,8 @@ class SubmissionLog:
         }
         if outcome.upstream_ms is not None:
             metrics["UpstreamDuration"] = (MetricUnit.Milliseconds, outcome.upstream_ms)
-        write_metrics(metrics_namespace, metrics, {"outcome": outcome.name, "trigger": self.trigger})
+        dimensions = {"outcome": outcome.name, "trigger": self.trigger}
+        write_metrics(metrics_namespace, metrics, dimensions, totals={"Submissions": "outcome"})
 
 
 def _no_phone(contact: str | None) -> str | None:

@@ -3,6 +3,7 @@
 The unchanged template, by the real SAM CLI, in an AWS of its own.
 """
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -110,10 +111,9 @@ def test_a_stack_is_updated_and_rolled_back(stack: DeployedStack) -> None:
     assert stack.setting("GIVE_UP_AFTER_HOURS") == "1"
     assert not CODE_DEPLOY & stack.resources()
     stack.assert_every_trigger_works()
-    dimensions = {each["Name"]: each["Value"] for each in alarm(stack, "FailedRuleAlarm")["Dimensions"]}
-    assert dimensions["EventBusName"] == "crm"
-    rules = stack.aws.client("events").list_rules(EventBusName="crm")["Rules"]
-    assert [dimensions["RuleName"]] == [rule["Name"] for rule in rules]
+    [rule] = stack.aws.client("events").list_rules(EventBusName="crm")["Rules"]
+    lost = ["AWS/Events", "InvocationsFailedToBeSentToDlq", "EventBusName", "crm", "RuleName", rule["Name"]]
+    assert lost in [metric[:6] for metric in metrics_of_dashboard(stack)]
 
 
 def test_a_failed_first_deployment_leaves_nothing(stack: DeployedStack) -> None:
@@ -148,10 +148,10 @@ def test_a_deleted_stack_leaves_only_unique_data_and_can_be_deployed_again(stack
     assert existing_resources(stack.aws) == left
 
 
-def alarm(stack: DeployedStack, name: str) -> Any:
-    physical = stack.stack.resource(name)
-    [found] = stack.aws.client("cloudwatch").describe_alarms(AlarmNames=[physical])["MetricAlarms"]
-    return found
+def metrics_of_dashboard(stack: DeployedStack) -> list[Any]:
+    name = stack.stack.resource("Dashboard")
+    body = json.loads(stack.aws.client("cloudwatch").get_dashboard(DashboardName=name)["DashboardBody"])
+    return [metric for widget in body["widgets"] for metric in widget["properties"].get("metrics", [])]
 
 
 def processed(stack: DeployedStack) -> Any:
@@ -164,7 +164,7 @@ def assert_nothing_depends_on_itself(template: Any) -> None:
     resources = template["Resources"]
     assert "UpdatePolicy" in resources["CreateConversationAliaslive"]
     graph = {name: referred(resource) & resources.keys() for name, resource in resources.items()}
-    assert graph["CreateConversationDeploymentGroup"] >= {"FunctionErrorsAlarm", "InternalErrorsAlarm"}
+    assert "FunctionErrorsAlarm" in graph["CreateConversationDeploymentGroup"]
     TopologicalSorter(graph).prepare()
 
 

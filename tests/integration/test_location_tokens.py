@@ -146,7 +146,8 @@ def test_500_locations_of_an_agency_each_get_one_token(world: World) -> None:
     kill(world)
     assert post(world, LOCATIONS[7], "agency3").status in (201, 202)
     assert len(world.highlevel.oauth.issued) == 500, "a new environment finds them"
-    items = str(world.application.aws.client("dynamodb").scan(TableName=world.application.stack.resource("Records")))
+    table = world.application.stack.resource("IdempotencyTable")
+    items = str(world.application.aws.client("dynamodb").scan(TableName=table))
     assert "encrypted" in items
     assert not [call.token for call in calls if call.token and call.token in items]
     log = "\n".join(world.application.stack.log_lines())

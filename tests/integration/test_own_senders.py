@@ -53,6 +53,7 @@ class Project:
         self._parameters = {"HighLevelBaseUrl": highlevel.url}
         shutil.copy(ROOT / "template.yaml", folder)
         shutil.copytree(ROOT / "functions", folder / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "packaging", folder / "packaging")
 
     def deploy(self, senders: str) -> Application:
         (self._folder / "functions" / "senders.toml").write_text(senders)

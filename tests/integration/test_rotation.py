@@ -249,7 +249,7 @@ def test_the_role_may_access_nothing_else(rotating: Rotating) -> None:
         lambda: client("secretsmanager").rotate_secret(SecretId=secret),
         lambda: client("secretsmanager").update_secret(SecretId=secret, Description="x"),
         lambda: client("secretsmanager").list_secrets(),
-        lambda: client("dynamodb").get_item(TableName=stack.resource("Records"), Key={"pk": {"S": "x"}}),
+        lambda: client("dynamodb").get_item(TableName=stack.resource("IdempotencyTable"), Key={"pk": {"S": "x"}}),
         lambda: client("sqs").send_message(QueueUrl=stack.outputs["RetryQueueUrl"], MessageBody="x"),
         lambda: client("sqs").receive_message(QueueUrl=stack.outputs["DeadLetterQueueUrl"]),
         lambda: client("lambda").invoke(FunctionName=stack.resource("CreateConversation")),

@@ -22,6 +22,7 @@ def built_for_any_location() -> Path:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(ROOT / "template.yaml", folder)
         shutil.copytree(ROOT / "functions", Path(folder, "functions"), ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "packaging", Path(folder, "packaging"))
         Path(folder, "functions", "senders.toml").write_text(ANYWHERE)
         return build(Path(folder, "template.yaml"))
 

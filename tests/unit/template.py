@@ -31,6 +31,18 @@ TEMPLATE = yaml.load((ROOT / "template.yaml").read_text(), _Loader)
 RESOURCES = TEMPLATE["Resources"]
 
 
+def _with_globals(function: dict[str, Any]) -> dict[str, Any]:
+    """Return a function's properties with those of `Globals`, as SAM merges them."""
+    shared = TEMPLATE["Globals"]["Function"]
+    variables = shared["Environment"]["Variables"] | function.get("Environment", {}).get("Variables", {})
+    return {**shared, **function, "Environment": {"Variables": variables}}
+
+
+for _resource in RESOURCES.values():
+    if _resource["Type"] == "AWS::Serverless::Function":
+        _resource["Properties"] = _with_globals(_resource["Properties"])
+
+
 def of_type(kind: str) -> dict[str, Any]:
     """The properties of the resources of this type, by logical id."""
     return {name: resource["Properties"] for name, resource in RESOURCES.items() if resource["Type"] == kind}
@@ -99,4 +111,22 @@ def _not(argument: Any, parameters: Mapping[str, str]) -> bool:
     return not condition
 
 
-_FUNCTIONS = {"Ref": _ref, "Fn::Sub": _sub, "Fn::If": _if, "Fn::Equals": _equals, "Fn::Not": _not}
+def _split(argument: Any, parameters: Mapping[str, str]) -> list[str]:
+    separator, text = resolve(argument, parameters)
+    return str(text).split(separator)
+
+
+def _select(argument: Any, parameters: Mapping[str, str]) -> Any:
+    index, values = resolve(argument, parameters)
+    return values[index]
+
+
+_FUNCTIONS = {
+    "Ref": _ref,
+    "Fn::Sub": _sub,
+    "Fn::If": _if,
+    "Fn::Equals": _equals,
+    "Fn::Not": _not,
+    "Fn::Split": _split,
+    "Fn::Select": _select,
+}

@@ -129,7 +129,12 @@ def test_each_ending_writes_one_line_and_one_metric(world: World, log: Log, outc
     assert log.line["outcome"] == outcome
     (metric,) = log.metrics
     assert metric["outcome"] == outcome
-    (directive,) = metric["_aws"]["CloudWatchMetrics"]
+    directive, by_outcome = metric["_aws"]["CloudWatchMetrics"]
+    assert by_outcome == {
+        "Namespace": "unit",
+        "Dimensions": [["outcome"]],
+        "Metrics": [{"Name": "Submissions", "Unit": "Count"}],
+    }
     assert directive["Namespace"] == "unit"
     (dimensions,) = directive["Dimensions"]
     assert set(dimensions) == {"outcome", "trigger"}

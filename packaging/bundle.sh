@@ -1,11 +1,12 @@
 #!/bin/sh
-# What `sam build` runs, by the makefile of the architecture that template.yaml chooses (ContextPath). SAM's own Python
-# builder leaves byte code out, and Lambda's disk takes none: each start would compile all that it imports.
-# Runs in a copy of functions/, fills ARTIFACTS_DIR.
+# Builds one function's artifact for `sam build`; the makefile of each architecture calls it. SAM's Python builder adds no
+# byte code, and Lambda cannot write any: each cold start would compile every module that it imports.
+# Runs in a copy of functions/ and fills ARTIFACTS_DIR. `cached = true` in samconfig.toml does not see a change of this
+# file: build once with `sam build --no-cached` then.
 set -eu
 machine=$1 # as wheels name it
 
-# Any on PATH, as SAM itself would take. PYENV_VERSION: for pyenv's shims, which find no .python-version in the copy.
+# Any Python on PATH, as SAM itself would take. PYENV_VERSION: pyenv's shims find no .python-version in the copy.
 export PYENV_VERSION=3.13
 python=$(
 	IFS=:
@@ -25,12 +26,12 @@ options="--quiet --disable-pip-version-check --requirement requirements.txt --re
 	--platform manylinux2014_$machine --platform manylinux_2_17_$machine
 	--platform manylinux_2_28_$machine --platform manylinux_2_34_$machine"
 
-# Kept beside SAM's own caches, so that only new requirements ask a package index. One folder for each function, as
-# `sam build --parallel` makes both at the same time.
+# Stored beside SAM's own caches, so that only new requirements need a package index. One folder for each function,
+# because `sam build --parallel` builds both at the same time.
 wheels=${ARTIFACTS_DIR%/*/*}/wheels/${ARTIFACTS_DIR##*/}
 
-# The user's settings for pip (index, proxy, certificates) count for the download only. The installation reads none, so
-# that whatever they have brought here, nothing but the named files gets into the artifact.
+# The user's settings for pip (index, proxy, certificates) apply to the download only. The installation ignores them, so
+# that only the files named by their hashes get into the artifact.
 download() { PIP_REQUIRE_VIRTUALENV=0 "$python" -EPm pip download $options --dest "$wheels"; }
 install() {
 	PIP_CONFIG_FILE=/dev/null "$python" -EPm pip install --isolated $options --no-compile --target "$ARTIFACTS_DIR" \
@@ -42,13 +43,11 @@ if ! install 2>/dev/null; then
 	install
 fi
 
-# Never imported: of Powertools all but Logger and Metrics (and jmespath_utils, which they import), and what cffi builds
-# extensions with. It is a third of the zip. Whoever imports one of these takes it off this line.
-(cd "$ARTIFACTS_DIR" && rm -r aws_lambda_powertools/event_handler aws_lambda_powertools/utilities/[!_j]* cffi pycparser* bin)
+# PyNaCl needs only cffi's compiled backend. Nothing imports cffi, pycparser or the packages' scripts.
+(cd "$ARTIFACTS_DIR" && rm -r cffi pycparser* bin)
 
 cp -R . "$ARTIFACTS_DIR"
-rm -r "$ARTIFACTS_DIR/bundle"
 find "$ARTIFACTS_DIR" -mindepth 1 \( -name '.*' -o -name __pycache__ \) -prune -exec rm -r {} +
 
-# Unchecked: neither the zip nor Lambda keeps the times that Python would compare. The paths are those in Lambda.
+# Unchecked: neither the zip nor Lambda preserves the modification times that Python would compare. Paths as in Lambda.
 "$python" -Im compileall -q --invalidation-mode unchecked-hash -s "$ARTIFACTS_DIR" -p /var/task "$ARTIFACTS_DIR"
