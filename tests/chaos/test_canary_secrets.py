@@ -1,4 +1,4 @@
-"""A canary value is found in every disguise, and nothing else is taken for one."""
+"""The search finds a canary value in every encoding, and nothing else."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ VALUES = {
     "e-mail": CANARIES.email(17),
     "phone": CANARIES.phone(17),
 }
-DISGUISES: dict[str, Callable[[str], str]] = {
+ENCODINGS: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "Bearer": lambda value: json.dumps({"Authorization": f"Bearer {value}"}),
     "Basic": lambda value: "Basic " + base64.b64encode(f"hook:{value}".encode()).decode(),
@@ -45,12 +45,12 @@ DISGUISES: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-@pytest.mark.parametrize("disguise", DISGUISES)
-def test_a_value_is_found(name: str, disguise: str) -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_value_is_found(name: str, encoding: str) -> None:
     value = VALUES[name].removeprefix("whsec_")
-    for before in range(30):  # wherever the sampling meets it
-        text = "x" * before + " \u20ac " + DISGUISES[disguise](value) + ' and {"more": 1}'
-        assert CANARIES.leaks(text) == [name], (name, disguise, before)
+    for before in range(30):  # at any offset of the sampling
+        text = "x" * before + " \u20ac " + ENCODINGS[encoding](value) + ' and {"more": 1}'
+        assert CANARIES.leaks(text) == [name], (name, encoding, before)
 
 
 @pytest.mark.parametrize("name", [name for name in VALUES if name not in ("e-mail", "phone")])
@@ -61,7 +61,7 @@ def test_a_part_of_a_value_is_found(name: str) -> None:
         assert CANARIES.leaks(f"…{value[start : start + 4]}…") == []
 
 
-def test_an_address_and_a_number_are_found_without_their_rest() -> None:
+def test_a_part_of_an_address_or_a_phone_number_is_found() -> None:
     assert CANARIES.leaks(CANARIES.email(17).partition("@")[0]) == ["e-mail"]
     assert CANARIES.leaks(CANARIES.phone(17).removeprefix("+")) == ["phone"]
     digits = CANARIES.phone(17).removeprefix("+")
@@ -69,14 +69,14 @@ def test_an_address_and_a_number_are_found_without_their_rest() -> None:
     assert CANARIES.leaks(f'{{"phone": {digits}}}') == ["phone"]
 
 
-def test_what_is_watched_is_found() -> None:
+def test_a_watched_value_is_found() -> None:
     canary = Canary.new(1)
     signature = canary.watch("a signature", base64.b64encode(bytes(range(32))).decode())
     assert canary.leaks(f"sha256={signature}") == ["a signature"]
     assert canary.leaks("sha256=") == []
 
 
-def test_values_are_the_same_for_a_seed_and_no_other() -> None:
+def test_values_depend_only_on_the_seed() -> None:
     assert Canary.new(7).token() == VALUES["token of *"]
     assert Canary.new(8).token() != VALUES["token of *"]
     assert Canary.new().token() != Canary.new().token()
@@ -84,7 +84,7 @@ def test_values_are_the_same_for_a_seed_and_no_other() -> None:
         assert value not in repr(CANARIES)
 
 
-def test_a_clean_log_is_not_flagged_and_takes_no_time() -> None:
+def test_a_clean_log_is_searched_fast_without_findings() -> None:
     canary = Canary.new(3)
     for number in range(200):
         canary.token(f"location{number}")

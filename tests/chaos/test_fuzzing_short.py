@@ -80,22 +80,22 @@ def broken_promises(function: FuzzedFunction) -> set[str]:
 REPLY = {"statusCode": 200, "headers": {"x-request-id": "1"}, "body": '{"outcome": "opened"}', "isBase64Encoded": False}
 
 
-@pytest.mark.parametrize(
-    ("change", "promise"),
-    [
-        pytest.param({}, None, id="good"),
-        pytest.param({"statusCode": "200"}, "answer", id="status-text"),
-        pytest.param({"statusCode": 500}, "answer", id="status-500"),
-        pytest.param({"headers": {"x-request-id": "1\r\nx: y"}}, "answer", id="header-with-newline"),
-        pytest.param({"headers": {"x-request-id": 1}}, "answer", id="header-number"),
-        pytest.param({"body": None}, "answer", id="body-missing"),
-        pytest.param({"body": "no json"}, "answer", id="body-not-json"),
-        pytest.param({"body": '{"a": "\ud800"}'}, "answer", id="body-lone-surrogate"),
-        pytest.param({"body": '{"type": "urn:highlevel-conversations:failed"}'}, "answer", id="internal-error"),
-        pytest.param({"body": "<token>"}, "leak", id="token-in-body"),
-        pytest.param({"headers": {"x": "<email>"}}, "leak", id="email-in-header"),
-    ],
-)
+BAD_REPLIES: dict[str, tuple[Any, ...]] = {
+    "good": ({}, None),
+    "status-text": ({"statusCode": "200"}, "answer"),
+    "status-500": ({"statusCode": 500}, "answer"),
+    "header-with-newline": ({"headers": {"x-request-id": "1\r\nx: y"}}, "answer"),
+    "header-number": ({"headers": {"x-request-id": 1}}, "answer"),
+    "body-missing": ({"body": None}, "answer"),
+    "body-not-json": ({"body": "no json"}, "answer"),
+    "body-lone-surrogate": ({"body": '{"a": "\ud800"}'}, "answer"),
+    "internal-error": ({"body": '{"type": "urn:highlevel-conversations:failed"}'}, "answer"),
+    "token-in-body": ({"body": "<token>"}, "leak"),
+    "email-in-header": ({"headers": {"x": "<email>"}}, "leak"),
+}
+
+
+@pytest.mark.parametrize(("change", "promise"), BAD_REPLIES.values(), ids=BAD_REPLIES)
 def test_a_bad_reply_is_reported(function: FuzzedFunction, change: dict[str, Any], promise: str | None) -> None:
     canary = {"<token>": json.dumps(function.requests.canary.token()), "<email>": function.requests.canary.email(3)}
     reply = json.loads(json.dumps(REPLY | change))
@@ -114,28 +114,31 @@ def test_a_request_let_in_without_authentication_is_reported(function: FuzzedFun
 
 
 CALL = Call(0, "POST", "/conversations/", {}, {"host": "h"}, b'{"locationId": "a", "contactId": "b"}', ("h", 1))
+SEARCH = replace(CALL, method="GET", path="/conversations/search")
 PERSON = replace(CALL, path="/contacts/upsert", body=b'{"locationId": "a", "email": "a@b", "firstName": "Zo\\u00eb"}')
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        replace(CALL, path="/conversations/x"),
-        replace(CALL, query={"a": "b"}),
-        replace(CALL, headers={"x-injected": "1"}),
-        replace(CALL, headers={"host": "h\x7f"}),
-        replace(CALL, body=b"\xff"),
-        replace(CALL, body=b'{"locationId": "a", "contactId": "b\\n"}'),
-        replace(CALL, body=b'{"locationId": "a", "contactId": "b", "x": 1}'),
-        replace(CALL, body=b'{"locationId": "a", "locationId": "b"}'),
-        replace(CALL, body=b'{"locationId": "a", "contactId": 7}'),
-        replace(PERSON, body=b'{"locationId": "a", "email": "a\\u0000@b"}'),
-        replace(PERSON, body=b'{"locationId": "a", "email": "a\\ud800@b"}'),
-        replace(PERSON, body=b'{"locationId": "a", "phone": "\\u0661\\u0662\\u0663\\u0664"}'),
-        replace(PERSON, body=b'{"locationId": "a", "firstName": "Ann"}'),
-        replace(CALL, method="GET", path="/conversations/search", query={"locationId": "a", "contactId": "b/c"}),
-    ],
-)
+UNCLEAN_CALLS = {
+    "path": replace(CALL, path="/conversations/x"),
+    "query": replace(CALL, query={"a": "b"}),
+    "header": replace(CALL, headers={"x-injected": "1"}),
+    "header-control": replace(CALL, headers={"host": "h\x7f"}),
+    "body-not-utf8": replace(CALL, body=b"\xff"),
+    "id-with-newline": replace(CALL, body=b'{"locationId": "a", "contactId": "b\\n"}'),
+    "extra-member": replace(CALL, body=b'{"locationId": "a", "contactId": "b", "x": 1}'),
+    "duplicated-member": replace(CALL, body=b'{"locationId": "a", "locationId": "b"}'),
+    "number": replace(CALL, body=b'{"locationId": "a", "contactId": 7}'),
+    "email-nul": replace(PERSON, body=b'{"locationId": "a", "email": "a\\u0000@b"}'),
+    "email-surrogate": replace(PERSON, body=b'{"locationId": "a", "email": "a\\ud800@b"}'),
+    "phone-other-digits": replace(PERSON, body=b'{"locationId": "a", "phone": "\\u0661\\u0662\\u0663\\u0664"}'),
+    "no-address": replace(PERSON, body=b'{"locationId": "a", "firstName": "Ann"}'),
+    "search-path": replace(
+        CALL, method="GET", path="/conversations/search", query={"locationId": "a", "contactId": "b/c"}
+    ),
+}
+
+
+@pytest.mark.parametrize("call", UNCLEAN_CALLS.values(), ids=UNCLEAN_CALLS)
 def test_an_unclean_call_is_reported(call: Call) -> None:
     assert list(unclean(call))
     assert list(unclean(CALL)) == list(unclean(PERSON)) == []
@@ -149,29 +152,23 @@ def letter(**attributes: str) -> dict[str, Any]:
     return LETTER | {"MessageAttributes": {name: {"StringValue": text} for name, text in attributes.items()}}
 
 
-@pytest.mark.parametrize(
-    ("message", "promise"),
-    [
-        pytest.param(MESSAGE, None, id="good"),
-        pytest.param(LETTER, None, id="good-dead-letter"),
-        pytest.param(MESSAGE | {"MessageBody": "x" * 400_000}, "oversized", id="over-256-kib"),
-        pytest.param(LETTER | {"MessageBody": "x" * ((1 << 20) + 1)}, "oversized", id="over-1-mib"),
-        pytest.param(LETTER | {"MessageBody": ""}, "queue", id="empty"),
-        pytest.param(LETTER | {"MessageBody": "\x0b"}, "queue", id="control-character"),
-        pytest.param(MESSAGE | {"MessageGroupId": "ü"}, "queue", id="group"),
-        pytest.param(MESSAGE | {"DelaySeconds": 901}, "queue", id="delay"),
-        pytest.param(letter(reason=""), "queue", id="empty-attribute"),
-        pytest.param(
-            LETTER | {"MessageAttributes": {"reason": {"StringValue": "\x19"}}}, "queue", id="attribute-control"
-        ),
-        pytest.param(LETTER | {"MessageAttributes": {"AWS.x": {"StringValue": "y"}}}, "queue", id="attribute-name"),
-        pytest.param(
-            LETTER | {"MessageAttributes": {f"a{n}": {"StringValue": "y"} for n in range(11)}},
-            "queue",
-            id="11-attributes",
-        ),
-    ],
-)
+MESSAGES: dict[str, tuple[Any, ...]] = {
+    "good": (MESSAGE, None),
+    "good-dead-letter": (LETTER, None),
+    "over-256-kib": (MESSAGE | {"MessageBody": "x" * 400_000}, "oversized"),
+    "over-1-mib": (LETTER | {"MessageBody": "x" * ((1 << 20) + 1)}, "oversized"),
+    "empty": (LETTER | {"MessageBody": ""}, "queue"),
+    "control-character": (LETTER | {"MessageBody": "\x0b"}, "queue"),
+    "group": (MESSAGE | {"MessageGroupId": "ü"}, "queue"),
+    "delay": (MESSAGE | {"DelaySeconds": 901}, "queue"),
+    "empty-attribute": (letter(reason=""), "queue"),
+    "attribute-control": (LETTER | {"MessageAttributes": {"reason": {"StringValue": "\x19"}}}, "queue"),
+    "attribute-name": (LETTER | {"MessageAttributes": {"AWS.x": {"StringValue": "y"}}}, "queue"),
+    "11-attributes": (LETTER | {"MessageAttributes": {f"a{n}": {"StringValue": "y"} for n in range(11)}}, "queue"),
+}
+
+
+@pytest.mark.parametrize(("message", "promise"), MESSAGES.values(), ids=MESSAGES)
 def test_a_message_that_sqs_refuses_is_reported(message: dict[str, Any], promise: str | None) -> None:
     aws = FakeAws({})
     status, _, _ = aws.answer("POST", "/", {"X-Amz-Target": "AmazonSQS.SendMessage"}, json.dumps(message).encode())
@@ -202,27 +199,22 @@ def test_a_lost_message_is_reported(function: FuzzedFunction) -> None:
     assert broken_promises(function) == {"lost", "answer"}
 
 
-@pytest.mark.parametrize(
-    ("line", "promise"),
-    [
-        pytest.param('{"level": "INFO", "message": "submission"}', None, id="submission"),
-        pytest.param('{"_aws": {}, "outcome": "opened", "trigger": "http"}', None, id="metric"),
-        pytest.param("plain text", "log", id="text"),
-        pytest.param("[]", "log", id="array"),
-        pytest.param('{"_aws": {}}{"_aws": {}}', "log", id="two-objects"),
-        pytest.param("{}", "log", id="no-level"),
-        pytest.param(
-            '{"level": "ERROR", "message": "internal_error", "error": "KeyError"}',
-            "internal error",
-            id="internal-error",
-        ),
-        pytest.param(
-            '{"level": "INFO", "message": "submission", "reason": "internal_error"}',
-            "internal error",
-            id="internal-error-reason",
-        ),
-    ],
-)
+LINES: dict[str, tuple[Any, ...]] = {
+    "submission": ('{"level": "INFO", "message": "submission"}', None),
+    "metric": ('{"_aws": {}, "outcome": "opened", "trigger": "http"}', None),
+    "text": ("plain text", "log"),
+    "array": ("[]", "log"),
+    "two-objects": ('{"_aws": {}}{"_aws": {}}', "log"),
+    "no-level": ("{}", "log"),
+    "internal-error": ('{"level": "ERROR", "message": "internal_error", "error": "KeyError"}', "internal error"),
+    "internal-error-reason": (
+        '{"level": "INFO", "reason": "internal_error"}',
+        "internal error",
+    ),
+}
+
+
+@pytest.mark.parametrize(("line", "promise"), LINES.values(), ids=LINES)
 def test_a_bad_line_of_the_log_is_reported(function: FuzzedFunction, line: str, promise: str | None) -> None:
     function._check_log_line(0, line)
     assert broken_promises(function) == ({promise} if promise else set())

@@ -10,6 +10,7 @@ from local.highlevel import LocalHighLevel
 
 PIT = "pit-11111111-2222-3333-4444-555555555555"
 OAUTH = "eyJhbGciOi.of.one-location"
+CREATE = "/conversations/"
 SEARCH = "/conversations/search"
 UPSERT = "/contacts/upsert"
 HEADERS = {
@@ -35,7 +36,7 @@ class Answer(NamedTuple):
 def ask(
     local: LocalHighLevel,
     method: str = "POST",
-    path: str = "/conversations/",
+    path: str = CREATE,
     body: Any = None,
     *,
     timeout: float = 5,

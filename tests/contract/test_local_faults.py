@@ -329,29 +329,27 @@ def test_faults_can_be_set_and_cleared(local: LocalHighLevel) -> None:
     assert create(local).body == b"<p>"
 
 
-@pytest.mark.parametrize(
-    ("fault", "wrong"),
-    [
-        pytest.param(b"{", "Expecting property name", id="not-json"),
-        pytest.param([5], "a fault is a JSON object with a kind", id="number"),
-        pytest.param({"status": 500}, "a fault is a JSON object with a kind", id="no-kind"),
-        pytest.param({"kind": "explode"}, "kind must be one of status, html", id="unknown-kind"),
-        pytest.param({"kind": "status", "statuss": 1}, "a fault has no statuss", id="unknown-member"),
-        pytest.param({"kind": "status", "status": "500"}, "status cannot be '500'", id="status-text"),
-        pytest.param({"kind": "status", "status": 99}, "200 to 599", id="status-99"),
-        pytest.param({"kind": "status", "status": 204}, "200 to 599", id="status-204"),
-        pytest.param({"kind": "hang", "status": 500}, "hang has no status of its own", id="status-of-hang"),
-        pytest.param({"kind": "status", "message": [1]}, "message must be", id="message"),
-        pytest.param(
-            {"kind": "status", "headers": {"a": "b\r\nc"}}, "headers cannot have 'a'", id="header-with-newline"
-        ),
-        pytest.param({"kind": "status", "headers": {"a b": "c"}}, "headers cannot have 'a b'", id="header-name"),
-        pytest.param({"kind": "slow", "seconds": -1}, "seconds cannot be negative", id="seconds-negative"),
-        pytest.param({"kind": "slow", "seconds": True}, "seconds cannot be True", id="seconds-boolean"),
-        pytest.param({"kind": "slow", "times": -1}, "times cannot be negative", id="times-negative"),
-        pytest.param({"kind": "slow", "probability": 2}, "probability must be from 0 to 1", id="probability-2"),
-    ],
-)
+INVALID_FAULTS: dict[str, tuple[Any, ...]] = {
+    "not-json": (b"{", "Expecting property name"),
+    "number": ([5], "a fault is a JSON object with a kind"),
+    "no-kind": ({"status": 500}, "a fault is a JSON object with a kind"),
+    "unknown-kind": ({"kind": "explode"}, "kind must be one of status, html"),
+    "unknown-member": ({"kind": "status", "statuss": 1}, "a fault has no statuss"),
+    "status-text": ({"kind": "status", "status": "500"}, "status cannot be '500'"),
+    "status-99": ({"kind": "status", "status": 99}, "200 to 599"),
+    "status-204": ({"kind": "status", "status": 204}, "200 to 599"),
+    "status-of-hang": ({"kind": "hang", "status": 500}, "hang has no status of its own"),
+    "message": ({"kind": "status", "message": [1]}, "message must be"),
+    "header-with-newline": ({"kind": "status", "headers": {"a": "b\r\nc"}}, "headers cannot have 'a'"),
+    "header-name": ({"kind": "status", "headers": {"a b": "c"}}, "headers cannot have 'a b'"),
+    "seconds-negative": ({"kind": "slow", "seconds": -1}, "seconds cannot be negative"),
+    "seconds-boolean": ({"kind": "slow", "seconds": True}, "seconds cannot be True"),
+    "times-negative": ({"kind": "slow", "times": -1}, "times cannot be negative"),
+    "probability-2": ({"kind": "slow", "probability": 2}, "probability must be from 0 to 1"),
+}
+
+
+@pytest.mark.parametrize(("fault", "wrong"), INVALID_FAULTS.values(), ids=INVALID_FAULTS)
 def test_invalid_faults_are_422(local: LocalHighLevel, fault: Any, wrong: str) -> None:
     body = fault if isinstance(fault, bytes) else [{"kind": "hang"}, *(fault if isinstance(fault, list) else [fault])]
     answer = ask(local, "POST", "/_local/faults", body)

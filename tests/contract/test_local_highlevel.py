@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from local.highlevel import Limits, LocalHighLevel
-from tests.contract.local_calls import OAUTH, PIT, SEARCH, UPSERT, ask, create, remaining
+from tests.contract.local_calls import CREATE, OAUTH, PIT, SEARCH, UPSERT, ask, create, remaining
 
 # What it accepts
 
@@ -153,18 +153,18 @@ def test_head_is_404_without_a_body(local: LocalHighLevel) -> None:
     assert (answer.status, answer.body) == (404, b"")
 
 
-@pytest.mark.parametrize(
-    ("changed", "status", "message"),
-    [
-        pytest.param({"version": None}, 401, "version header was not found.", id="no-version"),
-        pytest.param({"version": "2020-01-01"}, 401, "version header is invalid", id="old-version"),
-        pytest.param({"version": "x"}, 400, "Invalid API version segment 'x' at position 0", id="malformed-version"),
-        pytest.param({"authorization": None}, 401, "Invalid JWT", id="no-token"),
-        pytest.param({"authorization": f"Basic {PIT}"}, 401, "Invalid JWT", id="basic"),
-        pytest.param({"authorization": "Bearer eyJ.expired"}, 401, "Invalid JWT", id="expired"),
-        pytest.param({"authorization": "Bearer pit-revoked"}, 401, "Invalid Private Integration token", id="revoked"),
-    ],
-)
+WRONG_HEADERS: dict[str, tuple[Any, ...]] = {
+    "no-version": ({"version": None}, 401, "version header was not found."),
+    "old-version": ({"version": "2020-01-01"}, 401, "version header is invalid"),
+    "malformed-version": ({"version": "x"}, 400, "Invalid API version segment 'x' at position 0"),
+    "no-token": ({"authorization": None}, 401, "Invalid JWT"),
+    "basic": ({"authorization": f"Basic {PIT}"}, 401, "Invalid JWT"),
+    "expired": ({"authorization": "Bearer eyJ.expired"}, 401, "Invalid JWT"),
+    "revoked": ({"authorization": "Bearer pit-revoked"}, 401, "Invalid Private Integration token"),
+}
+
+
+@pytest.mark.parametrize(("changed", "status", "message"), WRONG_HEADERS.values(), ids=WRONG_HEADERS)
 def test_wrong_headers_are_refused(local: LocalHighLevel, changed: dict[str, Any], status: int, message: str) -> None:
     answer = create(local, **changed)
     assert (answer.status, answer.json["message"]) == (status, message)
@@ -226,80 +226,27 @@ def test_a_suspended_location_is_refused(local: LocalHighLevel) -> None:
 EMPTY = ["locationId must be a string", "locationId should not be empty"]
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "wrong"),
-    [
-        pytest.param(
-            "/conversations/",
-            {"locationId": "mine"},
-            ["contactId must be a string", "contactId should not be empty"],
-            id="no-contact",
-        ),
-        pytest.param(
-            "/conversations/",
-            {"locationId": "mine", "contactId": None},
-            ["contactId must be a string"],
-            id="contact-null",
-        ),
-        pytest.param(
-            "/conversations/",
-            {"locationId": "mine", "contactId": 5},
-            ["contactId must be a string"],
-            id="contact-number",
-        ),
-        pytest.param(
-            "/conversations/",
-            {"locationId": "mine", "contactId": ""},
-            ["contactId should not be empty"],
-            id="contact-empty",
-        ),
-        pytest.param(
-            "/conversations/",
-            {"locationId": "mine", "contactId": "a b"},
-            ["contactId must be a valid id"],
-            id="contact-with-space",
-        ),
-        pytest.param(
-            "/conversations/",
-            {"locationId": "x" * 65, "contactId": "c1"},
-            ["locationId must be a valid id"],
-            id="location-too-long",
-        ),
-        pytest.param(
-            "/conversations/",
-            {"locationId": "mine", "contactId": "c1", "x": 1},
-            ["property x should not exist"],
-            id="extra-member",
-        ),
-        pytest.param("/conversations/", ["mine", "c1"], EMPTY, id="array"),
-        pytest.param("/conversations/", b"", EMPTY, id="empty"),
-        pytest.param(UPSERT, {"email": "a@b.co"}, EMPTY, id="upsert-no-location"),
-        pytest.param(
-            UPSERT,
-            {"locationId": "mine", "name": "A"},
-            ["email should not be empty", "phone should not be empty"],
-            id="upsert-no-address",
-        ),
-        pytest.param(
-            UPSERT, {"locationId": "mine", "email": "nonsense"}, ["email must be an email"], id="upsert-wrong-email"
-        ),
-        pytest.param(
-            UPSERT, {"locationId": "mine", "phone": 555}, ["phone must be a string"], id="upsert-phone-number"
-        ),
-        pytest.param(
-            UPSERT,
-            {"locationId": "mine", "email": "a@b.co", "x": 1},
-            ["property x should not exist"],
-            id="upsert-extra-member",
-        ),
-        pytest.param(
-            UPSERT,
-            {"locationId": "mine", "email": "a@b.co", "tags": "x"},
-            ["each value in tags must be a string"],
-            id="upsert-tags",
-        ),
-    ],
-)
+MINE = {"locationId": "mine"}
+INVALID_BODIES: dict[str, tuple[str, Any, list[str]]] = {
+    "no-contact": (CREATE, MINE, ["contactId must be a string", "contactId should not be empty"]),
+    "contact-null": (CREATE, MINE | {"contactId": None}, ["contactId must be a string"]),
+    "contact-number": (CREATE, MINE | {"contactId": 5}, ["contactId must be a string"]),
+    "contact-empty": (CREATE, MINE | {"contactId": ""}, ["contactId should not be empty"]),
+    "contact-with-space": (CREATE, MINE | {"contactId": "a b"}, ["contactId must be a valid id"]),
+    "location-too-long": (CREATE, {"locationId": "x" * 65, "contactId": "c1"}, ["locationId must be a valid id"]),
+    "extra-member": (CREATE, MINE | {"contactId": "c1", "x": 1}, ["property x should not exist"]),
+    "array": (CREATE, ["mine", "c1"], EMPTY),
+    "empty": (CREATE, b"", EMPTY),
+    "upsert-no-location": (UPSERT, {"email": "a@b.co"}, EMPTY),
+    "upsert-no-address": (UPSERT, MINE | {"name": "A"}, ["email should not be empty", "phone should not be empty"]),
+    "upsert-wrong-email": (UPSERT, MINE | {"email": "nonsense"}, ["email must be an email"]),
+    "upsert-phone-number": (UPSERT, MINE | {"phone": 555}, ["phone must be a string"]),
+    "upsert-extra-member": (UPSERT, MINE | {"email": "a@b.co", "x": 1}, ["property x should not exist"]),
+    "upsert-tags": (UPSERT, MINE | {"email": "a@b.co", "tags": "x"}, ["each value in tags must be a string"]),
+}
+
+
+@pytest.mark.parametrize(("path", "body", "wrong"), INVALID_BODIES.values(), ids=INVALID_BODIES)
 def test_invalid_bodies_are_422(local: LocalHighLevel, path: str, body: Any, wrong: list[str]) -> None:
     answer = ask(local, path=path, body=body)
     assert answer.status == 422

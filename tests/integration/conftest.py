@@ -1,4 +1,4 @@
-"""The deployed application, shared by the tests of this folder: the unchanged template, its roles enforced."""
+"""The deployed application, shared by the tests of this folder."""
 
 import itertools
 import uuid
@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.application import Application
-from local.highlevel import LocalHighLevel
-from local.stack import LocalAws, deploy
-from tests.integration.world import TOKEN, World
+from tests.integration.aws_faults import FaultyWorld, faulty_world
+from tests.integration.world import World, deployed_world
 
 _numbers = itertools.count(1)
 
@@ -26,10 +24,22 @@ def location() -> str:
 
 @pytest.fixture(scope="session")
 def _world() -> Iterator[World]:
-    with LocalHighLevel(tokens={TOKEN: "*"}) as highlevel, LocalAws(enforce_iam=True) as aws:
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url}))
-        application.store_token(TOKEN)
-        yield World(highlevel, application)
+    with deployed_world() as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def _faulty_world() -> Iterator[FaultyWorld]:
+    with faulty_world() as world:
+        yield world
+
+
+@pytest.fixture
+def faulty(_faulty_world: FaultyWorld) -> Iterator[FaultyWorld]:
+    """The session's application behind a fault proxy. Each test has processes of its own, because a process backs off
+    after failures."""
+    yield _faulty_world
+    _faulty_world.recover()
 
 
 @pytest.fixture

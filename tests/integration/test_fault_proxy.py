@@ -78,16 +78,16 @@ def test_passes_a_call_on_with_its_host_and_signature(proxy: FaultProxy) -> None
     assert proxy.calls == {("secretsmanager", "GetSecretValue"): 3}
 
 
-@pytest.mark.parametrize(
-    ("service", "operation", "arguments", "throttled"),
-    [
-        ("dynamodb", "get_item", {"TableName": "t", "Key": {}}, "ProvisionedThroughputExceededException"),
-        ("sqs", "send_message", {"QueueUrl": "http://127.0.0.1/0/q", "MessageBody": "m"}, "RequestThrottled"),
-        ("secretsmanager", "get_secret_value", {"SecretId": "s"}, "ThrottlingException"),
-        ("events", "put_events", {"Entries": [{}]}, "ThrottlingException"),
-    ],
-)
-def test_throttles_and_breaks_in_the_words_of_the_service(
+CALLS: dict[str, tuple[Any, ...]] = {
+    "dynamodb": ("dynamodb", "get_item", {"TableName": "t", "Key": {}}, "ProvisionedThroughputExceededException"),
+    "sqs": ("sqs", "send_message", {"QueueUrl": "http://127.0.0.1/0/q", "MessageBody": "m"}, "RequestThrottled"),
+    "secretsmanager": ("secretsmanager", "get_secret_value", {"SecretId": "s"}, "ThrottlingException"),
+    "events": ("events", "put_events", {"Entries": [{}]}, "ThrottlingException"),
+}
+
+
+@pytest.mark.parametrize(("service", "operation", "arguments", "throttled"), CALLS.values(), ids=CALLS)
+def test_errors_have_the_format_of_the_service(
     proxy: FaultProxy, service: str, operation: str, arguments: dict[str, Any], throttled: str
 ) -> None:
     with client(proxy, service) as aws:
@@ -119,7 +119,7 @@ def test_hangs_or_breaks_the_connection_until_healed(proxy: FaultProxy, mode: Mo
         secrets.get_secret_value(SecretId="s")
 
 
-def test_fails_only_what_is_named(proxy: FaultProxy) -> None:
+def test_fails_only_the_named_operation(proxy: FaultProxy) -> None:
     proxy.fail("dynamodb", "error")
     proxy.fail("secretsmanager", "error", operation="PutSecretValue")
     with client(proxy, "secretsmanager") as secrets:
@@ -141,7 +141,7 @@ def test_runs_hooks_around_the_call(proxy: FaultProxy) -> None:
     assert seen == ["before one", "after"]
 
 
-def test_the_call_of_a_caller_killed_by_a_hook_never_reaches_aws(proxy: FaultProxy) -> None:
+def test_a_call_never_reaches_aws_if_a_hook_kills_the_caller(proxy: FaultProxy) -> None:
     seen: list[str] = []
     caller = http.client.HTTPConnection(proxy.url.removeprefix("http://"))
     headers = {
@@ -160,7 +160,7 @@ def test_the_call_of_a_caller_killed_by_a_hook_never_reaches_aws(proxy: FaultPro
     assert seen == ["before"]
 
 
-def test_raises_what_a_hook_raised_at_the_end(target: str) -> None:
+def test_raises_the_exception_of_a_hook_at_the_end(target: str) -> None:
     def call_with_broken_hook() -> None:
         with FaultProxy(target) as proxy, client(proxy, "secretsmanager") as secrets:
             proxy.on("secretsmanager", "GetSecretValue", before=lambda _request: 1 / 0)
@@ -170,7 +170,7 @@ def test_raises_what_a_hook_raised_at_the_end(target: str) -> None:
         call_with_broken_hook()
 
 
-def test_is_gone_when_the_aws_behind_it_is() -> None:
+def test_closes_the_connection_when_aws_is_unreachable() -> None:
     with (
         FaultProxy("http://127.0.0.1:1") as proxy,
         client(proxy, "secretsmanager") as secrets,
@@ -179,7 +179,7 @@ def test_is_gone_when_the_aws_behind_it_is() -> None:
         secrets.get_secret_value(SecretId="s")
 
 
-def test_lets_go_of_what_hangs_when_healed(proxy: FaultProxy) -> None:
+def test_ends_hanging_calls_when_healed(proxy: FaultProxy) -> None:
     def heal_when_called() -> None:
         while not proxy.calls:
             time.sleep(0.01)

@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 
 from highlevel.oauth import OAuth, read_oauth
-from local.application import Answer, Application
-from local.highlevel import Call, LocalHighLevel
+from local.application import Answer
+from local.highlevel import Call
 from local.serve import announcement
-from local.stack import LocalAws, deploy
 from operate import doctor
 from operate import stack as stack_module
 from tests.integration.connecting import App, asked
-from tests.integration.world import World, eventually
+from tests.integration.world import World, deployed_world, eventually
 
 LOCATIONS = [f"location{number:04d}" for number in range(500)]
 FUNCTION = "CreateConversation"
@@ -29,11 +28,10 @@ type Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Path]]:
-    with LocalHighLevel() as highlevel, LocalAws(enforce_iam=True) as aws:
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url}))
+    with deployed_world() as world:
         where = tmp_path_factory.mktemp("serve") / "serve.json"
-        where.write_text(json.dumps(announcement(application)))
-        yield World(highlevel, application), where
+        where.write_text(json.dumps(announcement(world.application)))
+        yield world, where
 
 
 @pytest.fixture
@@ -300,18 +298,17 @@ def _stored(world: World) -> OAuth:
     return stored
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        pytest.param(
-            {"expires_at": 1_000_000_000},
-            "HighLevelToken: the connection of the agency company0000000000001: its token",
-            id="expired",
-        ),
-        pytest.param({"access_token": None, "expires_at": None}, "has no access token yet", id="no-access-token"),
-        pytest.param({"company_id": None}, "without its company_id: make connect STACK=local", id="no-company"),
-    ],
-)
+INCOMPLETE: dict[str, tuple[Any, ...]] = {
+    "expired": (
+        {"expires_at": 1_000_000_000},
+        "HighLevelToken: the connection of the agency company0000000000001: its token",
+    ),
+    "no-access-token": ({"access_token": None, "expires_at": None}, "has no access token yet"),
+    "no-company": ({"company_id": None}, "without its company_id: make connect STACK=local"),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), INCOMPLETE.values(), ids=INCOMPLETE)
 def test_doctor_shows_a_connection_that_cannot_issue_tokens(
     world: World, run: Run, changes: dict[str, Any], said: str
 ) -> None:

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.application import Application
-from local.highlevel import Limits, LocalHighLevel
-from local.stack import LocalAws, deploy
+from local.highlevel import Limits
 from tests.factories import make_submission
-from tests.integration.world import TOKEN, World, eventually
+from tests.integration.world import World, deployed_world, eventually
 
 pytestmark = pytest.mark.alone
 LIMITS = Limits(max=200, interval_ms=10_000)
@@ -19,10 +17,9 @@ NOISY, QUIET, EACH = 1000, 20, 10
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with LocalHighLevel(tokens={TOKEN: "*"}, limits=LIMITS) as highlevel, LocalAws(enforce_iam=True) as aws:
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url}))
-        application.store_token(TOKEN)
-        yield World(highlevel, application)
+    with deployed_world() as world:
+        world.highlevel.limits = LIMITS
+        yield world
 
 
 def defer(world: World, location: str, count: int) -> None:

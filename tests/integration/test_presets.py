@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from local.application import Answer, Application
-from local.highlevel import LocalHighLevel
-from local.stack import LocalAws, deploy
+from local.application import Answer
 from tests.assertions import assert_webhook_outcome
-from tests.integration.world import TOKEN, World
+from tests.integration.world import TOKEN, World, deployed_world
 from tests.payloads import delivery, on_the_wire
 from tests.samples import LOCATION, PEOPLE, Sent, secret_of
 
@@ -18,12 +16,11 @@ from tests.samples import LOCATION, PEOPLE, Sent, secret_of
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     """A stack of one sub-account, in which each sender has its secret."""
-    with LocalHighLevel(tokens={TOKEN: LOCATION}) as highlevel, LocalAws(enforce_iam=True) as aws:
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, "LocationId": LOCATION}))
-        application.store_token(TOKEN)
+    with deployed_world(LocationId=LOCATION) as world:
+        world.highlevel.tokens = {TOKEN: LOCATION}
         for sender in PEOPLE:
-            application.store_sender_secret(sender, secret_of(sender))
-        yield World(highlevel, application)
+            world.application.store_sender_secret(sender, secret_of(sender))
+        yield world
 
 
 def deliver(world: World, sent: Sent) -> Answer:

@@ -10,11 +10,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from local.application import Answer, Application
-from local.highlevel import LocalHighLevel
-from local.stack import LocalAws, deploy
+from local.application import Answer
 from tests.assertions import assert_dead_letter, assert_problem, assert_webhook_outcome
-from tests.integration.world import TOKEN, World, eventually
+from tests.integration.world import TOKEN, World, deployed_world, eventually
 
 HOME = "homelocation"
 SECRETS: dict[str, str | list[str]] = {
@@ -27,12 +25,10 @@ SECRETS: dict[str, str | list[str]] = {
 @pytest.fixture(scope="module")
 def _stack() -> Iterator[World]:
     """A stack with a default location, for one sub-account."""
-    with LocalHighLevel(tokens={TOKEN: "*"}) as highlevel, LocalAws(enforce_iam=True) as aws:
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, "LocationId": HOME}))
-        application.store_token(TOKEN)
+    with deployed_world(LocationId=HOME) as world:
         for sender, secret in SECRETS.items():
-            application.store_sender_secret(sender, secret)
-        yield World(highlevel, application)
+            world.application.store_sender_secret(sender, secret)
+        yield world
 
 
 @pytest.fixture
@@ -189,27 +185,23 @@ def test_an_unreadable_body_is_a_problem(
     assert_problem(answer, status, reason)
 
 
-@pytest.mark.parametrize(
-    ("sender", "headers", "query"),
-    [
-        pytest.param("typeform", {}, "", id="typeform-unsigned"),
-        pytest.param("typeform", {"typeform-signature": "sha256="}, "", id="typeform-empty"),
-        pytest.param("typeform", {"typeform-signature": "N/A"}, "", id="typeform-other-format"),
-        pytest.param("typeform", {"typeform-signature": "sha256=" + "A" * 43 + "="}, "", id="typeform-wrong"),
-        pytest.param("token", {}, "", id="token-missing"),
-        pytest.param("token", {"authorization": "Bearer wrong"}, "", id="token-wrong"),
-        pytest.param("token", {}, "token=", id="token-empty"),
-        pytest.param("token", {}, "token=typeform-secret", id="token-of-another-sender"),
-        pytest.param(
-            "tally", {"tally-signature": "A" * 43 + "="}, "", id="no-secret-stored"
-        ),  # a preset without a secret refuses everything
-        pytest.param(
-            "highlevel-app", {"x-ghl-signature": "A" * 86 + "=="}, "", id="no-app-id"
-        ),  # so does this one without an app_id
-        pytest.param("unknown", {"authorization": "Bearer token-secret-new"}, "", id="unknown-sender"),
-        pytest.param("event", {"authorization": "Bearer token-secret-new"}, "", id="event-sender"),
-    ],
-)
+UNAUTHENTICATED: dict[str, tuple[str, dict[str, str], str]] = {
+    "typeform-unsigned": ("typeform", {}, ""),
+    "typeform-empty": ("typeform", {"typeform-signature": "sha256="}, ""),
+    "typeform-other-format": ("typeform", {"typeform-signature": "N/A"}, ""),
+    "typeform-wrong": ("typeform", {"typeform-signature": "sha256=" + "A" * 43 + "="}, ""),
+    "token-missing": ("token", {}, ""),
+    "token-wrong": ("token", {"authorization": "Bearer wrong"}, ""),
+    "token-empty": ("token", {}, "token="),
+    "token-of-another-sender": ("token", {}, "token=typeform-secret"),
+    "no-secret-stored": ("tally", {"tally-signature": "A" * 43 + "="}, ""),
+    "no-app-id": ("highlevel-app", {"x-ghl-signature": "A" * 86 + "=="}, ""),
+    "unknown-sender": ("unknown", {"authorization": "Bearer token-secret-new"}, ""),
+    "event-sender": ("event", {"authorization": "Bearer token-secret-new"}, ""),
+}
+
+
+@pytest.mark.parametrize(("sender", "headers", "query"), UNAUTHENTICATED.values(), ids=UNAUTHENTICATED)
 def test_an_unauthenticated_delivery_is_401(
     world: World, sender: str, headers: dict[str, str], query: str, email: str
 ) -> None:

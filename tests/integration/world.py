@@ -1,17 +1,18 @@
 """What the tests of this folder share."""
 
+import contextlib
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from local.application import Application
 from local.highlevel import LocalHighLevel
-from local.stack import ROOT, build
+from local.stack import ROOT, LocalAws, build, deploy
 from tests.samples import ANYWHERE
 
 TOKEN = f"pit-{uuid.uuid4()}"
@@ -67,6 +68,15 @@ class World:
     def calls(self, contact: str) -> int:
         """How many calls asked HighLevel to open this contact's conversation."""
         return sum(call.contact == contact and call.method == "POST" for call in self.highlevel.calls)
+
+
+@contextlib.contextmanager
+def deployed_world(**parameters: str) -> Iterator[World]:
+    """The unchanged template with these parameters and its roles enforced; the local HighLevel accepts TOKEN."""
+    with LocalHighLevel(tokens={TOKEN: "*"}) as highlevel, LocalAws(enforce_iam=True) as aws:
+        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, **parameters}))
+        application.store_token(TOKEN)
+        yield World(highlevel, application)
 
 
 def eventually(happened: Callable[[], object], within: float = 30.0) -> None:
