@@ -1,4 +1,4 @@
-"""This application on this machine: its stack on a local AWS, its doors, its log. For run, serve and the tests."""
+"""The application on the local AWS: its endpoints, events, log and queues. For run, serve and the tests."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from local.stack import LocalAws, Stack
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the HTTP door answered after so many seconds; header names in lower case."""
+    """The answer of the HTTP API, and after how many seconds it came; header names in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -27,7 +27,7 @@ class Answer:
 
 
 class Application:
-    """The deployed stack with its doors open."""
+    """A deployed stack, and what a user of it does."""
 
     def __init__(self, aws: LocalAws, stack: Stack) -> None:
         self.aws = aws
@@ -35,26 +35,26 @@ class Application:
         self.api_secret = str(json.loads(self.secret("SenderSecretsArn"))["api"])
 
     def secret(self, output: str) -> str:
-        """The text of the secret that this output names."""
+        """Return the text of the secret that this output names."""
         client = self.aws.client("secretsmanager")
         return str(client.get_secret_value(SecretId=self.stack.outputs[output])["SecretString"])
 
     def store_token(self, text: str) -> None:
-        """What `make token` does: put this text into the secret HighLevelToken."""
+        """Store this text in HighLevelToken, as `make token` does."""
         client = self.aws.client("secretsmanager")
         client.put_secret_value(SecretId=self.stack.outputs["HighLevelTokenArn"], SecretString=text)
 
     def post(self, body: bytes | Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
-        """`POST /conversations`; by default as JSON, with the generated secret. A header set to "" is left out."""
+        """Send `POST /conversations`, by default as JSON with the generated secret. A header set to "" is omitted."""
         sent = {"authorization": f"Bearer {self.api_secret}", "content-type": "application/json", **(headers or {})}
         return self._send("/conversations", body if isinstance(body, bytes) else json.dumps(body).encode(), sent)
 
     def deliver(self, sender: str, body: bytes, headers: Mapping[str, str], query: str = "") -> Answer:
-        """`POST /webhooks/{sender}`, as that sender posts: with these headers and no others of ours."""
+        """Send `POST /webhooks/{sender}` with these headers only."""
         return self._send(f"/webhooks/{sender}{'?' if query else ''}{query}", body, headers)
 
     def store_sender_secret(self, sender: str, secret: str | list[str]) -> None:
-        """What `make sender` does: put this sender's secret beside the others in SenderSecrets."""
+        """Store this sender's secret beside the others in SenderSecrets, as `make sender` does."""
         senders = json.loads(self.secret("SenderSecretsArn")) | {sender: secret}
         client = self.aws.client("secretsmanager")
         client.put_secret_value(SecretId=self.stack.outputs["SenderSecretsArn"], SecretString=json.dumps(senders))
@@ -73,7 +73,7 @@ class Application:
         return Answer(status, lower, text, time.monotonic() - started)
 
     def put_event(self, detail: Any, detail_type: str = "ConversationRequested", source: str = "my.crm") -> str:
-        """Put an event on the bus; its id."""
+        """Put an event on the bus. Returns its id."""
         entry = {"Source": source, "DetailType": detail_type, "Detail": json.dumps(detail)}
         answer = self.aws.client("events").put_events(
             Entries=[{**entry, "EventBusName": self.stack.outputs["EventBus"]}]
@@ -81,7 +81,7 @@ class Application:
         return str(answer["Entries"][0]["EventId"])
 
     def lines(self, since: float = 0, **fields: Any) -> list[dict[str, Any]]:
-        """The canonical lines, from `since` (Unix time) on, whose fields have these values."""
+        """Return the canonical log lines from `since` (Unix time) on whose fields have these values."""
         return [
             line
             for line in self.stack.logs(since)
@@ -89,16 +89,16 @@ class Application:
         ]
 
     def wait_for_line(self, within: float = 30.0, **fields: Any) -> dict[str, Any]:
-        """The first canonical line with these values, within so many seconds. Raises TimeoutError."""
+        """Wait for the first canonical log line with these values. Raises TimeoutError."""
         until = time.monotonic() + within
         while time.monotonic() < until:
             if lines := self.lines(**fields):
                 return lines[0]
             time.sleep(0.1)
-        raise TimeoutError(f"no canonical line with {fields} within {within:.0f} s")
+        raise TimeoutError(f"no canonical log line with {fields} within {within:.0f} s")
 
     def count(self, queue: str) -> int:
-        """How many messages the queue (RetryQueue or DeadLetterQueue) holds, in flight and delayed ones included."""
+        """Count the messages of RetryQueue or DeadLetterQueue, including those in flight and delayed."""
         names = ["ApproximateNumberOfMessages" + kind for kind in ("", "NotVisible", "Delayed")]
         attributes = self.aws.client("sqs").get_queue_attributes(
             QueueUrl=self.stack.outputs[f"{queue}Url"], AttributeNames=names
@@ -106,7 +106,7 @@ class Application:
         return sum(int(attributes.get(name, 0)) for name in names)
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
-        """The messages of that queue as the emulator tells of them: none is received, so none is hidden from others."""
+        """List the messages of that queue as the emulator shows them, without receiving them."""
         query = urllib.parse.urlencode({"QueueUrl": self.stack.outputs[f"{queue}Url"]})
         _status, body = self.aws.get(f"/_ministack/sqs/messages?{query}")
         accounts = json.loads(body)["messages"]

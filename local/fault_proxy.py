@@ -1,12 +1,12 @@
-"""Trouble with AWS: an HTTP proxy between the functions and the local AWS that hangs, throttles, breaks and counts.
+"""Inject faults of AWS: an HTTP proxy between functions and local AWS that hangs, throttles, fails and counts calls.
 
     port = free_port()
     with FaultProxy(f"http://127.0.0.1:{port}") as proxy, LocalAws(port=port, endpoint_for_functions=proxy.url) as aws:
         ...
         proxy.fail("sqs", "throttle", operation="SendMessage", times=2)
 
-It passes requests on unchanged, signature and Host included, so it works under enforced IAM too. The local AWS takes
-the proxy's name as a Host because it is the `endpoint_for_functions`.
+It forwards requests unchanged, including signature and Host, so it works with enforced IAM too. The local AWS accepts
+the proxy's Host because it is the `endpoint_for_functions`.
 """
 
 import http.client
@@ -31,7 +31,7 @@ from local.guard import is_allowed, own_hosts, refusal
 type Mode = Literal["hang", "throttle", "gone", "error"]
 type Hook = Callable[["Request"], object]
 
-# Error codes of the services; any other service throttles with ThrottlingException, as most do.
+# Throttling errors by service; all others use ThrottlingException.
 THROTTLED = {"dynamodb": "ProvisionedThroughputExceededException", "sqs": "RequestThrottled"}
 SCOPE = re.compile(r"Credential=[^/]+/\d+/[^/]+/(?P<service>[^/]+)/aws4_request")
 FORWARD_SECONDS = 60  # longer than any function runs
@@ -39,14 +39,14 @@ FORWARD_SECONDS = 60  # longer than any function runs
 
 @dataclass(frozen=True)
 class Request:
-    """A call of a function to AWS. `service` as in a signature (`dynamodb`), `operation` as in the API (`PutItem`)."""
+    """A function's call to AWS. `service` as in a signature (`dynamodb`), `operation` as in the API (`PutItem`)."""
 
     service: str
     operation: str
     body: bytes
 
     def json(self) -> Any:
-        """The call's arguments."""
+        """Return the arguments of the call."""
         return json.loads(self.body)
 
 
@@ -55,15 +55,15 @@ class _Fault:
     service: str
     operation: str | None
     mode: Mode
-    left: float  # how many more times
+    left: float  # how many more calls
     healed: threading.Event = field(default_factory=threading.Event)
 
 
 class FaultProxy:
-    """A proxy on 127.0.0.1 before the AWS at `target_url`; a context manager.
+    """A proxy on 127.0.0.1 for the AWS at `target_url`; a context manager.
 
-    `url` is where it listens, `calls` counts the requests by (service, operation), those that failed included. An
-    exception in a hook is raised at the end of the `with`.
+    `url`: where it listens. `calls`: number of requests by (service, operation), including failed ones. An exception in
+    a hook is raised at the end of the `with` block.
     """
 
     def __init__(self, target_url: str) -> None:
@@ -90,24 +90,24 @@ class FaultProxy:
             raise self._hook_errors[0]
 
     def fail(self, service: str, mode: Mode, *, operation: str | None = None, times: int | None = None) -> None:
-        """From now on, calls of `service` (only `operation`, if named; only the next `times`, if given) fail.
+        """Make calls of `service` fail: all, only those of `operation`, or only the next `times`.
 
-        `hang`: never answered, until `heal`. `throttle`: the service's throttling error. `gone`: the connection is
-        reset. `error`: the service's status 500. In none of them does AWS see the call.
+        `hang`: no answer until `heal`. `throttle`: the service's throttling error. `gone`: the connection is reset.
+        `error`: status 500. AWS never sees such a call.
         """
         with self._lock:
             self._faults.append(_Fault(service, operation, mode, float("inf") if times is None else times))
 
     def on(self, service: str, operation: str, *, before: Hook | None = None, after: Hook | None = None) -> None:
-        """At every such call run `before` ahead of AWS and `after` when AWS has answered but the function waits still.
+        """Run `before` ahead of every such call, and `after` when AWS has answered and the function still waits.
 
-        A hook that kills the function's process thus hits an exact seam of its work: `before`, AWS never sees the call.
+        A hook that kills the function's process hits an exact crash point. With `before` AWS never sees the call.
         """
         with self._lock:
             self._hooks.append((service, operation, before, after))
 
     def heal(self) -> None:
-        """End every failure and drop every hook; what hangs is let go without an answer."""
+        """End every fault and remove every hook. Calls that hang end without an answer."""
         with self._lock:
             for fault in self._faults:
                 fault.healed.set()
@@ -130,7 +130,7 @@ class FaultProxy:
         for hook in hooks:
             try:
                 hook(request)
-            except Exception as error:  # noqa: BLE001 - it is raised where the test sees it
+            except Exception as error:  # noqa: BLE001 - raised again where the test sees it
                 self._hook_errors.append(error)
 
 
@@ -144,22 +144,22 @@ class _Server(http.server.ThreadingHTTPServer):
         self.target = target
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Stay silent: a function that is killed breaks its connections."""
+        """Print nothing: a killed function breaks its connections."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """One connection of a function."""
+    """Handles one connection of a function."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Server
 
     def do_POST(self) -> None:
-        """Every protocol of AWS that the functions speak is a POST."""
+        """Handle a call: all AWS protocols that the functions use are POST requests."""
         proxy = self.server.proxy
         length = int(self.headers.get("content-length") or 0)
         body = self.rfile.read(length)
-        if len(body) < length:  # killed while it sent: AWS would never see the call either
+        if len(body) < length:  # the caller was killed while it sent: AWS would not see the call either
             self.close_connection = True
             return
         hosts = own_hosts(self.server.server_port)
@@ -191,7 +191,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.answer(response.status, dict(response.getheaders()), content)
 
     def is_left(self) -> bool:
-        """Whether the caller has gone, its process dead."""
+        """Whether the caller has closed the connection, as a killed process does."""
         readable, _, _ = select.select([self.connection], [], [], 0)
         try:
             return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)

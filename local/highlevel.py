@@ -1,7 +1,7 @@
-"""A HighLevel that runs on this machine and refuses what the real one refuses, and every web page (`local.guard`).
+"""A HighLevel on this machine, which refuses what the real one refuses, and every web page (`local.guard`).
 
 In a test: `with LocalHighLevel(tokens={"pit-…": "*"}) as highlevel: … highlevel.url …`.
-Alone: `HIGHLEVEL_TOKEN=… python -m local.highlevel --port 8000`; `GET /_local` then shows what happened in it.
+Alone: `HIGHLEVEL_TOKEN=… python -m local.highlevel --port 8000`; `GET /_local` shows its state.
 """
 
 import argparse
@@ -33,17 +33,16 @@ __all__ = ["Call", "Fault", "Limits", "LocalHighLevel"]
 
 JSON = {"content-type": "application/json; charset=utf-8"}
 GARBAGE = b'{"success":true,"conversation":{"id'
-SHOWN = ("at", "method", "path", "query", "location", "contact", "status", "fault")  # no headers: they hold tokens
+SHOWN = ("at", "method", "path", "query", "location", "contact", "status", "fault")  # no headers: they contain tokens
 
 
 @dataclass(kw_only=True, eq=False)
 class LocalHighLevel(Rules):
-    """`Rules` served on 127.0.0.1 by a thread of this process, for as long as it is used as a context manager.
+    """Serves `Rules` on 127.0.0.1 from a thread of this process; a context manager.
 
-    `port`: 0 for a free one. `latency`: seconds before every answer; a call is handled when it arrives.
-    `seed`: of the draws for faults with a probability.
-    To be read: `url`, `calls` in order of arrival, `connections` (how many were opened since the start or a reset).
-    `faults`: the first that meets a call wins.
+    `port`: 0 for a free one. `latency`: seconds before every answer; a call is handled when it arrives. `seed`: for
+    faults with a probability. To read: `url`, `calls` in order of arrival, `connections` (number of connections since
+    the start or a reset). `faults`: the first one that applies to a call is used.
     """
 
     latency: float = 0.0
@@ -86,7 +85,7 @@ class LocalHighLevel(Rules):
         self._thread.join()
 
     def reset(self) -> None:
-        """Forget every call, conversation, contact, fault, used quota and restriction; keep tokens and settings."""
+        """Delete calls, conversations, contacts, faults, used quotas and restrictions; keep tokens and settings."""
         super().reset()
         self.calls.clear()
         self.faults.clear()
@@ -94,13 +93,13 @@ class LocalHighLevel(Rules):
         self._random = random.Random(self.seed)
 
     def fail(self, kind: str, **settings: Any) -> Fault:
-        """Add a `Fault` behind those that are there, and return it."""
+        """Add a `Fault` after the existing ones, and return it."""
         fault = Fault(kind, **settings)
         self.faults.append(fault)
         return fault
 
     def heal(self) -> None:
-        """Take every fault away; a call that hangs goes on hanging."""
+        """Remove every fault. A call that hangs continues to hang."""
         self.faults.clear()
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,7 +133,7 @@ class LocalHighLevel(Rules):
             return
         if kind == "drip_headers" and not await drip(head(answer), transport, receive, seconds):
             return
-        # Noted before it is sent: whoever has the answer may read the calls at once.
+        # Set before the answer is sent: its receiver may read `calls` immediately.
         call.status = answer.status_code
         if kind not in ("drip", "drip_headers"):
             await answer(scope, receive, send)
@@ -163,7 +162,7 @@ class LocalHighLevel(Rules):
             right = self.answer(call)
             if right.status_code >= 300:
                 return right
-            # What was handled was counted, and says so.
+            # The call was handled and counted: the answer has the rate-limit headers.
             headers = {k: v for k, v in right.headers.items() if k.startswith("x-ratelimit")} | headers
         match fault.kind:
             case "empty":
@@ -179,7 +178,7 @@ class LocalHighLevel(Rules):
         return refusal
 
     def _local(self, method: str, path: str, body: bytes) -> Response:
-        """For a person at a terminal: what happened, and what shall fail."""
+        """Handle `/_local`, with which a person at a terminal reads the state and sets faults."""
         match method, path:
             case "GET", "/_local":
                 last = [{name: getattr(call, name) for name in SHOWN} for call in self.calls[-50:]]
@@ -211,10 +210,10 @@ def _protocol(local: LocalHighLevel) -> type[H11Protocol]:
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             local.connections += 1
-            # asyncio does it only for sockets made with a protocol number. Without it answers take 40 ms more, as head
-            # and body are two writes.
+            # asyncio sets it only for sockets created with a protocol number. Without it answers take 40 ms longer,
+            # because head and body are two writes.
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # What is in here arrives in the scope of each request; faults need the bare connection.
+            # Each request's scope contains this state; faults need the connection itself.
             self.app_state = {**self.app_state, "transport": transport}
 
     return Protocol
@@ -222,7 +221,7 @@ def _protocol(local: LocalHighLevel) -> type[H11Protocol]:
 
 class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Otherwise a call that hangs would keep it waiting.
+        # A call that hangs would else delay the shutdown.
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await super().shutdown(sockets)
@@ -263,14 +262,14 @@ def _faults(body: bytes) -> list[Fault]:
 
 
 def main() -> None:
-    """Serve until interrupted. The token comes from the environment: everyone on a machine can read arguments."""
-    parser = argparse.ArgumentParser(prog="python -m local.highlevel", description="a HighLevel that runs here")
-    parser.add_argument("--port", type=int, default=0, help="0: any free one")
-    parser.add_argument("--location", default="*", help="the location of the token in HIGHLEVEL_TOKEN; default: any")
+    """Serve until interrupted. The token comes from the environment: all users of a machine can read arguments."""
+    parser = argparse.ArgumentParser(prog="python -m local.highlevel", description="a HighLevel on this machine")
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free port")
+    parser.add_argument("--location", default="*", help="the location of the token in HIGHLEVEL_TOKEN (default: any)")
     options = parser.parse_args()
     token = os.environ.get("HIGHLEVEL_TOKEN")
     if not token:
-        parser.error("set HIGHLEVEL_TOKEN to the token that it shall know")
+        parser.error("set HIGHLEVEL_TOKEN to the token that it shall accept")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     highlevel = LocalHighLevel(tokens={token: options.location}, port=options.port)
     with contextlib.suppress(KeyboardInterrupt), highlevel:

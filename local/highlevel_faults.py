@@ -1,4 +1,4 @@
-"""How the local HighLevel fails: what to do to a call, and how to do it to its connection."""
+"""Faults of the local HighLevel: what happens to a call, and how to break its connection."""
 
 import asyncio
 import http.client
@@ -11,7 +11,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive
 
-# kind -> the status it answers with unless told otherwise; None: it has no status of its own.
+# kind -> its default status; None: it has no status.
 KINDS: dict[str, int | None] = {
     "status": 500,
     "html": 403,
@@ -34,27 +34,27 @@ BLOCKED = {"content-type": "text/html; charset=UTF-8", "server": "cloudflare", "
 
 
 def phrase(status: int) -> str:
-    """The status in words; an edge has some (520 to 527) that no standard knows."""
+    """Return the reason phrase of a status. No standard defines those of an edge server (520 to 527)."""
     return http.client.responses.get(status, "Unknown Error")
 
 
 @dataclass
 class Fault:
-    """What happens to a call instead of, or around, its right answer.
+    """What happens to a call instead of its normal answer.
 
-    `path`, `location` and `contact` choose the calls it meets (None: any), `probability` (0 to 1) how many of them,
-    `times` how many in all: it counts down, None means until cleared. By `kind`:
+    `path`, `location` and `contact` select the calls (None: any), `probability` (0 to 1) a share of them, `times` a
+    number of them: it counts down, None means until cleared. By `kind`:
 
-    - not handled: "status" (an error envelope with `message`), "html" (an edge's page), "hang" (no answer until the
-      caller leaves), "reset" (RST), "close" (FIN)
-    - handled, its answer then spoilt: "slow" (after `seconds`), "drip" (head at once, then a byte of the body every
-      `seconds`), "drip_headers" (every byte so), "commit_then_drop" (RST instead of the answer)
-    - "empty" and "garbage" (broken JSON): with a 2xx `status` the call is handled and only its success spoilt, a
-      refusal is answered as it is; with any other `status` it is not handled
+    - The call is not handled: "status" (an error envelope with `message`), "html" (an edge server's page), "hang" (no
+      answer until the caller disconnects), "reset" (RST), "close" (FIN).
+    - The call is handled and its answer is damaged: "slow" (sent after `seconds`), "drip" (the head immediately, then
+      a byte of the body every `seconds`), "drip_headers" (every byte like this), "commit_then_drop" (RST instead of the
+      answer).
+    - "empty" and "garbage" (broken JSON): with a 2xx `status` the call is handled; only a success is damaged, a refusal
+      is not. With any other `status` the call is not handled.
 
-    `body` replaces the body of "status", "html" and "garbage"; `headers` are added where the answer is the fault's own
-    (a content-length beyond the body cuts it short).
-    Raises ValueError, with what is wrong, for a fault that cannot be done.
+    `body` replaces the body of "status", "html" and "garbage"; `headers` are added to an answer that the fault creates
+    (a content-length beyond the body truncates it). Raises ValueError for a fault that is not possible.
     """
 
     kind: str
@@ -95,12 +95,12 @@ class Fault:
             raise ValueError("probability must be from 0 to 1")
 
     def meets(self, path: str, location: str | None, contact: str | None) -> bool:
-        """Whether a call with this path, location id and contact id is one of its own."""
+        """Whether the fault applies to a call with this path, location id and contact id."""
         wanted = ((self.path, path), (self.location, location), (self.contact, contact))
         return self.times != 0 and all(want is None or want == has for want, has in wanted)
 
     def as_json(self) -> dict[str, Any]:
-        """The fault as a JSON object, and what `POST /_local/faults` takes: `body` is text."""
+        """Return the fault as the JSON object that `POST /_local/faults` accepts: `body` is text."""
         return vars(self) | {"body": None if self.body is None else self.body.decode(errors="replace")}
 
 
@@ -120,7 +120,7 @@ _TYPES: dict[str, Any] = {
 
 
 async def caller_left(receive: Receive, seconds: float | None = None) -> bool:
-    """Wait up to `seconds` (None: for ever) for the connection to end; whether it did. The request must be read."""
+    """Wait up to `seconds` (None: forever) for the caller to disconnect. Returns whether it did."""
     try:
         async with asyncio.timeout(seconds):
             while (await receive())["type"] != "http.disconnect":
@@ -131,25 +131,25 @@ async def caller_left(receive: Receive, seconds: float | None = None) -> bool:
 
 
 async def end(transport: asyncio.Transport, receive: Receive, *, reset: bool) -> None:
-    """End the connection without another byte, by RST or by FIN."""
+    """End the connection without another byte, with RST or with FIN."""
     if reset:
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
     else:
         transport.close()
-    # uvicorn logs an error when the application returns before the connection is seen to be gone.
+    # uvicorn logs an error if the application returns before the connection has ended.
     await caller_left(receive)
 
 
 def head(answer: Response) -> bytes:
-    """Its status line and headers as they go over the connection, which cannot be used again afterwards."""
+    """Return the status line and headers as bytes. The connection cannot be used again afterwards."""
     lines = [f"HTTP/1.1 {answer.status_code} {phrase(answer.status_code)}".encode()]
     lines += [name + b": " + value for name, value in answer.raw_headers]
     return b"\r\n".join([*lines, b"connection: close", b"", b""])
 
 
 async def drip(data: bytes, transport: asyncio.Transport, receive: Receive, seconds: float) -> bool:
-    """Send one byte every `seconds`, past h11, which knows no half status line; whether the caller stayed."""
+    """Send one byte every `seconds`, without h11, which cannot send half a line. Returns whether the caller stayed."""
     for byte in data:
         if await caller_left(receive, seconds):
             return False

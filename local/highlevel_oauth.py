@@ -1,7 +1,7 @@
 """The OAuth server of the local HighLevel: installations, their single-use refresh tokens, an agency's location tokens.
 
-What is documented or was measured is played to the letter. Assumed, as nothing is known: an access token lives to its
-end, whether its pair was refreshed or not, and the wording of refusals that `highlevel-api` does not give.
+It follows HighLevel's documentation and measurements exactly. Two things are unknown and assumed: an access token is
+valid until it expires, even if its pair was refreshed; and the wording of refusals that `highlevel-api` does not show.
 """
 
 import secrets
@@ -25,10 +25,10 @@ NO_ACCESS = "The token does not have access to this location."
 
 @dataclass(eq=False)
 class Installation:
-    """What one authorisation gave an app. `location_id`: None with an agency; with a location it then stands for any.
-    `locations`: those of an agency, None for any.
+    """An app's installation in a location or an agency, with its current tokens.
 
-    Of its current tokens: `access_token`, `refresh_token`, `expires_at` (Unix time).
+    `location_id`: None for an agency; None for a location means any. `locations`: those of an agency, None for any.
+    `expires_at`: Unix time.
     """
 
     client_id: str
@@ -44,7 +44,7 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Whom an access token stands for: a location, or with None an agency."""
+    """What an access token gives access to: a location, or an agency if that is None."""
 
     installation: Installation
     location: str | None
@@ -53,7 +53,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A refresh token that arrived, and what became of it: the status, and whether the answer was one given before."""
+    """A received refresh token: the status of the answer, and whether the answer was a repeated one."""
 
     at: float
     refresh_token: str = field(repr=False)
@@ -63,10 +63,11 @@ class Sent:
 
 @dataclass
 class OAuthServer:
-    """`clients`: id -> secret. `access_seconds`: an access token's life. `window_seconds`: how long a used refresh
-    token is answered as the first time. `refuse` makes HighLevel's error envelope.
+    """The OAuth server.
 
-    To be read: `sent`, every refresh token that arrived, in order; `minted`, the location of every token given for one.
+    `clients`: id -> secret. `access_seconds`: lifetime of an access token. `window_seconds`: how long a used refresh
+    token gets the same answer again. `refuse`: creates HighLevel's error envelope. To read: `sent`, every received
+    refresh token in order; `issued`, the location of every location token.
     """
 
     refuse: Refusal
@@ -86,14 +87,14 @@ class OAuthServer:
         self._codes: dict[str, Installation] = {}
 
     def reset(self) -> None:
-        """Forget what arrived; keep clients, installations and their tokens."""
+        """Delete the received tokens; keep clients, installations and their tokens."""
         self.sent.clear()
         self.issued.clear()
 
-    # What a person does in HighLevel
+    # Actions of a person in HighLevel
 
     def client(self) -> tuple[str, str]:
-        """Register an app: its client id and secret."""
+        """Register an app. Returns its client id and secret."""
         client_id, secret = f"{uuid.uuid4().hex[:24]}-{secrets.token_hex(4)}", str(uuid.uuid4())
         self.clients[client_id] = secret
         return client_id, secret
@@ -107,32 +108,34 @@ class OAuthServer:
         location: str | None = None,
         locations: set[str] | None = None,
     ) -> Installation:
-        """Install an app with a location, or with an agency; it has its first pair of tokens."""
+        """Install an app in a location or an agency. The installation has its first pair of tokens."""
         installation = Installation(client_id, user_type, company, location, locations)
         self.installations.append(installation)
         self._issue(installation)
         return installation
 
     def authorize(self, installation: Installation) -> str:
-        """The code with which the redirected URL ends after somebody has approved."""
+        """Return the code of the redirect URL after the user has approved."""
         code = secrets.token_hex(20)
         self._codes[code] = installation
         return code
 
     def revoke(self, installation: Installation) -> None:
-        """Uninstall the app: every token of it is refused from now on."""
+        """Uninstall the app. All its tokens are refused from now on."""
         installation.revoked = True
 
-    # What the routes answer
+    # Routes
 
     def access(self, token: str) -> Access | None:
-        """Whom this access token stands for; None if it is unknown, dead or revoked."""
+        """Return what this access token gives access to; None if it is unknown, expired or revoked."""
         access = self._access.get(token)
         return access if access and time.time() < access.expires_at and not access.installation.revoked else None
 
     def choose_location(self, query: dict[str, str]) -> Response:
-        """`GET /oauth/chooselocation` in a browser: approve at once what `chooses` names, by default where the app is
-        installed, and go back with a code."""
+        """Handle `GET /oauth/chooselocation` of a browser.
+
+        Approves immediately: the installation in `chooses`, by default the app's latest one. Redirects with a code.
+        """
         installed = [each for each in self.installations if each.client_id == query.get("client_id")]
         chosen = self.chooses or next(reversed(installed), None)
         if chosen not in installed or "redirect_uri" not in query:
@@ -141,7 +144,7 @@ class OAuthServer:
         return RedirectResponse(f"{query['redirect_uri']}?{back}", 302)
 
     def token(self, media: str, body: bytes) -> Response:
-        """`POST /oauth/token`."""
+        """Handle `POST /oauth/token`."""
         form = _form(media, body)
         wrong = [
             f"{name} should not be empty" for name in ("client_id", "client_secret", "grant_type") if not form[name]
@@ -164,7 +167,7 @@ class OAuthServer:
         return JSONResponse(self._issue(installation))
 
     def location_token(self, version: str, token: str, media: str, body: bytes, agency_refusal: str) -> Response:
-        """`POST /oauth/locationToken`: 201, though the documentation says 200, and no refresh token."""
+        """Handle `POST /oauth/locationToken`: 201, although the documentation says 200, without a refresh token."""
         if version != AGENCY_VERSION:
             return self.refuse(401, "version header is invalid")
         agency = self.access(token)
@@ -213,7 +216,7 @@ class OAuthServer:
         return JSONResponse(answer), False
 
     def _issue(self, installation: Installation) -> dict[str, Any]:
-        """A new pair of tokens, as the token route answers it."""
+        """Issue a new pair of tokens. Returns the answer of the token route."""
         installation.access_token, installation.refresh_token = _jwt(), _jwt()
         installation.expires_at = time.time() + self.access_seconds
         location = (installation.location_id or "*") if installation.user_type == "Location" else None
@@ -234,7 +237,7 @@ class OAuthServer:
 
 
 def _form(media: str, body: bytes) -> dict[str, str]:
-    """The fields of a form, "" for those it lacks; a body of another type is not looked at."""
+    """Return the fields of a form, "" for missing ones. A body of another type is ignored."""
     given = dict(parse_qsl(body.decode(errors="replace"))) if media == FORM else {}
     return {name: given.get(name, "") for name in _FIELDS}
 
@@ -244,5 +247,5 @@ def _unauthorized() -> Response:
 
 
 def _jwt() -> str:
-    """As long as HighLevel's are, and as unreadable."""
+    """Return a random token as long as those of HighLevel."""
     return f"eyJhbGciOiJSUzI1NiJ9.{secrets.token_urlsafe(420)}.{secrets.token_urlsafe(128)}"

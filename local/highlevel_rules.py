@@ -1,6 +1,6 @@
-"""What HighLevel's API v2 answers to its routes, without a network: the rules of the local HighLevel.
+"""The rules of the local HighLevel: what the routes of API v2 answer, without a network.
 
-What is known of HighLevel is what it documents and what was measured on the live API; its messages are verbatim.
+The rules come from HighLevel's documentation and from measurements on the live API; the messages are verbatim.
 """
 
 import json
@@ -34,7 +34,7 @@ TEXTS = ("email", "phone", "firstName", "lastName", "name", "source")
 
 @dataclass
 class Limits:
-    """highlevel-api: how many calls a location may make, `max` per `interval_ms` and `daily` in 24 hours."""
+    """Rate limits of a location (highlevel-api): `max` calls per `interval_ms`, and `daily` calls in 24 hours."""
 
     max: int = 100
     interval_ms: int = 10_000
@@ -43,7 +43,7 @@ class Limits:
 
 @dataclass
 class Call:
-    """One request that arrived. `at` is Unix time in seconds; `location` and `contact` are the ids that it names."""
+    """A received request. `at`: Unix time in seconds. `location`, `contact`: the ids in the request."""
 
     at: float
     method: str
@@ -56,7 +56,7 @@ class Call:
     location: str | None = None
     contact: str | None = None
     status: int | None = None  # None: not answered (yet)
-    fault: str | None = None  # the kind of the fault that met it
+    fault: str | None = None  # the kind of the fault that was applied
 
 
 @dataclass
@@ -77,16 +77,16 @@ class _Route:
 
 @dataclass(kw_only=True, eq=False)
 class Rules:
-    """The state of a HighLevel and what it answers. Every setting may change at any time.
+    """The state of a HighLevel, and its answers. Every setting may change at any time.
 
-    `tokens`: token -> the location it may use, "*" or None for any. `limits`: per location.
-    `search_lag`: seconds until a search sees a new conversation (highlevel-api: it lags, how long is unpublished).
-    `envelope`: of refusals: {"statusCode", "error"} ("nest"), {"status", "name"} ("http_exception"), or by turns.
-    `retry_after`: seconds that a 429 asks to wait (highlevel-api: undocumented, hence None: no such header).
-    `dates`: highlevel-api: ISO strings or epoch milliseconds, both are seen.
-    `scopes`: token -> the scopes it has; a token not in it has all. `agency_tokens`: a company's, refused on these
+    `tokens`: token -> its location; "*" or None for any. `limits`: per location.
+    `search_lag`: seconds until a search finds a new conversation (highlevel-api: it lags by an unpublished time).
+    `envelope`: of refusals: {"statusCode", "error"} ("nest"), {"status", "name"} ("http_exception"), or alternately.
+    `retry_after`: value of the header of a 429 (highlevel-api: undocumented, so None: no header).
+    `dates`: ISO strings or epoch milliseconds (highlevel-api has both).
+    `scopes`: token -> its scopes; a missing token has all. `agency_tokens`: tokens of a company, refused on these
     routes. `inactive_locations`: suspended ones.
-    `oauth`: its OAuth server, whose access tokens are as good as those of `tokens`.
+    `oauth`: the OAuth server, whose access tokens are accepted too.
     State: `conversations` by (location, contact), `contacts` by id.
     """
 
@@ -120,7 +120,7 @@ class Rules:
         }
 
     def reset(self) -> None:
-        """Forget every conversation, contact, used quota and restriction; keep the tokens and the settings."""
+        """Delete conversations, contacts, used quotas and restrictions; keep tokens and settings."""
         for held in (self.conversations, self.contacts, self._opened_at, self._quotas):
             held.clear()
         for restriction in (self.scopes, self.agency_tokens, self.inactive_locations, self._private_until):
@@ -129,14 +129,14 @@ class Rules:
         self._refusals = 0
 
     def rotate_private_token(self, token: str, keep_seconds: float = 7 * DAY) -> str:
-        """What "rotate and expire later" does to a private integration token: the new one; both are valid that long."""
+        """Rotate a private integration token ("rotate and expire later"). Returns the new token."""
         new = f"pit-{uuid.uuid4()}"
         self.tokens[new] = self.tokens[token]
         self._private_until[token] = time.time() + keep_seconds
         return new
 
     def answer(self, call: Call) -> Response:
-        """Handle the call: what it creates stays, what the answer announces is counted."""
+        """Handle the call: store what it creates, and count it against the quota."""
         if (call.method, call.path) == ("GET", "/oauth/chooselocation"):  # a person's browser
             return self.oauth.choose_location(call.query)
         agent = call.headers.get("user-agent", "").lower()
@@ -168,7 +168,7 @@ class Rules:
             private = token.startswith("pit-")
             return self.refusal(401, "Invalid Private Integration token" if private else "Invalid JWT")
         own = (access.location if access else self.tokens.get(token)) or "*"
-        # A token of one location uses up that location's quota, whichever it asks for.
+        # A token of one location uses that location's quota, whichever location the call names.
         free, quota = self._charge(call.location or own if own == "*" else own)
         answer = self._permit(call, token, own, route)
         if isinstance(answer, dict):
@@ -177,14 +177,14 @@ class Rules:
         return answer
 
     def refusal(self, status: int, message: str | list[str]) -> Response:
-        """A refusal in the envelope whose turn it is."""
+        """Return a refusal in the configured envelope."""
         self._refusals += 1
         if self.envelope == "nest" or (self.envelope == "alternate" and self._refusals % 2):
             return _json(status, {"statusCode": status, "message": message, "error": phrase(status)})
         return _json(status, {"status": status, "message": message, "name": "HttpException"})
 
     def _permit(self, call: Call, token: str, own: str, route: _Route) -> dict[str, Any] | Response:
-        """The parameters of a call that may be made, else its refusal."""
+        """Return the parameters of a permitted call, else its refusal."""
         access = self.oauth.access(token)
         if token in self.agency_tokens or (access and access.location is None):
             return self.refusal(401, AGENCY)
@@ -198,7 +198,7 @@ class Rules:
         if call.method == "POST":
             media = call.headers.get("content-type", "").partition(";")[0].strip().lower()
             try:
-                # As its framework does: a body of another type is not looked at, and then lacks every member.
+                # Like HighLevel's framework: a body of another type is ignored, and every member is missing.
                 given = json.loads(call.body) if media == "application/json" and call.body else {}
             except (ValueError, RecursionError) as error:
                 return self.refusal(400, str(error))
@@ -207,7 +207,7 @@ class Rules:
         return self.refusal(422, wrong) if wrong else members
 
     def _charge(self, location: str) -> tuple[bool, dict[str, str]]:
-        """Whether the location had a call left, and the headers that announce what is left now."""
+        """Count the call. Returns whether the quota allows it, and the rate-limit headers."""
         now = time.monotonic()
         limits, quota = self.limits, self._quotas.setdefault(location, _Quota(now, now))
         if now - quota.since >= limits.interval_ms / 1000:
@@ -254,7 +254,7 @@ class Rules:
 
     def _search(self, members: dict[str, Any]) -> Response:
         location, contact = members["locationId"], members.get("contactId")
-        # With a contact there is one at most: no walk through thousands.
+        # A contact has at most one: do not search thousands.
         keys = [(location, contact)] if contact else [key for key in list(self.conversations) if key[0] == location]
         seen = time.monotonic() - self.search_lag
         found = [self.conversations[k] for k in keys if k in self.conversations and self._opened_at.get(k, 0) <= seen]
@@ -285,7 +285,7 @@ def _wrong_create(members: dict[str, Any]) -> list[str]:
 
 
 def _wrong_search(members: dict[str, Any]) -> list[str]:
-    # It knows many more parameters; none of them is heeded here.
+    # HighLevel accepts many more parameters; they are ignored here.
     return _wrong_id(members, "locationId") + (_wrong_id(members, "contactId") if "contactId" in members else [])
 
 
@@ -326,5 +326,5 @@ def _new_id() -> str:
 
 
 def _comparable(value: str | None) -> str:
-    """An e-mail address or a phone number so that equal ones are equal, however they are written."""
+    """Normalise an e-mail address or phone number for a comparison."""
     return re.sub(r"[\s().-]", "", value) if value and "@" not in value else (value or "").lower()

@@ -1,5 +1,4 @@
-"""A built artifact in a process of its own, under Lambda's real runtime client, with nothing beside it but what Lambda
-has.
+"""Run a built artifact in its own process with Lambda's real runtime client, and only the packages that Lambda has.
 
     with FunctionProcess(build().parent / "CreateConversation", {"RECORDS_TABLE": …}) as function:
         answer = function.invoke(event)
@@ -26,12 +25,12 @@ HANDLER = "create_conversation.app.handler"
 ARN = "arn:aws:lambda:eu-central-1:123456789012:function:highlevel-conversations"
 INVOCATION = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 API = "/2018-06-01/runtime"
-# What Lambda itself sets.
+# Environment variables that Lambda sets.
 RESERVED = {
     "PATH": os.defpath,
     "LANG": "en_US.UTF-8",
     "TZ": ":UTC",
-    "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's disk cannot be written to
+    "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's disk is read-only
     "AWS_LAMBDA_FUNCTION_NAME": "highlevel-conversations",
     "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
     "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
@@ -43,7 +42,7 @@ RESERVED = {
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
     "AWS_SESSION_TOKEN": "session-token",
 }
-# What the template sets, but for HIGHLEVEL_BASE_URL: of resources that no AWS has.
+# Environment variables that the template sets, except HIGHLEVEL_BASE_URL. The resources do not exist.
 SETTINGS = {
     "HIGHLEVEL_VERSION": "2021-04-15",
     "HIGHLEVEL_TOKEN_ARN": "arn:token",
@@ -64,18 +63,20 @@ type Answering = Callable[[str, str, Mapping[str, str], bytes], Answer]
 
 
 class FunctionError(RuntimeError):
-    """The function raised, or did not start: the message is what it told Lambda."""
+    """The function raised or did not start. The message is what it reported to Lambda."""
 
 
 def environment_of(artifact: Path, environment: Mapping[str, str], handler: str = HANDLER) -> dict[str, str]:
-    """All that a function's process sees in Lambda."""
+    """Return the environment variables of a function's process in Lambda."""
     own = {"_HANDLER": handler, "PYTHONPATH": str(artifact), "LAMBDA_TASK_ROOT": str(artifact)}
     return RESERVED | own | dict(environment)
 
 
 class Server(ThreadingHTTPServer):
-    """Answers on 127.0.0.1 as `answering(method, path, headers, body)` says: status, headers, body. A context manager;
-    `address` is host and port."""
+    """Answers requests on 127.0.0.1 with what `answering(method, path, headers, body)` returns; a context manager.
+
+    `address`: host and port.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -88,7 +89,7 @@ class Server(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """The function has been ended while it waited: no fault of anybody's."""
+        """Print nothing: the function was ended while it waited."""
 
     def __exit__(self, *_: object) -> None:
         self.shutdown()
@@ -116,10 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class FunctionProcess:
-    """One execution environment of a function; a context manager. Starts with the `with`.
+    """One execution environment of a function; a context manager, which starts it.
 
-    `artifact`: the folder that `sam build` made. `environment`: over what Lambda itself sets. `started`,
-    `initialized`: the monotonic times at which the process was created and first asked for an event (0: not yet).
+    `artifact`: the folder that `sam build` created. `environment`: variables in addition to those of Lambda. `started`,
+    `initialized`: monotonic times when the process was created, and when it first asked for an event (0: not yet).
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class FunctionProcess:
         self._api.__exit__()
 
     def invoke(self, event: Any, within: float = 20.0) -> Any:
-        """The handler's answer to that event. Raises FunctionError when it raised, TimeoutError after `within` s."""
+        """Return the handler's answer to an event. Raises FunctionError if it raised, TimeoutError after `within` s."""
         self._events.put(event if isinstance(event, bytes) else json.dumps(event).encode())
         path, result = self.result(within)
         if path != f"{API}/invocation/{INVOCATION}/response":
@@ -166,14 +167,14 @@ class FunctionProcess:
         return result
 
     def result(self, within: float = 20.0) -> tuple[str, Any]:
-        """What the runtime client told Lambda next: the path (response, error, init/error) and its body."""
+        """Return the runtime client's next report to Lambda: path (response, error, init/error) and body."""
         try:
             return self._results.get(timeout=within)
         except queue.Empty:
             raise TimeoutError(f"no answer within {within:.0f} s") from None
 
     def end(self) -> str:
-        """Kill it; everything that it wrote. May be called twice."""
+        """Kill the process. Returns its output. May be called twice."""
         self.process.kill()
         self.process.wait(10)
         self._reader.join(10)

@@ -1,6 +1,6 @@
-"""`make run`: deploy to a local AWS, send every sample event through its real door, show what became of each.
+"""`make run`: deploy to a local AWS, send every sample event to its real trigger, and show the outcome of each.
 
-Exits 0 only if each ended as expected. Leaves no process, port or temporary file.
+Exits 0 only if each ends as expected. Leaves no process, open port or temporary file.
 """
 
 import base64
@@ -29,7 +29,7 @@ LOCATION = "ve9EPM428h8vShlRW1KT"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A file of `events/` and how it must end: the door's answer (events get none), then the outcomes logged."""
+    """A file of `events/` and its expected result: status of the answer (None for events), and logged outcomes."""
 
     file: str
     about: str
@@ -40,14 +40,14 @@ class Sample:
 
 SAMPLES = (
     Sample("http_conversation", "a contact's first submission", 201, ("opened",)),
-    Sample("http_conversation", "the same again: on record, no call", 200, ("existing",)),
+    Sample("http_conversation", "the same again: no call to HighLevel", 200, ("existing",)),
     Sample("http_conversation_latin1_base64", "declared charset, base64 from the gateway", 201, ("opened",)),
-    Sample("http_deferred", "HighLevel fails: kept, opened by itself", 202, ("deferred", "opened"), True),
+    Sample("http_deferred", "HighLevel fails: queued, opened by a retry", 202, ("deferred", "opened"), True),
     Sample("http_other_location", "a location that this stack does not serve", 403, ("rejected",)),
     Sample("http_without_contact", "no contact id", 422, ("invalid",)),
     Sample("http_not_json", "half a body", 400, ("invalid",)),
-    Sample("http_urlencoded", "a form's body where JSON was promised", 415, ("invalid",)),
-    Sample("http_wrong_secret", "a secret that is none", 401, ("unauthorized",)),
+    Sample("http_urlencoded", "a form's body instead of JSON", 415, ("invalid",)),
+    Sample("http_wrong_secret", "a wrong secret", 401, ("unauthorized",)),
     Sample("http_without_secret", "no secret at all", 401, ("unauthorized",)),
     Sample("webhook_typeform", "signed; e-mail and phone become a contact", 200, ("opened",)),
     Sample("webhook_typeform", "the same delivery again", 200, ("existing",)),
@@ -86,7 +86,7 @@ SAMPLES = (
     Sample("webhook_heyflow", "secret in a header", 200, ("opened",)),
     Sample("webhook_activecampaign", "a form's fields, secret in the URL", 200, ("opened",)),
     Sample("webhook_highlevel_app", "closed: senders.toml has no app_id", 401, ("unauthorized",)),
-    Sample("event_conversation_requested", "an event of the bus", None, ("opened",)),
+    Sample("event_conversation_requested", "an event on the event bus", None, ("opened",)),
     Sample("event_without_contact", "an event without contact: a dead letter", None, ("invalid",)),
 )
 
@@ -95,7 +95,7 @@ PRIVATE_KEY = SigningKey.generate()
 
 
 def main() -> int:
-    """Run it all; the exit code."""
+    """Run everything. Returns the exit code."""
     exit_on_sigterm()
     show = Screen()
     try:
@@ -109,10 +109,10 @@ def main() -> int:
 
 
 def _run(show: "Screen") -> int:
-    load()  # a mistake in senders.toml would stop the function at start: say so here
+    load()  # a mistake in senders.toml would stop the function at its start: report it now
     token = f"pit-{uuid.uuid4()}"
     with contextlib.ExitStack() as running:
-        with show.step("start a HighLevel and an AWS on 127.0.0.1"):
+        with show.step("start HighLevel and AWS on 127.0.0.1"):
             highlevel = running.enter_context(LocalHighLevel(tokens={token: LOCATION}, search_lag=1.0))
             aws = running.enter_context(LocalAws(enforce_iam=True))
         with show.step("sam build"):
@@ -133,23 +133,24 @@ def _run(show: "Screen") -> int:
             as_expected = ended == (sample.status, sample.outcomes)
             failed += not as_expected
             show.sample(sample, answer, lines, as_expected=as_expected)
-        kept = application.count("DeadLetterQueue")
+        letters = application.count("DeadLetterQueue")
         show.line(
-            f"\n  {len(highlevel.conversations)} conversations in HighLevel, {kept} message in the dead-letter queue."
+            f"\n  {len(highlevel.conversations)} conversations in HighLevel, "
+            f"{letters} {'message' if letters == 1 else 'messages'} in the dead-letter queue."
         )
         with show.step("stop everything"):
             running.close()
     if failed:
         show.line(f"\n  {failed} of {len(SAMPLES)} did not end as expected.")
         return 1
-    show.line(f"\n  All {len(SAMPLES)} ended as expected. Next: make serve, and paste its curl line.")
+    show.line(f"\n  All {len(SAMPLES)} ended as expected. Next: make serve, and open its page.")
     return 0
 
 
 def _send(
     sample: Sample, application: Application, highlevel: LocalHighLevel
 ) -> tuple[Answer | None, list[dict[str, Any]]]:
-    """Send one sample through its door; the answer, and its canonical lines once they are as many as expected."""
+    """Send one sample. Returns the answer, and the canonical log lines once there are as many as expected."""
     event = json.loads((ROOT / "events" / f"{sample.file}.json").read_text())
     if sample.highlevel_is_down:
         highlevel.fail("status", status=503, times=1)
@@ -180,7 +181,7 @@ def _send(
 
 
 def signed_with_ed25519(event: dict[str, Any], key: SigningKey) -> tuple[dict[str, str], str, bytes]:
-    """As a sender of Standard Webhooks does that keeps a private key."""
+    """Sign like a sender of Standard Webhooks that has a private key."""
     body, at, identifier = event["body"].encode(), str(int(time.time())), event["headers"]["webhook-id"]
     signature = key.sign(f"{identifier}.{at}.".encode() + body).signature
     signed = {"webhook-timestamp": at, "webhook-signature": f"v1a,{base64.b64encode(signature).decode()}"}
@@ -188,35 +189,36 @@ def signed_with_ed25519(event: dict[str, Any], key: SigningKey) -> tuple[dict[st
 
 
 def _signs(sender: Sender) -> bool:
-    """Whether we can sign as this sender does: with a secret that we share."""
+    """Whether a shared secret suffices to send as this sender."""
     return sender.scheme in ("token", "mac") and sender.name != "api"
 
 
 def public_key(key: SigningKey) -> str:
-    """The key that goes into SenderSecrets, in Standard Webhooks' format."""
+    """Return the public key in the format of Standard Webhooks, as SenderSecrets contains it."""
     return f"whpk_{base64.b64encode(bytes(key.verify_key)).decode()}"
 
 
 def _secret_of(sender: str) -> str:
-    """A secret for this run, of the shape that the sender's own have."""
+    """Return a secret for this run in the sender's format."""
     return (
         f"whsec_{base64.b64encode(sender.encode().ljust(32)).decode()}" if "standard" in sender else f"{sender}-secret"
     )
 
 
 class Screen:
-    """What the person sees: progress and a table on a terminal, the same in plain lines elsewhere."""
+    """Prints progress and a table, with colours and in place on a terminal, in plain lines elsewhere."""
 
     def __init__(self) -> None:
         self._terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self._colour = self._terminal and "NO_COLOR" not in os.environ
 
     def line(self, text: str) -> None:
+        """Print a line."""
         print(text, flush=True)
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Show that something is under way, for how long, and then how long it took."""
+        """Show that a step is running, and how long it takes."""
         started = time.monotonic()
         done = threading.Event()
 
@@ -239,10 +241,12 @@ class Screen:
         self.line(f"{'\r' if self._terminal else ''}  {name} … {time.monotonic() - started:.1f} s ")
 
     def heading(self) -> None:
+        """Print the head of the table."""
         self.line("")
         self.line(self._bold(f"     {'sample':<33}{'what it is':<43}{'answer':<8}{'outcome'}"))
 
     def sample(self, sample: Sample, answer: Answer | None, lines: list[dict[str, Any]], *, as_expected: bool) -> None:
+        """Print the result of a sample, with its answer and log lines."""
         mark = self._paint("✓", "32") if as_expected else self._paint("✗", "31")
         outcomes = " → ".join(_outcome(line) for line in lines) or "nothing logged"
         status = str(answer.status) if answer else "-"
@@ -252,11 +256,11 @@ class Screen:
         if answer:
             self.line(self._dim(self._cut(f"        answer  {answer.text}")))
         for line in lines:
-            told = {name: value for name, value in line.items() if name not in ("level", "message", "service")}
-            self.line(self._dim(self._cut(f"        log     {json.dumps(told)}")))
+            members = {name: value for name, value in line.items() if name not in ("level", "message", "service")}
+            self.line(self._dim(self._cut(f"        log     {json.dumps(members)}")))
 
     def _cut(self, text: str) -> str:
-        """To the width of the terminal; elsewhere whole."""
+        """Cut a text to the width of the terminal; leave it whole elsewhere."""
         width = shutil.get_terminal_size().columns
         return text if not self._terminal or len(text) <= width else text[: width - 1] + "…"
 

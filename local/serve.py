@@ -1,8 +1,8 @@
-"""`make serve`: the application on this machine, until Ctrl-C, with a page to try it and a curl line to paste.
+"""`make serve`: run the application on this machine until Ctrl-C, with a page to try it and a curl command.
 
-HIGHLEVEL_BASE_URL points it at another HighLevel, the real one for instance; its token is then read from
-HIGHLEVEL_TOKEN, else asked for without echo. While it runs, three files that only their owner may read hold its address
-and its credentials, which are new for each run: `.tools/serve.json` for the commands of `operate/` (STACK=local),
+HIGHLEVEL_BASE_URL connects it to another HighLevel, for instance the real one. Its token is read from HIGHLEVEL_TOKEN,
+else asked for without echo. While it runs, three files, which only their owner can read, contain its address and its
+credentials, which are new for each run: `.tools/serve.json` for the commands of `operate/` (STACK=local),
 `.tools/serve.curl` for `curl --config`, `.tools/serve.credentials` for the AWS CLI (AWS_SHARED_CREDENTIALS_FILE).
 """
 
@@ -32,7 +32,7 @@ CREDENTIALS = TOOLS / "serve.credentials"
 
 
 def main() -> int:
-    """Serve until interrupted; the exit code."""
+    """Serve until interrupted. Returns the exit code."""
     exit_on_sigterm()
     show = Screen()
     try:
@@ -46,11 +46,11 @@ def main() -> int:
 
 
 def _serve(show: Screen) -> int:
-    load()  # a mistake in senders.toml would stop the function at start: say so here
+    load()  # a mistake in senders.toml would stop the function at its start: report it now
     other = os.environ.get("HIGHLEVEL_BASE_URL", "").strip()
     token = _token_of_another_highlevel() if other else f"pit-{uuid.uuid4()}"
     if not token:
-        show.line("No token: set HIGHLEVEL_TOKEN, or type it when asked.")
+        show.line("There is no token: set HIGHLEVEL_TOKEN, or type it when asked.")
         return 1
     try:
         read_tokens(token).of(LOCATION)
@@ -58,14 +58,14 @@ def _serve(show: Screen) -> int:
         show.line(f"The token cannot be used: {error}.")
         return 1
     with contextlib.ExitStack() as running:
-        with show.step("start an AWS on 127.0.0.1"):
+        with show.step("start AWS on 127.0.0.1" if other else "start HighLevel and AWS on 127.0.0.1"):
             local = None if other else running.enter_context(LocalHighLevel(tokens={token: "*"}, search_lag=1.0))
             url = local.url if local else other
             aws = running.enter_context(LocalAws(enforce_iam=True))
         with show.step("sam build"):
             built = build()
         with show.step("sam deploy"):
-            location = None if other else LOCATION  # the samples of senders that know no location need one
+            location = None if other else LOCATION  # samples without a location need one
             parameters = {"HighLevelBaseUrl": url, "LocationId": location or ""}
             application = Application(aws, deploy(aws, parameters, built=built))
         application.store_token(token)
@@ -79,7 +79,7 @@ def _serve(show: Screen) -> int:
 
 
 def _token_of_another_highlevel() -> str:
-    # Taken out of the environment: no process that we start needs it.
+    # Removed from the environment: no child process needs it.
     if token := os.environ.pop("HIGHLEVEL_TOKEN", "").strip():
         return token
     with contextlib.suppress(EOFError):
@@ -88,7 +88,7 @@ def _token_of_another_highlevel() -> str:
 
 
 def announcement(application: Application) -> dict[str, str]:
-    """What the commands of `operate/` need to work on this stack."""
+    """Return what the commands of `operate/` need to find this stack."""
     return {
         "endpoint": application.aws.endpoint,
         "region": REGION,
@@ -122,14 +122,14 @@ def _announced(application: Application) -> Iterator[None]:
 
 
 def _write_private(file: Path, text: str) -> None:
-    """Write a file that nobody else can read, whatever one of that name was before."""
+    """Write a file that only its owner can read, even if a file of that name exists."""
     file.unlink(missing_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
         stream.write(text)
 
 
 def _apps(local: LocalHighLevel) -> list[tuple[str, str, str]]:
-    """An app that is installed in a sub-account, and one in an agency: which, its client id and secret."""
+    """Install one app in a sub-account and one in an agency. Returns the kind, client id and secret of each."""
     apps = []
     kinds: tuple[tuple[str, UserType], ...] = (("sub-account", "Location"), ("agency", "Company"))
     for what, user_type in kinds:
@@ -151,22 +151,24 @@ def _greet(
     ids = {"locationId": LOCATION, "contactId": CONTACT}
     if not local:
         ids = {"locationId": "<location id>", "contactId": "<contact id>"}
-    show.line(f"\nHighLevel is at {highlevel}" + (" (GET /_local shows what is in it)." if local else "."))
-    show.line(f"\nOpen this page: pick a sender, send its sample, watch its way:\n\n  {page}\n")
-    show.line("Or paste this" + (":\n" if local else ", with the ids of a location and a contact of yours:\n"))
+    show.line(f"\nHighLevel is at {highlevel}" + (" (GET /_local shows its state)." if local else "."))
+    show.line(f"\nOpen this page to choose a sender, send a test submission and follow it step by step:\n\n  {page}\n")
+    show.line("Or paste this command" + (":\n" if local else ", with the ids of one of your locations and contacts:\n"))
     show.line(
         f"curl -i {shlex.quote(application.stack.url('/conversations'))} \\\n"
         f"  -H 'Authorization: Bearer {application.api_secret}' \\\n"
         f"  -H 'Content-Type: application/json' -d '{json.dumps(ids)}'\n"
     )
     if apps:
-        show.line("For make connect STACK=local, two apps of this HighLevel (open the address that it prints here):\n")
+        show.line("For make connect STACK=local this HighLevel has two apps (open the printed address here):\n")
         for what, client_id, client_secret in apps:
             show.line(f"  {what:<12}  client id {client_id}  client secret {client_secret}")
         show.line("")
-    show.line("In another terminal: make token, make logs, make dead-letters, make redrive, each with STACK=local.")
+    show.line(
+        "In another terminal: make doctor, logs, dead-letters, redrive, sender, send, token, each with STACK=local."
+    )
     show.line("The aws commands that they print need: export AWS_SHARED_CREDENTIALS_FILE=.tools/serve.credentials")
-    show.line("Ctrl-C stops everything. What happens:\n")
+    show.line("Ctrl-C stops everything. The log lines of the functions:\n")
 
 
 if __name__ == "__main__":

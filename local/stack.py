@@ -1,11 +1,11 @@
-"""The local AWS as a child of this process, and this application deployed into it by the real SAM CLI.
+"""Run the local AWS as a child process, and deploy this application to it with the real SAM CLI.
 
     with LocalAws() as aws:
         stack = deploy(aws)
         ...stack.url("/conversations")...
 
-Nothing outlives the `with`: not on an exception or Ctrl-C, nor when this process is killed outright, as the emulator
-ends with its standard input. A command calls `exit_on_sigterm()` first, so that SIGTERM unwinds it like an exception.
+Nothing outlives the `with` block, also after an exception or Ctrl-C, or if this process is killed, because the emulator
+ends when its standard input ends. A command calls `exit_on_sigterm()` first, so that SIGTERM ends every `with` block.
 """
 
 import contextlib
@@ -44,33 +44,33 @@ START_SECONDS = 30.0
 
 
 class LocalAwsError(RuntimeError):
-    """The local AWS, a build or a deployment failed; the message says why, with the tool's own output."""
+    """The local AWS, a build or a deployment failed. The message contains the tool's own output."""
 
 
 def exit_on_sigterm() -> None:
-    """Make SIGTERM raise SystemExit(143), so that every `with` ends in order, also where it was blocked or ignored."""
+    """Make SIGTERM raise SystemExit(143), even if it was blocked or ignored, so that every `with` block ends."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses at this moment."""
+    """Return a TCP port of 127.0.0.1 that is unused at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what is set for AWS tools (profiles, credentials, endpoints, regions)."""
+    """Return this process's environment without the settings for AWS tools (profiles, credentials, regions)."""
     return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
 
 
 class LocalAws:
-    """A fresh, empty AWS on 127.0.0.1; a context manager. It knows the credentials in `env` and what they create.
+    """A fresh, empty AWS on 127.0.0.1; a context manager. It accepts the credentials in `env`.
 
     `enforce_iam`: check every call of a function against its role. `endpoint_for_functions`: the URL where functions
-    find AWS, if not here (a FaultProxy's). `port`: 0 picks one. `endpoint` is the URL, known before the start; `env` is
-    what an AWS client or CLI needs to work with this AWS and no other, over `clean_environment()`.
+    find AWS, if it is another one (of a FaultProxy). `port`: 0 picks one. `endpoint`: the URL, known before the start.
+    `env`: the variables with which an AWS client or CLI uses this AWS, in addition to `clean_environment()`.
     """
 
     def __init__(self, *, enforce_iam: bool = False, endpoint_for_functions: str | None = None, port: int = 0) -> None:
@@ -118,13 +118,13 @@ class LocalAws:
         try:
             with (self._directory / "emulator.log").open("wb") as log:
                 self._process = subprocess.Popen(
-                    [python, "-I", "-u", ROOT / "local" / "aws.py"],
+                    [python, "-I", "-u", ROOT / "local" / "emulator" / "start.py"],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
                     env=environment,
                     cwd=self._directory,
-                    start_new_session=True,  # so that Ctrl-C does not end it before us
+                    start_new_session=True,  # so that Ctrl-C does not end it before this process
                 )
             self._wait_until_ready(self._process)
         except BaseException:
@@ -138,7 +138,7 @@ class LocalAws:
         self.stop()
 
     def stop(self) -> None:
-        """End it with its workers and remove its files. May be called twice."""
+        """End the emulator and its workers, and remove its files. May be called twice."""
         for client in self._clients.values():
             client.close()
         self._clients.clear()
@@ -154,7 +154,7 @@ class LocalAws:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def client(self, service: str) -> Any:
-        """A boto3-like client of this AWS (the root user), one per service; it ignores the user's AWS settings."""
+        """Return a botocore client of this AWS (root user), one per service. It ignores the user's AWS settings."""
         if service not in self._clients:
             variables = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
             self._clients[service] = botocore.session.Session(session_vars=variables).create_client(
@@ -168,7 +168,7 @@ class LocalAws:
         return self._clients[service]
 
     def get(self, path: str, timeout: float = 10) -> tuple[int, bytes]:
-        """Ask for a path that no AWS has, such as `/_ministack/sqs/messages`: status and body. Raises OSError."""
+        """Get a path of the emulator, such as `/_ministack/sqs/messages`. Returns status and body. Raises OSError."""
         request = botocore.awsrequest.AWSRequest("GET", self.endpoint + path)
         key = botocore.credentials.Credentials(self.env["AWS_ACCESS_KEY_ID"], self.env["AWS_SECRET_ACCESS_KEY"])
         botocore.auth.SigV4Auth(key, "ministack", REGION).add_auth(request)
@@ -181,10 +181,9 @@ class LocalAws:
             connection.close()
 
     def kill_workers(self, most: int | None = None) -> int:
-        """Kill (SIGKILL) every process that runs a function now or is kept warm for one, or only `most` of them, drawn
-        at random; returns how many.
+        """Kill (SIGKILL) all processes of functions, busy or idle, or a random choice of `most` of them.
 
-        A call in flight ends as a crash of the function does; the next one starts a new process.
+        Returns how many. A call in flight ends like a crash of the function; the next one starts a new process.
         """
         files = list(self._directory.glob("ministack-lambda-*/pid"))
         random.shuffle(files)
@@ -194,18 +193,18 @@ class LocalAws:
                 break
             with contextlib.suppress(OSError, ValueError):
                 pid = int(file.read_text())
-                # A file may be left by a worker that has ended: end only what belongs to the emulator's group.
+                # The file of an ended worker may remain: kill only processes of the emulator's group.
                 if self._process and os.getpgid(pid) == self._process.pid:
                     os.kill(pid, signal.SIGKILL)
                     killed += 1
         return killed
 
     def log(self) -> str:
-        """The emulator's own log, for a failure that the functions' logs do not explain."""
+        """Return the emulator's own log, for failures that the functions' logs do not explain."""
         return (self._directory / "emulator.log").read_text(errors="replace")
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        # Its own file, written once the port was found free: another emulator on our port is not mistaken for ours.
+        # The emulator writes this file once it has the port: another one on this port is not mistaken for it.
         started = self._directory / f"ministack-{self.port}.pid"
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
@@ -223,11 +222,10 @@ class LocalAws:
 
 
 def build(template: Path = ROOT / "template.yaml", architecture: str = ARCHITECTURE) -> Path:
-    """`sam build` for an architecture, by default this machine's; returns the built template.
+    """Run `sam build` for an architecture, by default this machine's. Returns the built template.
 
-    Looks at the template and at `functions` and `packaging` beside it: the same content is built once. Kept apart from
-    `.aws-sam/build`, so that the user's own build, perhaps for another architecture, stays what it was. Raises
-    LocalAwsError.
+    The same content (template, and `functions` and `packaging` beside it) is built once. The result is not in
+    `.aws-sam/build`: the user's own build, perhaps for another architecture, does not change. Raises LocalAwsError.
     """
     digest = hashlib.sha256(architecture.encode())
     folders = (template.parent / name for name in ("functions", "packaging"))
@@ -251,12 +249,12 @@ def build(template: Path = ROOT / "template.yaml", architecture: str = ARCHITECT
         for old in BUILDS.iterdir():
             if old.stat().st_mtime < yesterday:
                 shutil.rmtree(old, ignore_errors=True)
-    os.utime(built)  # in use: the build of another template must not remove it as old
+    os.utime(built)  # it is in use: another build must not remove it as old
     return built / "build" / "template.yaml"
 
 
 class Stack:
-    """A deployed stack: its `name`, its `outputs` and what one asks of it."""
+    """A deployed stack: its `name`, its `outputs`, its resources and logs."""
 
     def __init__(self, aws: LocalAws, name: str) -> None:
         self.name = name
@@ -269,21 +267,21 @@ class Stack:
         self._resources = formation.describe_stack_resources(StackName=name)["StackResources"]
 
     def resource(self, logical_id: str) -> str:
-        """The physical id of a resource. Raises KeyError."""
+        """Return the physical id of a resource. Raises KeyError."""
         for resource in self._resources:
             if resource["LogicalResourceId"] == logical_id:
                 return str(resource["PhysicalResourceId"])
         raise KeyError(logical_id)
 
     def url(self, path: str = "") -> str:
-        """The URL of a path of the stack's HTTP API, such as `/conversations`."""
+        """Return the URL of a path of the HTTP API, such as `/conversations`."""
         (api,) = self._physical_ids("AWS::ApiGatewayV2::Api")
         return f"{self._aws.endpoint}/_aws/execute-api/{api}/$default{path}"
 
     def log_lines(self, since: float = 0) -> list[str]:
-        """Every line its functions logged, in order, from `since` (Unix time, seconds) on.
+        """Return every line that the functions have logged from `since` (Unix time) on, in order.
 
-        An invocation's lines appear together when it ends, at that time.
+        The lines of an invocation appear together when it ends, with that time.
         """
         functions, logs = self._aws.client("lambda"), self._aws.client("logs")
         groups = {
@@ -300,7 +298,7 @@ class Stack:
         return [message for _time, message in sorted(events, key=lambda event: event[0])]
 
     def logs(self, since: float = 0) -> list[dict[str, Any]]:
-        """The JSON objects among `log_lines`."""
+        """Return the JSON objects among `log_lines`."""
         objects = []
         for line in self.log_lines(since):
             with contextlib.suppress(json.JSONDecodeError):
@@ -318,10 +316,9 @@ def deploy(
     name: str = "highlevel-conversations",
     built: Path | None = None,
 ) -> Stack:
-    """`sam deploy` of a built template (by default `build()`); deploying again updates the stack.
+    """Run `sam deploy` for a built template (by default `build()`). Deploying again updates the stack.
 
-    `parameters` are the template's; Architecture is set to this machine's. Raises LocalAwsError with the reasons of
-    what failed.
+    `parameters`: those of the template; Architecture is this machine's. Raises LocalAwsError with the reasons.
     """
     overrides = {"Architecture": ARCHITECTURE, **(parameters or {})}
     built = built or build()
@@ -359,7 +356,7 @@ def _failures(aws: LocalAws, name: str) -> str:
 def _sam(arguments: list[str | Path], *, environment: Mapping[str, str], directory: Path) -> None:
     sam = _tool("sam", "sam")
     path = f"{sam.parent}{os.pathsep}{environment['PATH']}"  # `sam build` looks for python3.13 and its pip there
-    # SAM CLI's own settings: kept out of the user's home, and no look at PyPI for a newer version after each command.
+    # SAM CLI's own settings: not in the user's home, and without a check for a newer version after each command.
     (directory / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}))
     finished = subprocess.run(
         [sam, *arguments],

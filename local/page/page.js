@@ -1,30 +1,30 @@
-// The page of `make serve`. Everything that came from elsewhere is set as text, never as HTML.
+// The page of `make serve`. Data from the server is always set as text, never as HTML.
 
 const LOOK_MS = 500;
 const SIGNS = { passed: "✓", failed: "✗", waiting: "…", skipped: "–", unreached: "·" };
 const NAMES = { highlevel: "HighLevel" };
-const DOORS = { webhook: "POST /webhooks/{sender}", http: "POST /conversations", event: "EventBridge rule" };
+const TRIGGERS = { webhook: "POST /webhooks/{sender}", http: "POST /conversations", event: "EventBridge rule" };
 const STEPS = ["verified", "mapped", "contact", "token", "highlevel", "outcome"];
 
 const element = (id) => document.getElementById(id);
 const radios = (name) => [...document.querySelectorAll(`input[name=${name}]`)];
 let senders = [];
 let delivery = "";
-let loading = Promise.resolve(); // the sample that was asked for last: what is clicked meanwhile waits for it
+let loading = Promise.resolve(); // the latest request for a sample: later actions wait for it
 let loads = 0;
-let chosen = null; // the request id whose way is shown
+let chosen = null; // the request id of the submission that is shown
 let sending = false;
 let state = null;
 
 start();
 
 async function start() {
-  showWay(null);
+  showTrace(null);
   senders = await ask("/senders");
-  for (const door of ["webhook", "http", "event"]) {
+  for (const trigger of ["webhook", "http", "event"]) {
     const group = document.createElement("optgroup");
-    group.label = DOORS[door];
-    for (const sender of senders.filter((each) => each.door === door)) group.append(new Option(sender.name));
+    group.label = TRIGGERS[trigger];
+    for (const sender of senders.filter((each) => each.trigger === trigger)) group.append(new Option(sender.name));
     if (group.children.length) element("sender").append(group);
   }
   if (senders.some((sender) => sender.name === "typeform")) element("sender").value = "typeform";
@@ -35,19 +35,19 @@ async function start() {
   element("without-contact").addEventListener("click", attempt(() => change("without_contact")));
   element("compose").addEventListener("submit", (event) => { event.preventDefault(); attempt(send)(); });
   for (const radio of radios("highlevel")) {
-    radio.addEventListener("change", attempt(() => ask("/highlevel", { trouble: radio.value })));
+    radio.addEventListener("change", attempt(() => ask("/highlevel", { mode: radio.value })));
   }
   element("redrive").addEventListener("click", attempt(redrive));
   await attempt(pick)();
   look();
 }
 
-// --- what the user does ------------------------------------------------------------------------------------------
+// --- actions of the user ------------------------------------------------------------------------------------------
 
 async function pick() {
   const sender = senderNow();
-  element("about").textContent = [`${sender.where}; ${sender.proof}.`, sender.note].filter(Boolean).join(" ");
-  element("proofs").disabled = sender.door === "event" || sender.note !== "";
+  element("about").textContent = [`${sender.where}; ${sender.authentication}.`, sender.note].filter(Boolean).join(" ");
+  element("secrets").disabled = sender.trigger === "event" || sender.note !== "";
   await load(() => ask(`/sample?sender=${encodeURIComponent(sender.name)}`));
 }
 
@@ -57,12 +57,12 @@ async function change(how) {
 
 function load(request) {
   const number = ++loads;
-  delete element("text").dataset.sender; // until the last one asked for is there
+  delete element("text").dataset.sender; // until the latest sample has arrived
   const loaded = loading.then(async () => {
     fill(await request());
     if (number === loads) element("text").dataset.sender = senderNow().name;
   });
-  loading = loaded.catch(() => {}); // told by whoever asked for it
+  loading = loaded.catch(() => {}); // the caller shows the error
   return loaded;
 }
 
@@ -72,21 +72,21 @@ async function send() {
   chosen = null;
   element("send").disabled = true;
   element("send").textContent = "Sending …";
-  showSubmission({ sender: senderNow().name, trigger: senderNow().door, way: [], lines: [], answer: null }, "moving");
+  showSubmission({ sender: senderNow().name, trigger: senderNow().trigger, steps: [], lines: [], answer: null }, "moving");
   try {
-    const proof = radios("proof").find((radio) => radio.checked).value;
-    chosen = (await ask("/send", { ...submission(), proof })).request_id;
+    const secret = radios("secret").find((radio) => radio.checked).value;
+    chosen = (await ask("/send", { ...submission(), secret })).request_id;
   } finally {
     sending = false;
     element("send").disabled = false;
     element("send").textContent = "Send again";
-    if (!chosen) showWay(null);
+    if (!chosen) showTrace(null);
   }
 }
 
 async function redrive() {
   element("redrive").disabled = true;
-  element("redrive-told").textContent = (await ask("/redrive", {})).told;
+  element("redrive-result").textContent = (await ask("/redrive", {})).output;
 }
 
 const senderNow = () => senders.find((sender) => sender.name === element("sender").value);
@@ -106,13 +106,13 @@ function checkText() {
     try {
       JSON.parse(element("text").value);
     } catch {
-      hint = `${type}, but this is not JSON. Send it and see.`;
+      hint = `${type}, but this text is not JSON. You can send it anyway.`;
     }
   }
   element("text-hint").textContent = hint;
 }
 
-// --- what there is to see ----------------------------------------------------------------------------------------
+// --- what the page shows ----------------------------------------------------------------------------------------
 
 async function look() {
   try {
@@ -120,9 +120,9 @@ async function look() {
     if (!response.ok) throw new Error("refused");
     state = await response.json();
     show();
-    if (element("trouble").dataset.of === "look") tell("");
+    if (element("error").dataset.of === "look") showError("");
   } catch (error) {
-    if (error instanceof TypeError) tell("make serve does not answer: has it ended?", "look");
+    if (error instanceof TypeError) showError("make serve does not answer. Has it ended?", "look");
     else throw error;
   } finally {
     setTimeout(look, document.hidden ? 4 * LOOK_MS : LOOK_MS);
@@ -149,19 +149,19 @@ function show() {
 }
 
 function showHighlevel(highlevel) {
-  element("troubles").disabled = !highlevel.local;
+  element("modes").disabled = !highlevel.local;
   element("other-highlevel").hidden = highlevel.local;
   element("all-local").hidden = !highlevel.local;
   if (!highlevel.local) {
     element("other-highlevel").textContent =
-      `What you send goes to ${highlevel.url}: name a location and a contact of yours. Its conversations cannot be ` +
-      "listed here, and it cannot be made to fail.";
+      `Submissions go to ${highlevel.url}: use the ids of your location and contact. This page cannot list its ` +
+      "conversations or simulate its failures.";
     element("conversations-count").textContent = "";
     fillList("conversations", [], "not visible from here", null);
     return;
   }
   if (!document.activeElement?.matches("input[name=highlevel]")) {
-    for (const radio of radios("highlevel")) radio.checked = radio.value === highlevel.trouble;
+    for (const radio of radios("highlevel")) radio.checked = radio.value === highlevel.mode;
   }
   list("conversations", highlevel.conversations, highlevel.count, "none yet", (conversation) => [
     conversation.who || conversation.contact,
@@ -185,20 +185,20 @@ function showRecent() {
 const outcomes = (each) => each.lines.map((line) => line.outcome).filter((name, at, all) => name !== all[at - 1]).join(" → ");
 
 function showSubmission(each, moving) {
-  const last = each.way.at(-1);
+  const last = each.steps.at(-1);
   const many = each.lines.filter((line) => line.trigger === each.trigger).length;
-  const part = many > 1 ? ` The delivery holds ${many} submissions; this is the newest line's way.` : "";
+  const part = many > 1 ? ` The delivery contains ${many} submissions; the steps are those of the newest log line.` : "";
   element("summary").textContent = moving
-    ? `${each.sender}: on its way …`
-    : `${each.sender ?? "unknown sender"}: ${last.text || "on its way …"}.${part}`;
-  showWay(each, moving);
+    ? `${each.sender}: sending …`
+    : `${each.sender ?? "unknown sender"}: ${last.text || "in progress …"}.${part}`;
+  showTrace(each, moving);
   const { answer } = each;
-  set("answer", answer ? `${answer.status} after ${answer.ms} ms\n${answer.text}` : each.trigger === "event" ? "An event gets no answer." : "");
+  set("answer", answer ? `${answer.status} after ${answer.ms} ms\n${answer.text}` : each.trigger === "event" ? "An event has no response." : "");
   set("line", each.lines.map((line) => JSON.stringify(line, null, 1).replace(/\n\s*/g, " ")).join("\n\n"));
 }
 
-function showWay(each, moving) {
-  const steps = each?.way?.length ? each.way : STEPS.map((name) => ({ name, state: "unreached", text: "" }));
+function showTrace(each, moving) {
+  const steps = each?.steps?.length ? each.steps : STEPS.map((name) => ({ name, state: "unreached", text: "" }));
   const items = element("steps");
   if (!items.children.length) items.append(...STEPS.map(() => item(["span", "b", "span"])));
   steps.forEach((step, at) => {
@@ -213,7 +213,7 @@ function showWay(each, moving) {
     light(`step=${step.name}`, moving ? "moving" : step.state);
   });
   const outcome = each?.lines?.at(-1)?.outcome;
-  for (const door of Object.keys(DOORS)) light(`trigger=${door}`, each?.trigger === door ? (moving ? "moving" : "passed") : "unreached");
+  for (const trigger of Object.keys(TRIGGERS)) light(`trigger=${trigger}`, each?.trigger === trigger ? (moving ? "moving" : "passed") : "unreached");
   light("queue=retry", outcome === "deferred" || state?.retry_count ? "waiting" : "unreached");
   light("queue=dead", state?.dead_count ? "failed" : "unreached");
 }
@@ -225,40 +225,40 @@ function light(which, how) {
 }
 
 function count(queue, number, otherwise) {
-  document.querySelector(`.architecture [data-count=${queue}]`).textContent = number ? `${number} ${queue === "retry" ? "waiting" : "to mend"}` : otherwise;
+  document.querySelector(`.architecture [data-count=${queue}]`).textContent = number ? `${number} ${queue === "retry" ? "waiting" : "to fix"}` : otherwise;
 }
 
 // --- helpers -----------------------------------------------------------------------------------------------------
 
-/** GET, or POST where there is a body; the answer's JSON. Throws an Error that tells what is wrong. */
+/** Send a GET, or a POST if there is a body. Returns the JSON of the answer; throws an Error with its text. */
 async function ask(path, body) {
   let response;
   try {
     response = await fetch(path, body && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
   } catch {
-    throw new Error("make serve does not answer: has it ended?");
+    throw new Error("make serve does not answer. Has it ended?");
   }
-  const told = await response.json();
-  if (!response.ok) throw new Error(told.error);
-  return told;
+  const content = await response.json();
+  if (!response.ok) throw new Error(content.error);
+  return content;
 }
 
-/** The same, its error shown on the page; one that succeeds takes the former error away. */
+/** Wrap an action: the page shows its error; a success removes the previous error. */
 function attempt(action) {
   return async () => {
     try {
       await action();
-      tell("");
+      showError("");
     } catch (error) {
-      tell(error.message, "action");
+      showError(error.message, "action");
     }
   };
 }
 
-function tell(text, of = "") {
-  element("trouble").textContent = text;
-  element("trouble").dataset.of = of;
-  element("trouble").hidden = !text;
+function showError(text, of = "") {
+  element("error").textContent = text;
+  element("error").dataset.of = of;
+  element("error").hidden = !text;
 }
 
 function due(visibleAt) {
@@ -279,7 +279,7 @@ function list(id, entries, number, none, texts) {
   });
 }
 
-/** Built anew only when it differs, so that focus and scrolling stay. */
+/** Replace the list only if it has changed, so that focus and scroll position stay. */
 function fillList(id, entries, none, make) {
   const items = entries.map((entry) => {
     const one = document.createElement("li");

@@ -1,4 +1,4 @@
-"""The senders that have a sample in `events/`, and their samples: shown, changed, signed."""
+"""The samples in `events/` as test submissions of the page: listed, changed and signed."""
 
 import base64
 import binascii
@@ -32,20 +32,19 @@ _ALPHANUMERICS = string.ascii_letters + string.digits
 
 
 class SampleError(Exception):
-    """A sample cannot be shown, changed or sent; the text tells the user why."""
+    """A sample cannot be shown, changed or sent. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A submission to be edited: the body's text (for `event` its detail), and the id of the delivery where a header
-    carries one."""
+    """An editable submission: the text of the body (for `event` of its detail), and the delivery id of a header."""
 
     text: str
     delivery: str = ""
 
 
 class Samples:
-    """Of these senders, for a stack with this `location` as its LocationId. `door`: http, webhook or event."""
+    """The samples of these senders. `location`: the stack's LocationId."""
 
     def __init__(self, senders: Mapping[str, Sender], location: str | None) -> None:
         self._senders = senders
@@ -54,85 +53,88 @@ class Samples:
         self._private_key = SigningKey.generate()
 
     def listed(self) -> list[dict[str, str]]:
-        """For the page: each sender's name, its door, how it proves itself, and what cannot be done here."""
+        """Describe each sender for the page: its name, trigger and authentication, and what is not possible here."""
         return [
             {
                 "name": name,
-                "door": self.door(name),
+                "trigger": self.trigger(name),
                 "where": _where(name),
-                "proof": _credentials(self._senders[name]),
+                "authentication": _authentication(self._senders[name]),
                 "content_type": self._content_type(name),
                 "note": self._note(self._senders[name]),
             }
             for name in self._events
         ]
 
-    def door(self, name: str) -> str:
+    def trigger(self, name: str) -> str:
+        """Return the trigger of a sender: http, webhook or event."""
         return {"api": "http", "event": "event"}.get(name, "webhook")
 
     def original(self, name: str) -> Sample:
-        """The sample as it lies in `events/`, JSON indented. Raises SampleError."""
+        """Return the sample of `events/`, with indented JSON. Raises SampleError."""
         event = self._event(name)
         if name == "event":
             return Sample(json.dumps(event["detail"], indent=2, ensure_ascii=False))
         return Sample(_pretty(_body(event)), event["headers"].get(self._delivery_header(name), ""))
 
     def fresh(self, name: str, sample: Sample) -> Sample:
-        """The same of another person, and another delivery. Raises SampleError."""
+        """Return the sample with another contact and another delivery id. Raises SampleError."""
         known = self._person(name, sample.text) | self._delivery(name, sample.text)
         if not known:
-            raise SampleError("This text names nobody whom a button could change.")
+            raise SampleError("This text contains no contact and no delivery id that could be changed.")
         instead = {value: _another(field, value) for field, value in known.items()}
         delivery = f"msg_{uuid.uuid4().hex}" if sample.delivery else ""
         return Sample(self._with(name, sample.text, instead), delivery)
 
     def without_contact(self, name: str, sample: Sample) -> Sample:
-        """The same without contact id, e-mail address and phone number. Raises SampleError."""
+        """Return the sample without contact id, e-mail address and phone number. Raises SampleError."""
         text = sample.text
-        for _ in range(8):  # behind a value that is gone the mapping may find another
+        for _ in range(8):  # after a value is removed, the mapping may find another one
             if not (known := self._person(name, text)):
                 break
             text = self._with(name, text, dict.fromkeys(known.values(), ""))
         if text == sample.text:
-            raise SampleError("This text names no contact as it is.")
+            raise SampleError("This text contains no contact.")
         return Sample(text, sample.delivery)
 
-    def missing_secrets(self, kept: str) -> dict[str, str]:
-        """Secrets, or the public key, for those senders that have none in SenderSecrets, whose text is `kept`."""
+    def missing_secrets(self, stored: str) -> dict[str, str]:
+        """Create secrets (or the public key) for senders without one in SenderSecrets, whose text is `stored`."""
         return {
             name: public_key(self._private_key) if name == V1A else new_secret(self._senders[name])
             for name in self._events
-            if not secrets_for(kept, name) and (self._senders[name].scheme in ("token", "mac") or name == V1A)
+            if not secrets_for(stored, name) and (self._senders[name].scheme in ("token", "mac") or name == V1A)
         }
 
-    def signed(self, name: str, sample: Sample, kept: str, proof: str) -> Signed:
-        """Headers, query and body as this sender puts them on the wire. `kept`: the text of SenderSecrets. `proof`:
-        right, wrong (another secret) or none. Raises SampleError."""
+    def signed(self, name: str, sample: Sample, stored: str, secret_kind: str) -> Signed:
+        """Return headers, query and body of this sender's request. Raises SampleError.
+
+        `stored`: the text of SenderSecrets. `secret_kind`: right, wrong (a new secret) or none.
+        """
         event, sender = self._event(name), self._senders[name]
         headers = dict(event["headers"])
         if sample.delivery:
             headers[self._delivery_header(name)] = sample.delivery
         event = {**event, "headers": headers, "body": self._wire(name, sample.text), "isBase64Encoded": False}
-        if proof == "none" or (sender.scheme == "pubkey" and name != V1A):
-            unproved = {header: headers[header] for header in ("content-type", "user-agent") if header in headers}
-            return unproved, "", event["body"].encode()
+        if secret_kind == "none" or (sender.scheme == "pubkey" and name != V1A):
+            unsigned = {header: headers[header] for header in ("content-type", "user-agent") if header in headers}
+            return unsigned, "", event["body"].encode()
         if name == V1A:
-            return signed_with_ed25519(event, self._private_key if proof == "right" else SigningKey.generate())
-        secret = new_secret(sender) if proof == "wrong" else next(iter(secrets_for(kept, name)), "")
+            return signed_with_ed25519(event, self._private_key if secret_kind == "right" else SigningKey.generate())
+        secret = new_secret(sender) if secret_kind == "wrong" else next(iter(secrets_for(stored, name)), "")
         try:
             return sign_event(sender, secret, event, time.time())
         except (StackError, ValueError) as error:
             raise SampleError(str(error)) from None
 
     def detail(self, text: str) -> Any:
-        """An event's detail. Raises SampleError."""
+        """Parse an event's detail. Raises SampleError."""
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
-            raise SampleError("An event's detail must be JSON: EventBridge takes nothing else.") from None
+            raise SampleError("An event's detail must be JSON: EventBridge accepts nothing else.") from None
 
     def target(self, name: str, body: str) -> Target | None:
-        """Whom the function will find it to be about, so that HighLevel's calls for it can be told from others."""
+        """Return the target that the function will find, which identifies the calls to HighLevel; None for none."""
         try:
             return target_of(self._submission(name, body), self._senders, self._location)
         except (SubmissionError, SampleError):
@@ -147,7 +149,7 @@ class Samples:
         return str(self._event(name).get("headers", {}).get("content-type", "application/json"))
 
     def _wire(self, name: str, text: str) -> str:
-        """The text as it is sent: a browser's text field makes every line end in LF, multipart asks for CRLF."""
+        """Return the text as it is sent. A browser's text field ends lines with LF; multipart requires CRLF."""
         return re.sub("\r?\n", "\r\n", text) if self._content_type(name).startswith("multipart/") else text
 
     def _delivery_header(self, name: str) -> str:
@@ -156,28 +158,30 @@ class Samples:
     def _note(self, sender: Sender) -> str:
         if sender.scheme != "pubkey" or sender.name == V1A:
             return ""
-        return "Only the sender itself has the private key: from here it goes unsigned, and is refused."
+        return "Only the sender has the private key: this page sends the submission unsigned, and it is refused."
 
     def _submission(self, name: str, text: str) -> Submission:
         if name == "event":
             event = {"source": "my.crm", "detail-type": "ConversationRequested", "detail": self.detail(text)}
             return Submission("event", name, "", 0.0, "application/json", json_bytes(event))
-        return Submission(self.door(name), name, "", 0.0, self._content_type(name), self._wire(name, text).encode())
+        return Submission(self.trigger(name), name, "", 0.0, self._content_type(name), self._wire(name, text).encode())
 
     def _person(self, name: str, text: str) -> dict[str, str]:
-        """What tells the function whom the text is about, by field. Raises SampleError."""
+        """Return the values by which the function finds the contact, by field. Raises SampleError."""
         try:
             target = target_of(self._submission(name, text), self._senders, self._location)
         except SubmissionError as error:
             if error.reason in ("no_contact", "invalid_body"):
                 return {}
-            raise SampleError(f"A button cannot change this text: {REASONS[error.reason].title.lower()}.") from None
+            raise SampleError(
+                f"This text cannot be changed automatically: {REASONS[error.reason].title.lower()}."
+            ) from None
         person = target.person
         found = {"contact_id": target.contact, "email": person and person.email, "phone": person and person.phone}
         return {field: value for field, value in found.items() if value}
 
     def _delivery(self, name: str, text: str) -> dict[str, str]:
-        """The id that the body gives the delivery, where the sender's entry says that it has one."""
+        """Return the delivery id in the body, if the sender's entry names its place."""
         sender = self._senders[name]
         value = (
             sender.paths["id"].search(body_of(self._submission(name, text)).payload) if "id" in sender.paths else None
@@ -185,10 +189,10 @@ class Samples:
         return {"id": str(value)} if value and isinstance(value, str | int) else {}
 
     def _with(self, name: str, text: str, instead: Mapping[str, str]) -> str:
-        """The text with other values in place of these, wherever they stand."""
+        """Replace these values everywhere in the text."""
         content_type = self._content_type(name)
         if content_type.startswith(FORM):
-            parsed = self._senders[name].parse  # members that are JSON in themselves
+            parsed = self._senders[name].parse  # fields that contain JSON
             return urlencode(
                 [
                     (key, _with_all(value, instead) if key in parsed else instead.get(value, value))
@@ -215,7 +219,7 @@ def _body(event: Mapping[str, Any]) -> str:
     try:
         return base64.b64decode(event["body"]).decode()
     except (binascii.Error, UnicodeDecodeError):
-        raise SampleError("This sample is no text: send it with make send.") from None
+        raise SampleError("This sample is not text: send it with make send.") from None
 
 
 def _pretty(text: str) -> str:
@@ -227,11 +231,11 @@ def _pretty(text: str) -> str:
 
 def _where(name: str) -> str:
     if name == "event":
-        return "an event on the bus, detail-type ConversationRequested"
+        return "an event on the event bus, detail-type ConversationRequested"
     return "POST /conversations" if name == "api" else f"POST /webhooks/{name}"
 
 
-def _credentials(sender: Sender) -> str:
+def _authentication(sender: Sender) -> str:
     match sender.scheme:
         case "mac":
             return f"signs each delivery: header {sender.sig_header}"
@@ -243,7 +247,7 @@ def _credentials(sender: Sender) -> str:
 
 
 def _another(field: str, value: str) -> str:
-    """Another value of the same kind."""
+    """Return another value of the same kind."""
     match field:
         case "email":
             name, _, domain = value.partition("@")

@@ -1,7 +1,7 @@
-"""The page of `make serve`: pick a sender, send its sample, watch its way. Served to this machine alone.
+"""The page of `make serve`: choose a sender, send a test submission and follow it step by step.
 
-Its backend signs with the senders' secrets and posts, so it answers no page but its own (`local.guard`), and every POST
-must name its origin. No answer ever holds a secret.
+Its backend signs with the senders' secrets and sends requests. It therefore listens on this machine only, answers no
+other page (`local.guard`), and requires an Origin for every POST. No answer contains a secret.
 """
 
 import base64
@@ -38,17 +38,17 @@ from local.application import Application
 from local.guard import guarded, own_hosts, refusal, refuse
 from local.highlevel import Fault, LocalHighLevel
 from local.page.samples import Sample, SampleError, Samples
-from local.page.submission_trace import UPSERT, way
+from local.page.submission_trace import UPSERT, trace
 from local.stack import ROOT, clean_environment
 from operate.dead_letter_reader import DeadLetter
 
 FOLDER = Path(__file__).parent
-PICTURE = ROOT / "docs" / "architecture.svg"
+DIAGRAM = ROOT / "docs" / "architecture.svg"
 LOOK_SECONDS = 0.5
 MAX_SUBMISSIONS = 30
 MAX_SHOWN = 50
 MAX_BODY_BYTES = 1024 * 1024
-# What the local HighLevel can be told to do, by the word that the page sends.
+# The modes of the local HighLevel that the page can select, and the fault of each.
 FAULTS: dict[str, dict[str, Any]] = {
     "works": {},
     "503": {"kind": "status", "status": 503},
@@ -59,7 +59,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class _Seen:
-    """A submission: what was sent from the page, if it was, and its canonical lines so far."""
+    """A submission: its canonical log lines so far, and the answer if this page has sent it."""
 
     at: float
     sender: str | None
@@ -70,9 +70,9 @@ class _Seen:
 
 
 class Page:
-    """The page, as long as it is used as a context manager; `url` is where. `watch` must run beside it.
+    """Serves the page at `url`; a context manager. `watch` must run in another thread.
 
-    `highlevel`: the local one; None where the application talks to another, whose conversations nobody can list.
+    `highlevel`: the local one; None if the application uses another, whose conversations cannot be listed.
     `location`: the stack's LocationId.
     """
 
@@ -113,10 +113,10 @@ class Page:
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._server.should_exit = True
-        self._thread.join(3)  # one that is just being sent does not keep us: it ends with the local AWS
+        self._thread.join(3)  # do not wait for a request in flight: it ends with the local AWS
 
     def watch(self) -> Iterator[dict[str, Any]]:
-        """Look at the log and at the queues until the page is closed; every log line of ours, as it comes."""
+        """Read log and queues until the page is closed. Yields the JSON log lines of the functions."""
         seen: set[str] = set()
         while not self._stopped.is_set():
             fresh: list[dict[str, Any]] = []
@@ -147,47 +147,49 @@ class Page:
         return submission
 
     def _open_senders(self) -> None:
-        """Give every sender that has a sample and no secret yet a random one."""
-        kept = self._secrets()
-        if missing := self._samples.missing_secrets(kept):
+        """Create a random secret for every sender that has a sample and no secret."""
+        stored = self._secrets()
+        if missing := self._samples.missing_secrets(stored):
             self._application.aws.client("secretsmanager").put_secret_value(
                 SecretId=self._application.stack.outputs["SenderSecretsArn"],
-                SecretString=json.dumps(json.loads(kept) | missing),
+                SecretString=json.dumps(json.loads(stored) | missing),
             )
 
     def _start_function(self) -> None:
-        """By an empty batch of the retry queue. A cold start may take longer than an answer may: the first submission
-        would be deferred for want of time."""
+        """Invoke the function with an empty batch of the retry queue.
+
+        A cold start may use up the time for an answer: the first submission would be deferred.
+        """
         name = self._application.stack.resource("CreateConversation")
         self._application.aws.client("lambda").invoke(FunctionName=name, Payload=b'{"Records": []}')
 
     def _secrets(self) -> str:
         return self._application.secret("SenderSecretsArn")
 
-    # --- what the page asks for ---------------------------------------------------------------------------------------
+    # --- Routes -------------------------------------------------------------------------------------------------------
 
     def _app(self) -> Starlette:
-        picture = PICTURE.read_text(encoding="utf-8")
-        page = (FOLDER / "page.html").read_text(encoding="utf-8").replace("<!-- architecture.svg -->", picture)
+        diagram = DIAGRAM.read_text(encoding="utf-8")
+        page = (FOLDER / "page.html").read_text(encoding="utf-8").replace("<!-- architecture.svg -->", diagram)
         files = {
             "/": (page, "text/html"),
             "/page.js": ((FOLDER / "page.js").read_text(encoding="utf-8"), "text/javascript"),
             "/page.css": ((FOLDER / "page.css").read_text(encoding="utf-8"), "text/css"),
         }
-        headers = _headers(picture)
+        headers = _headers(diagram)
 
         def file(request: Request) -> Response:
             text, media_type = files[request.url.path]
             return Response(text, media_type=media_type, headers=headers)
 
-        async def trouble(_request: Request, error: Exception) -> Response:
+        async def refusal_of(_request: Request, error: Exception) -> Response:
             status = error.status_code if isinstance(error, HTTPException) else 422
-            told = error.detail if isinstance(error, HTTPException) else str(error)
-            return JSONResponse({"error": told}, status, headers)
+            text = error.detail if isinstance(error, HTTPException) else str(error)
+            return JSONResponse({"error": text}, status, headers)
 
         async def failure(_request: Request, error: Exception) -> Response:
-            told = f"The page's server failed: {type(error).__name__}. The terminal of make serve may tell more."
-            return JSONResponse({"error": told}, 500, headers)
+            text = f"The page's server failed: {type(error).__name__}. See the terminal of make serve."
+            return JSONResponse({"error": text}, 500, headers)
 
         def answers(handle: Callable[[dict[str, Any]], Any]) -> Callable[[Request], Any]:
             async def endpoint(request: Request) -> Response:
@@ -204,34 +206,36 @@ class Page:
             Route("/state", answers(lambda _asked: self._state())),
             Route("/sample", answers(self._change), methods=["POST"]),
             Route("/send", answers(self._send), methods=["POST"]),
-            Route("/highlevel", answers(self._set_trouble), methods=["POST"]),
+            Route("/highlevel", answers(self._set_mode), methods=["POST"]),
             Route("/redrive", answers(lambda _asked: self._redrive()), methods=["POST"]),
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: trouble, SampleError: trouble, 500: failure})
+        return Starlette(
+            routes=routes, exception_handlers={HTTPException: refusal_of, SampleError: refusal_of, 500: failure}
+        )
 
     def _change(self, asked: dict[str, Any]) -> dict[str, str]:
         sample = _sample(asked)
         change = {"fresh": self._samples.fresh, "without_contact": self._samples.without_contact}
         if asked.get("change") not in change:
-            raise SampleError("There is no such change.")
+            raise SampleError("Unknown change.")
         return asdict(change[asked["change"]](_text(asked, "sender"), sample))
 
     def _send(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Send it through its real door; how it was answered, and the id by which to watch it."""
+        """Send the submission to its real trigger. Returns the answer, and the request id of its log lines."""
         name, sample = _text(asked, "sender"), _sample(asked)
         target = self._samples.target(name, sample.text)
         at = time.time()
         if name == "event":
             request_id, answer = self._application.put_event(self._samples.detail(sample.text)), None
         else:
-            request_id, answer = self._post(name, sample, _text(asked, "proof"))
+            request_id, answer = self._post(name, sample, _text(asked, "secret"))
         with self._lock:
-            submission = self._submission(request_id, name, self._samples.door(name))
+            submission = self._submission(request_id, name, self._samples.trigger(name))
             submission.at, submission.target, submission.answer = at, target, answer
         return {"request_id": request_id, "answer": answer}
 
-    def _post(self, name: str, sample: Sample, proof: str) -> tuple[str, dict[str, Any]]:
-        headers, query, body = self._samples.signed(name, sample, self._secrets(), proof)
+    def _post(self, name: str, sample: Sample, secret: str) -> tuple[str, dict[str, Any]]:
+        headers, query, body = self._samples.signed(name, sample, self._secrets(), secret)
         try:
             if name == "api":
                 answer = self._application.post(body, {"authorization": "", **headers})
@@ -242,19 +246,19 @@ class Page:
         shown = {"status": answer.status, "text": answer.text, "ms": round(1000 * answer.seconds)}
         return answer.headers.get("x-request-id", f"unanswered-{time.time_ns()}"), shown
 
-    def _set_trouble(self, asked: dict[str, Any]) -> dict[str, str]:
+    def _set_mode(self, asked: dict[str, Any]) -> dict[str, str]:
         if self._highlevel is None:
-            raise SampleError("Another HighLevel cannot be made to fail from here.")
-        trouble = _text(asked, "trouble")
-        if trouble not in FAULTS:
-            raise SampleError("There is no such trouble.")
+            raise SampleError("This page cannot simulate failures of another HighLevel.")
+        mode = _text(asked, "mode")
+        if mode not in FAULTS:
+            raise SampleError("Unknown mode of HighLevel.")
         self._highlevel.heal()
-        if FAULTS[trouble]:
-            self._highlevel.fail(**FAULTS[trouble])
-        return {"trouble": trouble}
+        if FAULTS[mode]:
+            self._highlevel.fail(**FAULTS[mode])
+        return {"mode": mode}
 
     def _redrive(self) -> dict[str, str]:
-        """What `make redrive` does, and what it prints."""
+        """Run `make redrive`, and return its output."""
         finished = subprocess.run(
             [sys.executable, "-m", "operate.redrive", self._application.stack.name, "--wait", "30"],
             cwd=ROOT,
@@ -265,11 +269,11 @@ class Page:
             timeout=60,
             check=False,
         )
-        return {"told": (finished.stdout + finished.stderr).strip()}
+        return {"output": (finished.stdout + finished.stderr).strip()}
 
     def _state(self) -> dict[str, Any]:
         with self._lock:
-            submissions = [self._told(key, seen) for key, seen in reversed(self._submissions.items())]
+            submissions = [self._described(key, seen) for key, seen in reversed(self._submissions.items())]
             queues = self._queues
         return {
             "submissions": submissions,
@@ -288,7 +292,7 @@ class Page:
         return {
             "local": True,
             "url": self._highlevel_url,
-            "trouble": _trouble(self._highlevel.faults),
+            "mode": _mode(self._highlevel.faults),
             "count": len(conversations),
             "conversations": [
                 {
@@ -301,21 +305,21 @@ class Page:
             ],
         }
 
-    def _told(self, request_id: str, seen: _Seen) -> dict[str, Any]:
+    def _described(self, request_id: str, seen: _Seen) -> dict[str, Any]:
         line = seen.lines[-1] if seen.lines else None
-        steps = way(line, seen.answer, self._calls(seen))
+        steps = trace(line, seen.answer, self._calls(seen))
         return {
             "request_id": request_id,
             "at": seen.at,
             "sender": seen.sender,
             "trigger": seen.trigger,
             "answer": seen.answer,
-            "lines": [_told(line) for line in seen.lines],
-            "way": [asdict(step) for step in steps],
+            "lines": [_members(line) for line in seen.lines],
+            "steps": [asdict(step) for step in steps],
         }
 
     def _calls(self, seen: _Seen) -> list[dict[str, Any]]:
-        """What HighLevel was asked for this submission and told in its newest line."""
+        """Return the calls to HighLevel to which the newest line of this submission belongs."""
         if self._highlevel is None or seen.target is None or not seen.lines:
             return []
         since = _time_of(seen.lines[-2]) if len(seen.lines) > 1 else seen.at
@@ -329,12 +333,12 @@ class Page:
         ]
 
 
-def _told(line: dict[str, Any]) -> dict[str, Any]:
+def _members(line: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in line.items() if name not in ("service", "message", "level")}
 
 
 def _waiting(message: dict[str, Any]) -> dict[str, Any]:
-    """A message of the retry queue. `visible_at` is Unix time: when it is tried next, or its lease ends."""
+    """Describe a message of the retry queue. `visible_at`: Unix time of the next attempt, at the latest."""
     submission = _submission_of(message)
     return {
         "request_id": submission.request_id if submission else None,
@@ -346,7 +350,7 @@ def _waiting(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dead(message: dict[str, Any]) -> dict[str, Any]:
-    """A dead letter, read as `make dead-letters` reads it."""
+    """Describe a dead letter, which is read as `make dead-letters` reads it."""
     system: dict[Any, str] = {"SentTimestamp": str(1000 * message["SentTimestamp"])}
     if group := message["MessageGroupId"]:
         system["MessageGroupId"] = group
@@ -378,7 +382,7 @@ def _submission_of(message: dict[str, Any]) -> Submission | None:
 
 
 def _is_about(body: bytes, target: Target) -> bool:
-    """Whether a look-up is that of this person."""
+    """Whether the body of a contact look-up is about this person."""
     try:
         asked = json.loads(body)
     except ValueError:
@@ -395,13 +399,13 @@ def _who(contact: dict[str, Any]) -> str:
     return str(contact.get("email") or contact.get("phone") or "")
 
 
-def _trouble(faults: list[Fault]) -> str:
-    """The word for what the local HighLevel does; `other` for what somebody else has told it."""
+def _mode(faults: list[Fault]) -> str:
+    """Return the mode of the local HighLevel; `other` for a fault that another program has set."""
     if not faults:
         return "works"
-    for word, settings in FAULTS.items():
+    for mode, settings in FAULTS.items():
         if settings and all(getattr(faults[0], name) == value for name, value in settings.items()):
-            return word
+            return mode
     return "other"
 
 
@@ -411,7 +415,7 @@ def _trouble(faults: list[Fault]) -> str:
 def _text(asked: dict[str, Any], name: str) -> str:
     value = asked.get(name)
     if not isinstance(value, str):
-        raise SampleError(f"The request names no {name}.")
+        raise SampleError(f"The request has no text {name}.")
     return value
 
 
@@ -430,13 +434,13 @@ async def _json(request: Request) -> dict[str, Any]:
     except ValueError:
         asked = None
     if not isinstance(asked, dict):
-        raise HTTPException(400, "The request is no JSON object.")
+        raise HTTPException(400, "The request is not a JSON object.")
     return asked
 
 
-def _headers(picture: str) -> dict[str, str]:
-    """Nothing from elsewhere is loaded, run or framed; the one inline style is the picture's, known by its hash."""
-    [style] = re.findall("<style>(.*?)</style>", picture, re.DOTALL)
+def _headers(diagram: str) -> dict[str, str]:
+    """Forbid to load, run or frame anything from elsewhere. The only inline style is the diagram's, by its hash."""
+    [style] = re.findall("<style>(.*?)</style>", diagram, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return {
         "content-security-policy": f"default-src 'self'; style-src 'self' 'sha256-{digest}'; base-uri 'none'; "
@@ -449,7 +453,7 @@ def _headers(picture: str) -> dict[str, str]:
 
 
 def _only_for_itself(app: ASGIApp, hosts: Collection[str]) -> ASGIApp:
-    """What changes something must come from the page itself, as JSON: a form of another page cannot send that."""
+    """Require an Origin and JSON for every request but GET: a form of another page cannot send that."""
 
     async def own(scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)

@@ -1,4 +1,4 @@
-"""The way of one submission, told from outside: from its canonical line, the answer and the calls HighLevel got."""
+"""Trace one submission step by step, from its canonical log line, its answer and the calls to HighLevel."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from create_conversation.errors import REASONS
 type State = Literal["passed", "failed", "waiting", "skipped", "unreached"]
 
 STEPS = ("verified", "mapped", "contact", "token", "highlevel", "outcome")
-# Where each reason ends the way. A test compares the keys with errors.REASONS.
+# The step at which each reason ends the trace. A test compares the keys with errors.REASONS.
 ENDS_AT = {
     "invalid_encoding": "mapped",
     "invalid_json": "mapped",
@@ -67,21 +67,21 @@ UPSERT = "/contacts/upsert"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One of `STEPS`: how it went, and that in words (empty where it was not reached)."""
+    """One of `STEPS`: its state, and a text (empty if it was not reached)."""
 
     name: str
     state: State = "unreached"
     text: str = ""
 
 
-def way(
+def trace(
     line: Mapping[str, Any] | None, answer: Mapping[str, Any] | None = None, calls: Sequence[Mapping[str, Any]] = ()
 ) -> list[Step]:
-    """All six steps, in order; raises nothing.
+    """Return all six steps in order. Never raises.
 
-    `line`: the newest canonical line, None before there is one. `answer`: the door's, with `status`; None where there
-    is none to see. `calls`: what the local HighLevel got for this submission since the line before, with `path`,
-    `status` (None: not answered) and `fault`; empty also where they cannot be seen.
+    `line`: the newest canonical log line, None before the first. `answer`: the trigger's answer with its `status`, None
+    if unknown. `calls`: the calls that the local HighLevel received for this line, with `path`, `status` (None: not
+    answered) and `fault`; empty if unknown.
     """
     if line is None:
         return [*map(Step, STEPS[:-1]), _without_a_line(answer)]
@@ -100,7 +100,7 @@ def way(
 def _without_a_line(answer: Mapping[str, Any] | None) -> Step:
     if answer is None:
         return Step("outcome")
-    return Step("outcome", "waiting", f"answered {answer['status']}; its log line has not come yet")
+    return Step("outcome", "waiting", f"answered {answer['status']}; its log line is not there yet")
 
 
 def _verified(line: Mapping[str, Any], end: int) -> Step:
@@ -108,12 +108,12 @@ def _verified(line: Mapping[str, Any], end: int) -> Step:
     if end == 0:
         return Step("verified", "failed", _title(line))
     if line["trigger"] == "retry":
-        return Step("verified", "passed", "verified when it first came in")
+        return Step("verified", "passed", "authenticated when it was received")
     if line["trigger"] == "event":
-        return Step("verified", "passed", "an event of the bus: AWS permissions say who may put one there")
+        return Step("verified", "passed", "an event on the event bus: AWS permissions decide who may put one there")
     if end == STEPS.index("outcome") and not line.get("location_id"):
         return Step("verified")
-    return Step("verified", "passed", f"it proved to be {sender}")
+    return Step("verified", "passed", f"authenticated as {sender}")
 
 
 def _mapped(line: Mapping[str, Any], end: int) -> Step:
@@ -140,7 +140,7 @@ def _token(line: Mapping[str, Any], end: int) -> Step:
         state: State = "waiting" if line["outcome"] == "deferred" else "failed"
         return Step("token", state, _title(line))
     if _was_called(line) or line.get("reason") in ("quota_exhausted", "breaker_open"):
-        return Step("token", "passed", "one for this location is at hand")
+        return Step("token", "passed", "a token for this location is available")
     if line["outcome"] == "existing":
         return Step("token", "skipped", "not needed")
     return Step("token")
@@ -153,30 +153,30 @@ def _highlevel(line: Mapping[str, Any], end: int, calls: Sequence[Mapping[str, A
         asked = f" to POST {calls[-1]['path']}" if said and calls else ""
         return Step("highlevel", "failed", f"{_title(line)}{said.replace(')', f'{asked})')}")
     if line["outcome"] == "existing" and not _was_called(line):
-        return Step("highlevel", "skipped", "not called: the conversation is on record")
+        return Step("highlevel", "skipped", "not called: the idempotency record contains the conversation")
     if not _was_called(line) or not _is_done(line):
         return Step("highlevel")
     took = f"answered {status} in {line.get('upstream_ms')} ms"
     if line["outcome"] == "existing":
-        return Step("highlevel", "passed", f"{took}: the conversation exists already")
+        return Step("highlevel", "passed", f"{took}: the conversation already exists")
     return Step("highlevel", "passed", took)
 
 
 def _outcome(line: Mapping[str, Any], answer: Mapping[str, Any] | None) -> Step:
     name, reason = line["outcome"], line.get("reason")
-    told = f"{name}, reason {reason}" if reason and reason != name else name
+    text = f"{name}, reason {reason}" if reason and reason != name else name
     said = f"; answered {answer['status']}" if answer and line["trigger"] != "retry" else ""
     match name:
         case "opened" | "existing":
             by = f" by the retry queue, attempt {line['attempts']}" if line["trigger"] == "retry" else ""
-            return Step("outcome", "passed", f"{told}{by}{said}")
+            return Step("outcome", "passed", f"{text}{by}{said}")
         case "deferred":
-            return Step("outcome", "waiting", f"{told}: kept in the retry queue, tried again by itself{said}")
+            return Step("outcome", "waiting", f"{text}: stored in the retry queue, retried automatically{said}")
         case "ignored":
-            return Step("outcome", "skipped", f"{told}: nothing to do{said}")
+            return Step("outcome", "skipped", f"{text}: nothing to do{said}")
     if _is_dead_letter(line, answer):
-        return Step("outcome", "failed", f"{told}: kept in the dead-letter queue{said}")
-    return Step("outcome", "failed", f"{told}: not kept, the sender hears of it{said}")
+        return Step("outcome", "failed", f"{text}: stored in the dead-letter queue{said}")
+    return Step("outcome", "failed", f"{text}: not stored; the sender gets the error{said}")
 
 
 def _is_done(line: Mapping[str, Any]) -> bool:
@@ -188,7 +188,7 @@ def _was_called(line: Mapping[str, Any]) -> bool:
 
 
 def _is_dead_letter(line: Mapping[str, Any], answer: Mapping[str, Any] | None) -> bool:
-    """Callers of POST /conversations hear what is wrong; so do those whose webhook cannot be read."""
+    """Whether the submission is dead-lettered: the sender of a webhook gets an error only if it cannot be read."""
     if line["outcome"] not in ("rejected", "invalid") or line["trigger"] == "http":
         return False
     if line["trigger"] != "webhook":

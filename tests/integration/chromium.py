@@ -1,4 +1,4 @@
-"""A Chromium of this machine, for the tests that need a real browser; they are skipped where there is none."""
+"""The Chromium of this machine, for tests that need a real browser. Without one they are skipped."""
 
 import contextlib
 import shutil
@@ -22,10 +22,10 @@ FLAGS = (
 
 @contextlib.contextmanager
 def chromium(*flags: str) -> Iterator[Browser]:
-    """It runs with these flags beside our own."""
+    """Start Chromium with these flags and those above."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if not found:
-        pytest.skip(f"no Chromium on PATH ({', '.join(BROWSERS)}): what needs a browser is not tested")
+        pytest.skip(f"no Chromium on PATH ({', '.join(BROWSERS)}): tests that need a browser are skipped")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=[*FLAGS, *flags])
         yield browser

@@ -1,4 +1,4 @@
-"""Somebody at the terminal of `make connect`, with an app in HighLevel's portal and a browser."""
+"""An operator at the terminal of `make connect`, with an app in HighLevel's portal and a browser."""
 
 import os
 import pty
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Terminal:
-    """`make connect` with somebody at its terminal. `shown`: all that was on the screen."""
+    """`make connect` with an operator at its terminal. `shown`: the whole output."""
 
     def __init__(self, aws: LocalAws, stack: str) -> None:
         self._ours, theirs = pty.openpty()
@@ -38,7 +38,7 @@ class Terminal:
         os.close(theirs)
 
     def until(self, text: str, within: float = 30.0) -> str:
-        """Wait until the screen ends with that; what was shown since the last wait."""
+        """Wait until the output contains this text. Returns the output since the last wait."""
         before, until = len(self.shown), time.monotonic() + within
         while text not in self.shown[before:]:
             if time.monotonic() > until or (not self._read(0.2) and self.process.poll() is not None):
@@ -84,7 +84,7 @@ class App:
         self.installation: Installation = self.server.install(self.id, user_type, **installed)  # type: ignore[arg-type]
 
     def approve(self, shown: str) -> str:
-        """Open the address that was printed, as a browser does; the address that one is sent to."""
+        """Open the printed address as a browser does. Returns the address of the redirect."""
         address = re.search(r"http\S+/oauth/chooselocation\S+", shown)
         assert address, shown
         self.server.chooses = self.installation
@@ -102,11 +102,13 @@ class App:
 def asked(
     aws: LocalAws, stack: str, app: App, *, agency: bool | None = False, first: str = "", known: str = ""
 ) -> Terminal:
-    """Everything is answered up to the redirected address; `shown` then holds the address to open. `agency`: None to
-    leave it as it is, an agency's. `known`: the client id that is stored."""
+    """Answer every question before the redirected address; `shown` then contains the address to open.
+
+    `agency`: None keeps the stored choice, an agency. `known`: the stored client id.
+    """
     terminal = Terminal(aws, stack)
     if first:
-        terminal.type("Go on? [y/N]: ", first)
+        terminal.type("Continue? [y/N]: ", first)
     default = "Y/n" if agency is None else "y/N"
     terminal.type(f"one sub-account? [{default}]: ", "y" if agency else "")
     terminal.type(f"client id{f' [{known}]' if known else ''}: ", app.id)

@@ -126,13 +126,13 @@ def stack(aws: LocalAws, highlevel: LocalHighLevel) -> Stack:
 
 
 def nothing_secret(terminal: Terminal, stack: Stack, app: App, *more: str) -> None:
-    held = [app.secret, app.installation.access_token, app.installation.refresh_token, *more]
-    assert not [secret for secret in held if secret in terminal.shown]
+    secrets = [app.secret, app.installation.access_token, app.installation.refresh_token, *more]
+    assert not [secret for secret in secrets if secret in terminal.shown]
     environ = Path(f"/proc/{os.getpid()}/cmdline").read_text()
     assert app.secret not in environ
 
 
-def test_the_first_connection(stack: Stack, highlevel: LocalHighLevel) -> None:
+def test_first_connection(stack: Stack, highlevel: LocalHighLevel) -> None:
     app = App(highlevel, location=LOCATION)
     terminal = asked(stack.aws, stack.name, app)
     address = app.approve(terminal.shown)
@@ -153,7 +153,7 @@ def test_the_first_connection(stack: Stack, highlevel: LocalHighLevel) -> None:
     nothing_secret(terminal, stack, app, parse_qs(urlsplit(address).query)["code"][0])
 
 
-def test_an_agency(stack: Stack, highlevel: LocalHighLevel) -> None:
+def test_connection_of_an_agency(stack: Stack, highlevel: LocalHighLevel) -> None:
     app = App(highlevel, "Company", company="company7")
     terminal = asked(stack.aws, stack.name, app, agency=True)
     assert "oauth.write" in terminal.shown
@@ -163,7 +163,7 @@ def test_an_agency(stack: Stack, highlevel: LocalHighLevel) -> None:
     assert "the agency company7" in terminal.shown
 
 
-def test_connecting_again_knows_the_app_and_clears_a_stuck_rotation(stack: Stack, highlevel: LocalHighLevel) -> None:
+def test_second_connection_knows_the_app_and_removes_a_stuck_rotation(stack: Stack, highlevel: LocalHighLevel) -> None:
     app = App(highlevel, location=LOCATION)
     terminal = asked(stack.aws, stack.name, app)
     terminal.paste(app.approve(terminal.shown))
@@ -180,14 +180,14 @@ def test_connecting_again_knows_the_app_and_clears_a_stuck_rotation(stack: Stack
     assert again.end() == 0, again.shown
     assert stack.oauth.refresh_token == app.installation.refresh_token
     assert stack.labels().get(stuck, []) == []
-    assert "cleared the label AWSPENDING" in again.shown
+    assert "removed the label AWSPENDING" in again.shown
     assert "its rotation is attached" in again.shown
 
 
-def test_a_rotation_that_is_under_way_cannot_end_over_the_new_connection(
+def test_running_rotation_cannot_replace_the_new_connection(
     stack: Stack, highlevel: LocalHighLevel, proxy: FaultProxy
 ) -> None:
-    """At no moment, from the storing on, is the label AWSPENDING on another version than the new one."""
+    """Once the connection is stored, no other version has the label AWSPENDING."""
     stack.store(PIT)
     pending = stack.store("{}", "AWSPENDING")
     seen: list[dict[str, list[str]]] = []
@@ -203,11 +203,11 @@ def test_a_rotation_that_is_under_way_cannot_end_over_the_new_connection(
     assert sorted(filter(None, stack.labels().values())) == [["AWSCURRENT"], ["AWSPREVIOUS"]]
 
 
-def test_a_token_is_replaced_only_after_a_yes(stack: Stack, highlevel: LocalHighLevel) -> None:
+def test_token_is_replaced_only_after_confirmation(stack: Stack, highlevel: LocalHighLevel) -> None:
     app = App(highlevel, location=LOCATION)
     stack.store(PIT)
     refused = Terminal(stack.aws, stack.name)
-    refused.type("Go on? [y/N]: ", "")
+    refused.type("Continue? [y/N]: ", "")
     assert refused.end() == 1
     assert stack.secret == PIT
     terminal = asked(stack.aws, stack.name, app, first="y")
@@ -218,25 +218,23 @@ def test_a_token_is_replaced_only_after_a_yes(stack: Stack, highlevel: LocalHigh
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "expected"),
     [
-        ("", "not the address"),
-        ("https://elsewhere.example/?code=hush-code", "not the address"),
-        ("hush-code", "not the address"),
-        (REDIRECT, "not the address"),
+        ("", "this is not the address"),
+        ("https://elsewhere.example/?code=hush-code", "this is not the address"),
+        ("hush-code", "this is not the address"),
+        (REDIRECT, "this is not the address"),
         (f"{REDIRECT}?error=access_denied", "not approved"),
-        (f"{REDIRECT}?state=x", "no code"),
+        (f"{REDIRECT}?state=x", "contains no code"),
         (f"{REDIRECT}?code=hush-code&state=hush-state", "its state differs"),
     ],
 )
-def test_what_is_not_the_address_changes_nothing(
-    stack: Stack, highlevel: LocalHighLevel, address: str, said: str
-) -> None:
+def test_wrong_address_changes_nothing(stack: Stack, highlevel: LocalHighLevel, address: str, expected: str) -> None:
     app = App(highlevel, location=LOCATION)
     terminal = asked(stack.aws, stack.name, app)
     terminal.paste(address)
     assert terminal.end() == 1
-    assert said in terminal.shown
+    assert expected in terminal.shown
     assert "nothing was changed" in terminal.shown
     assert "hush" not in terminal.shown
     assert "Traceback" not in terminal.shown
@@ -244,29 +242,29 @@ def test_what_is_not_the_address_changes_nothing(
     assert not [call for call in highlevel.calls if call.path == "/oauth/token"]
 
 
-def test_an_address_without_its_state_takes_a_yes(stack: Stack, highlevel: LocalHighLevel) -> None:
+def test_address_without_state_needs_confirmation(stack: Stack, highlevel: LocalHighLevel) -> None:
     app = App(highlevel, location=LOCATION)
     for answer, code in (("", 1), ("y", 0)):
         terminal = asked(stack.aws, stack.name, app)
         terminal.paste(f"{REDIRECT}?code={app.server.authorize(app.installation)}")
-        terminal.type("open the one printed above? [y/N]: ", answer)
+        terminal.type("open the address printed above yourself? [y/N]: ", answer)
         assert terminal.end() == code, terminal.shown
         assert (stack.secret is None) == bool(code)
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "expected"),
     [
         (None, "works once"),
-        ({"kind": "status", "status": 503}, "no answer to work with"),
-        ({"kind": "status", "status": 401, "message": "client is unknown"}, "does not know this client id"),
-        ({"kind": "html"}, "no answer to work with"),
-        ({"kind": "reset"}, "no answer to work with"),
+        ({"kind": "status", "status": 503}, "no usable answer"),
+        ({"kind": "status", "status": 401, "message": "client is unknown"}, "does not accept this client id"),
+        ({"kind": "html"}, "no usable answer"),
+        ({"kind": "reset"}, "no usable answer"),
     ],
     ids=str,
 )
-def test_an_exchange_that_fails_stores_nothing(
-    stack: Stack, highlevel: LocalHighLevel, fault: dict[str, Any] | None, said: str
+def test_failed_exchange_stores_nothing(
+    stack: Stack, highlevel: LocalHighLevel, fault: dict[str, Any] | None, expected: str
 ) -> None:
     app = App(highlevel, location=LOCATION)
     terminal = asked(stack.aws, stack.name, app)
@@ -277,31 +275,31 @@ def test_an_exchange_that_fails_stores_nothing(
         address = address.replace("code=", "code=0")
     terminal.paste(address)
     assert terminal.end() == 1
-    assert said in terminal.shown
-    assert "nothing was stored: make connect again" in " ".join(terminal.shown.split())
+    assert expected in terminal.shown
+    assert "nothing was stored: run make connect again" in " ".join(terminal.shown.split())
     assert stack.secret is None
     assert stack.parameters["RotateToken"] == "false"
     nothing_secret(terminal, stack, app)
 
 
-@pytest.mark.parametrize("agency", [True, False])
-def test_the_wrong_kind_of_installation_is_told(stack: Stack, highlevel: LocalHighLevel, agency: bool) -> None:
+@pytest.mark.parametrize("agency", [True, False], ids=["agency", "sub-account"])
+def test_wrong_kind_of_installation_is_refused(stack: Stack, highlevel: LocalHighLevel, agency: bool) -> None:
     app = App(highlevel, "Location" if agency else "Company", location=LOCATION if agency else None)
     terminal = asked(stack.aws, stack.name, app, agency=agency)
     terminal.paste(app.approve(terminal.shown))
     assert terminal.end() == 1
-    assert "is not what you have said" in terminal.shown
+    assert "you approved another kind of account" in terminal.shown
     assert stack.secret is None
 
 
-def test_another_location_than_the_stacks_is_refused(aws: LocalAws, highlevel: LocalHighLevel) -> None:
+def test_location_of_another_stack_is_refused(aws: LocalAws, highlevel: LocalHighLevel) -> None:
     highlevel.heal()
     stack = Stack(aws, highlevel, LocationId="mine")
     app = App(highlevel, location=LOCATION)
     terminal = asked(stack.aws, stack.name, app)
     terminal.paste(app.approve(terminal.shown))
     assert terminal.end() == 1
-    assert f"you have chosen the sub-account {LOCATION}" in terminal.shown
+    assert f"you chose the sub-account {LOCATION}" in terminal.shown
     assert stack.secret is None
 
 
@@ -329,10 +327,10 @@ def test_ctrl_c_before_the_exchange_changes_nothing(stack: Stack, highlevel: Loc
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_a_signal_between_exchange_and_store_loses_nothing(
+def test_signal_between_exchange_and_store_loses_nothing(
     stack: Stack, highlevel: LocalHighLevel, number: signal.Signals
 ) -> None:
-    """Ctrl-C, the end of the machine, a terminal that is closed or an ssh that is cut off."""
+    """For instance Ctrl-C, a shutdown of the machine, a closed terminal or a lost ssh connection."""
     app = App(highlevel, location=LOCATION)
     terminal = asked(stack.aws, stack.name, app)
     address = app.approve(terminal.shown)
@@ -349,7 +347,7 @@ def test_a_signal_between_exchange_and_store_loses_nothing(
     assert stack.parameters["RotateToken"] == "false"
 
 
-def test_it_needs_a_terminal(stack: Stack) -> None:
+def test_command_needs_a_terminal(stack: Stack) -> None:
     finished = subprocess.run(
         [sys.executable, "-m", "operate.connect", stack.name],
         cwd=ROOT,
@@ -361,4 +359,4 @@ def test_it_needs_a_terminal(stack: Stack) -> None:
         check=False,
     )
     assert (finished.returncode, finished.stdout) == (1, "")
-    assert "on a terminal" in finished.stderr
+    assert "in a terminal" in finished.stderr

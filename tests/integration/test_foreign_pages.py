@@ -1,8 +1,8 @@
-"""What a web page can do to the servers of `make serve`: nothing. A real Chromium shows pages of other origins, which
-try everything that a page can send. And what others on this machine could find of them.
+"""Web pages cannot use the servers of `make serve`: pages of other origins in a real Chromium send every request that a
+page can send. Other users of this machine find no secret of the servers.
 
-The pages come from another port of this machine, from another name that leads to it, from nowhere (`null`), and from
-the servers themselves under a foreign name (DNS rebinding).
+The pages come from another port of this machine, from another name that resolves to it, from an opaque origin (`null`),
+and from the servers themselves under a foreign name (DNS rebinding).
 """
 
 import contextlib
@@ -35,12 +35,12 @@ from tests.integration.chromium import chromium
 from tests.integration.world import TOKEN, World
 
 FOREIGN = "evil.example"
-# Credentials that anybody can make up: MiniStack's documented ones, and a signature that is none.
+# Credentials that everyone knows (MiniStack's documented ones), and an invalid signature.
 FORGED = (
     "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/secretsmanager/aws4_request, SignedHeaders=host, Signature=00"
 )
 
-# Sends each request in every way that a page has; returns what it could read, status and text.
+# Sends each request in every way that a page can. Returns the status and text that it could read.
 ATTACK = """async ({url, posts, gets}) => {
     const read = [];
     const ask = async (path, init) => {
@@ -94,7 +94,7 @@ ATTACK = """async ({url, posts, gets}) => {
 
 @dataclass(frozen=True)
 class Target:
-    """A server, and what a page would like of it."""
+    """A server, and the requests that a page tries."""
 
     url: str
     posts: list[dict[str, Any]]
@@ -103,7 +103,7 @@ class Target:
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """An application of this file's own: what a page breaks, no other test misses."""
+    """An application for this file only, which a page may break."""
     with LocalHighLevel(tokens={TOKEN: "*"}) as highlevel, LocalAws(enforce_iam=True) as aws:
         application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, "LocationId": LOCATION}))
         application.store_token(TOKEN)
@@ -127,7 +127,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a server of somebody else's pages."""
+    """The port of a server with foreign pages."""
     folder: Path = tmp_path_factory.mktemp("elsewhere")
     (folder / "index.html").write_text("<!doctype html><title>a page</title><body>")
     (folder / "null.html").write_text(
@@ -185,20 +185,20 @@ def highlevel_target(world: World) -> Target:
 
 
 def page_target(served: Served) -> Target:
-    trouble = {"type": "text/plain", "name": '{"trouble": "503", "x": "', "value": '"}'}
+    form = {"type": "text/plain", "name": '{"mode": "503", "x": "', "value": '"}'}
     return Target(
         served.url.rstrip("/"),
         [
             {
                 "path": "/highlevel",
                 "headers": {"content-type": "application/json"},
-                "body": '{"trouble": "503"}',
-                "form": trouble,
+                "body": '{"mode": "503"}',
+                "form": form,
             },
             {
                 "path": "/send",
                 "headers": {"content-type": "application/json"},
-                "body": '{"sender": "api", "text": "{}", "delivery": "", "proof": "right"}',
+                "body": '{"sender": "api", "text": "{}", "delivery": "", "secret": "right"}',
             },
         ],
         ["/state", "/senders", "/"],
@@ -206,7 +206,7 @@ def page_target(served: Served) -> Target:
 
 
 def state(world: World, served: Served) -> dict[str, Any]:
-    """Everything that a page could have changed."""
+    """Return everything that a page could have changed."""
     aws = world.application.aws
     secrets = aws.client("secretsmanager")
     return {
@@ -225,14 +225,14 @@ def state(world: World, served: Served) -> dict[str, Any]:
 
 
 def attack(frame: Frame, target: Target, **instead: str) -> list[Any]:
-    """Everything that the page in this frame could read of the target."""
+    """Return everything that the page in this frame could read of the target."""
     arguments = {"url": target.url, "posts": target.posts, "gets": target.gets, **instead}
     return list(frame.evaluate(ATTACK, arguments))
 
 
 @pytest.mark.parametrize("server", ["aws", "highlevel", "page"])
 @pytest.mark.parametrize("origin", ["another port", "another name", "null", "the server's port by another name"])
-def test_nothing_is_read_or_changed(
+def test_page_reads_and_changes_nothing(
     browser: Browser, world: World, served: Served, elsewhere: int, server: str, origin: str
 ) -> None:
     target = {
@@ -264,14 +264,12 @@ def test_nothing_is_read_or_changed(
     assert asked
     assert statuses == {403}
     assert not [name for name in headers if name.startswith("access-control")]
-    time.sleep(0.3)  # what a function logs appears when it ends
+    time.sleep(0.3)  # a function's log lines appear when it ends
     assert state(world, served) == before
 
 
-def test_a_browser_shows_the_page_and_the_highlevel_of_this_machine(
-    browser: Browser, world: World, served: Served
-) -> None:
-    """An address that the user typed, by either name."""
+def test_browser_shows_the_local_page_and_highlevel(browser: Browser, world: World, served: Served) -> None:
+    """The user types the address, with either host name."""
     page = browser.new_page()
     for url in (served.url, f"{world.highlevel.url}/_local"):
         for typed in (url, url.replace("127.0.0.1", "localhost")):
@@ -301,9 +299,11 @@ def test_listens_on_loopback_only(world: World, served: Served, server: str) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_the_token_is_in_no_file_argument_or_environment_of_the_emulator(world: World, contact: str) -> None:
+def test_token_is_in_no_file_argument_or_environment_of_the_emulator(world: World, contact: str) -> None:
     aws = world.application.aws
-    assert world.application.post({"locationId": LOCATION, "contactId": contact}).status == 201  # it has been read
+    assert (
+        world.application.post({"locationId": LOCATION, "contactId": contact}).status == 201
+    )  # the token has been read
     directory, process = aws._directory, aws._process
     assert process
     of_its_processes = [
@@ -316,7 +316,7 @@ def test_the_token_is_in_no_file_argument_or_environment_of_the_emulator(world: 
     assert len(of_its_processes) >= 4  # the emulator and a function at least
     assert len(files) > 10
     for file in [*files, *of_its_processes]:
-        with contextlib.suppress(OSError):  # it has ended, or was removed, meanwhile
+        with contextlib.suppress(OSError):  # the process has ended or the file was removed meanwhile
             assert TOKEN.encode() not in file.read_bytes(), file
 
 
@@ -327,9 +327,7 @@ def group_of(process: Path) -> int | None:
         return None
 
 
-def test_what_serve_writes_is_for_its_owner_alone_and_removed(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_of_serve_are_private_and_removed(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {name: tmp_path / f"serve.{name.lower()}" for name in ("WHERE", "CURL", "CREDENTIALS")}
     for name, file in files.items():
         monkeypatch.setattr(serve, name, file)
@@ -342,7 +340,7 @@ def test_what_serve_writes_is_for_its_owner_alone_and_removed(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_token_of_another_highlevel_is_taken_out_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_of_another_highlevel_is_removed_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIGHLEVEL_TOKEN", " pit-1 ")
     assert serve._token_of_another_highlevel() == "pit-1"
     assert "HIGHLEVEL_TOKEN" not in os.environ

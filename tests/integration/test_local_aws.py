@@ -1,4 +1,4 @@
-"""The local AWS behaves as AWS does where this application relies on it, and leaves nothing behind.
+"""The local AWS behaves like AWS where this application relies on it, and leaves no process or file.
 
 One small stack of its own, its functions behind the fault proxy and under enforced roles.
 """
@@ -42,7 +42,7 @@ class Probe:
         self.queue, self.dead_letters = stack.resource("Queue"), stack.resource("DeadLetters")
 
     def post(self, command: dict[str, Any], path: str = "/things/9") -> tuple[int, Any]:
-        """Let the function do something through the HTTP API; returns the status and the answer's JSON."""
+        """Call the function through the HTTP API. Returns the status and the JSON of the answer."""
         request = urllib.request.Request(
             self.stack.url(path), json.dumps(command).encode(), {"content-type": "application/json"}
         )
@@ -57,16 +57,16 @@ class Probe:
         self.sqs.send_message(QueueUrl=self.queue, MessageBody=json.dumps(command), **arguments)
 
     def waiting(self) -> int:
-        """How many messages the queue holds, visible or not."""
+        """Count the messages of the queue, visible or not."""
         attributes = self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["All"])["Attributes"]
         return sum(int(attributes[f"ApproximateNumberOfMessages{state}"]) for state in ("", "NotVisible", "Delayed"))
 
     def records(self, since: float) -> list[dict[str, Any]]:
-        """The messages that the function has seen."""
+        """Return the messages that the function has received."""
         return [record for line in self.stack.logs(since) for record in line["event"].get("Records", [])]
 
     def dead_letter(self) -> dict[str, Any]:
-        """Wait for a dead letter and take it."""
+        """Wait for a dead letter, and receive it."""
 
         def take() -> Any:
             found = self.sqs.receive_message(QueueUrl=self.dead_letters, WaitTimeSeconds=1).get("Messages")
@@ -105,7 +105,7 @@ def healed(request: pytest.FixtureRequest) -> Iterator[None]:
         probe.sqs.purge_queue(QueueUrl=probe.queue)
 
 
-def test_gives_a_function_its_own_environment_and_nothing_of_this_machine(probe: Probe) -> None:
+def test_function_gets_its_own_environment_only(probe: Probe) -> None:
     _status, environment = probe.post({"do": "environment"})
     assert (environment["GREETING"], environment["NUMBER"], environment["SWITCH"]) == ('a "b" c=d', "7", "true")
     assert environment["AWS_ENDPOINT_URL"] == probe.proxy.url
@@ -120,7 +120,7 @@ def test_runs_a_function_with_the_packages_that_lambda_offers(probe: Probe) -> N
     assert probe.post({"do": "find", "module": "pytest"}) == (200, False)
 
 
-def test_tells_a_function_its_request_and_its_time(probe: Probe) -> None:
+def test_gives_a_function_its_request_id_and_remaining_time(probe: Probe) -> None:
     _status, context = probe.post({"do": "context"})
     assert 4000 < context["remaining"] <= 5000
     assert context["request_id"] in "\n".join(probe.stack.log_lines())
@@ -137,7 +137,7 @@ def test_routes_as_the_template_says(probe: Probe) -> None:
 def test_hides_an_exception_from_the_caller_and_logs_it(probe: Probe) -> None:
     since = time.time()
     assert probe.post({"do": "raise"}) == (500, {"message": "Internal Server Error"})
-    assert "nobody's business" in "\n".join(probe.stack.log_lines(since))
+    assert "must stay private" in "\n".join(probe.stack.log_lines(since))
 
 
 def test_logs_why_a_function_cannot_start(probe: Probe) -> None:
@@ -161,18 +161,18 @@ def test_enforces_the_role_also_through_the_proxy(probe: Probe) -> None:
     assert probe.proxy.calls["dynamodb", "PutItem"] == 1
 
 
-def test_a_worker_can_be_killed_at_a_seam(probe: Probe) -> None:
+def test_worker_can_be_killed_at_a_crash_point(probe: Probe) -> None:
     killed: list[int] = []
     probe.proxy.on("sqs", "SendMessage", after=lambda _request: killed.append(probe.aws.kill_workers()))
     since = time.time()
-    send = {"QueueUrl": probe.queue, "MessageBody": '{"seam": true}'}
+    send = {"QueueUrl": probe.queue, "MessageBody": '{"crash": true}'}
     assert probe.post({"do": "call", "service": "sqs", "operation": "send_message", "arguments": send})[0] == 500
     assert killed[0] >= 1
-    eventually(lambda: any(record["body"] == '{"seam": true}' for record in probe.records(since)))
+    eventually(lambda: any(record["body"] == '{"crash": true}' for record in probe.records(since)))
     assert probe.post({})[0] == 200
 
 
-def test_retries_an_event_and_then_keeps_it_with_its_reason(probe: Probe) -> None:
+def test_failed_event_is_retried_and_then_dead_lettered(probe: Probe) -> None:
     since = time.time()
     probe.aws.client("events").put_events(
         Entries=[{"Source": "test", "DetailType": "Probe", "Detail": json.dumps({"do": "raise"})}]
@@ -182,12 +182,12 @@ def test_retries_an_event_and_then_keeps_it_with_its_reason(probe: Probe) -> Non
     assert record["requestContext"]["condition"] == "RetriesExhausted"
     assert record["requestContext"]["approximateInvokeCount"] == 2
     assert record["requestContext"]["functionArn"].endswith(":$LATEST")
-    assert "nobody's business" in record["responsePayload"]["errorMessage"]
+    assert "must stay private" in record["responsePayload"]["errorMessage"]
     assert {"version", "timestamp"} <= set(record)
     assert len(probe.stack.logs(since)) == 2
 
 
-def test_a_message_arrives_with_the_attributes_of_sqs(probe: Probe) -> None:
+def test_message_has_the_attributes_of_sqs(probe: Probe) -> None:
     since = time.time()
     probe.send({}, MessageGroupId="location-1", MessageAttributes={"a": {"DataType": "String", "StringValue": "b"}})
     (record,) = eventually(lambda: probe.records(since))
@@ -198,7 +198,7 @@ def test_a_message_arrives_with_the_attributes_of_sqs(probe: Probe) -> None:
     eventually(lambda: probe.waiting() == 0)
 
 
-def test_a_failed_message_comes_again_when_the_function_said_so(probe: Probe) -> None:
+def test_failed_message_is_received_again_after_its_visibility_timeout(probe: Probe) -> None:
     since = time.time()
     probe.send({"visibility": 1})
     probe.send({})
@@ -210,30 +210,30 @@ def test_a_failed_message_comes_again_when_the_function_said_so(probe: Probe) ->
 
 
 @pytest.mark.parametrize(
-    ("answer", "kept"),
+    ("answer", "stored"),
     [
         (None, 0),
         ({}, 0),
         ({"batchItemFailures": None}, 0),
         ({"batchItemFailures": [{"itemIdentifier": ""}]}, 1),
         ({"batchItemFailures": [{"itemIdentifier": None}]}, 1),
-        ({"batchItemFailures": [{"itemIdentifier": "nobody"}]}, 1),
+        ({"batchItemFailures": [{"itemIdentifier": "unknown"}]}, 1),
         ({"batchItemFailures": [{"id": "x"}]}, 1),
         ("text", 1),
     ],
 )
-def test_an_answer_without_sense_fails_the_whole_batch(probe: Probe, answer: Any, kept: int) -> None:
+def test_malformed_answer_fails_the_whole_batch(probe: Probe, answer: Any, stored: int) -> None:
     since = time.time()
     probe.send({"answer": answer})
     eventually(lambda: probe.records(since))
-    if kept:
+    if stored:
         time.sleep(0.2)
         assert probe.waiting() == 1
     else:
         eventually(lambda: probe.waiting() == 0)
 
 
-def test_a_message_that_the_function_deleted_itself_is_gone(probe: Probe) -> None:
+def test_message_deleted_by_the_function_is_not_received_again(probe: Probe) -> None:
     since = time.time()
     probe.send({"delete": True})
     probe.send({})
@@ -274,7 +274,7 @@ def test_reserves_concurrency(probe: Probe) -> None:
     assert function["ReservedConcurrentExecutions"] == 20
 
 
-def test_generates_a_secret_as_the_template_asks(probe: Probe) -> None:
+def test_generates_a_secret_as_the_template_says(probe: Probe) -> None:
     secret = probe.aws.client("secretsmanager").get_secret_value(SecretId=probe.stack.resource("Secret"))
     value = json.loads(secret["SecretString"])["api"]
     assert len(value) == 200
@@ -306,7 +306,7 @@ def test_an_update_changes_routes_and_keeps_the_secrets(probe: Probe, tmp_path: 
     assert secrets.get_secret_value(SecretId=probe.stack.resource("Secret"))["SecretString"] == generated
 
 
-def test_says_why_a_deployment_failed(probe: Probe) -> None:
+def test_reports_why_a_deployment_failed(probe: Probe) -> None:
     with pytest.raises(LocalAwsError, match="FunctionMessages: Queue visibility timeout: 2 seconds is less than"):
         deploy(probe.aws, {"QueueVisibility": "2"}, name="refused", built=build(TEMPLATE))
 
@@ -316,7 +316,7 @@ def test_builds_the_same_content_once(probe: Probe, monkeypatch: pytest.MonkeyPa
     assert build(TEMPLATE).is_file()
 
 
-def test_says_what_a_build_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_why_a_build_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local.stack, "BUILDS", tmp_path / "builds")
     (tmp_path / "template.yaml").write_text("Resources: {")
     with pytest.raises(LocalAwsError, match="Failed to parse template"):
@@ -324,7 +324,7 @@ def test_says_what_a_build_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not list((tmp_path / "builds").iterdir())
 
 
-def test_says_why_it_does_not_start() -> None:
+def test_reports_why_it_does_not_start() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(LocalAwsError, match="already in use"),
@@ -333,11 +333,11 @@ def test_says_why_it_does_not_start() -> None:
         pass
 
 
-# A parent that is ended in every way. It prints what must not outlive it.
+# A parent process that ends in different ways. It prints what must not outlive it.
 PARENT = """
 import signal, sys, time
 from local.stack import LocalAws, exit_on_sigterm
-for name in sys.argv[1:]:  # as whoever started it
+for name in sys.argv[1:]:  # as the process that started it
     signal.signal(signal.Signals[name], signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.Signals[name] for name in sys.argv[1:]])
 exit_on_sigterm()
@@ -350,7 +350,7 @@ with LocalAws() as aws:
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
-def test_leaves_nothing_behind_however_its_parent_ends(number: signal.Signals, status: int) -> None:
+def test_nothing_remains_however_the_parent_ends(number: signal.Signals, status: int) -> None:
     parent = children.start([sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert parent.stdout
     port, pid, directory = parent.stdout.readline().split()
@@ -365,8 +365,8 @@ def test_leaves_nothing_behind_however_its_parent_ends(number: signal.Signals, s
 @pytest.mark.parametrize(
     "ignored", [("SIGINT", "SIGQUIT"), ("SIGHUP",), ("SIGINT", "SIGQUIT", "SIGHUP", "SIGTERM", "SIGCHLD")], ids=" ".join
 )
-def test_a_parent_that_was_started_with_signals_ignored(ignored: tuple[str, ...]) -> None:
-    """A shell's background job, `nohup`, a supervisor: SIGTERM ends it, and functions have the default signals."""
+def test_parent_that_was_started_with_ignored_signals(ignored: tuple[str, ...]) -> None:
+    """A background job, `nohup` or a supervisor: SIGTERM ends it, and functions have the default signals."""
     parent = children.start([sys.executable, "-c", PARENT, *ignored], cwd=ROOT, stdout=subprocess.PIPE)
     assert parent.stdout
     port, pid, _directory = parent.stdout.readline().split()
@@ -385,7 +385,7 @@ def signals(status: str, mask: str) -> set[int]:
     return {number for number in range(1, 65) if bits >> (number - 1) & 1}
 
 
-def test_leaves_nothing_behind_after_an_exception_and_ends_its_workers() -> None:
+def test_nothing_remains_after_an_exception() -> None:
     def fail() -> None:
         with started:
             started.client("lambda").list_functions()
@@ -414,7 +414,7 @@ def listening(port: int) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended but that nobody has reaped yet does not."""
+    """Whether a process runs. A zombie does not."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, 0)
         state = Path(f"/proc/{pid}/stat")
@@ -422,11 +422,11 @@ def alive(pid: int) -> bool:
     return False
 
 
-# --- Who may ask ------------------------------------------------------------------------------------------------------
+# --- Access -----------------------------------------------------------------------------------------------------------
 
 
 def ask(probe: Probe, path: str = "/", body: bytes | None = None, **headers: str) -> tuple[int, str, list[str]]:
-    """A request as it is given, with no signature of ours: status, text and the names of the answer's headers."""
+    """Send a request unsigned. Returns status, text and the names of the answer's headers."""
     connection = http.client.HTTPConnection("127.0.0.1", probe.aws.port, timeout=30)
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     try:
@@ -470,7 +470,9 @@ def test_credentials_are_new_for_each_run(probe: Probe) -> None:
         ("sts", "get_caller_identity"),
     ],
 )
-def test_no_other_credentials(probe: Probe, service: str, operation: str, key: str | None, secret: str | None) -> None:
+def test_other_credentials_are_refused(
+    probe: Probe, service: str, operation: str, key: str | None, secret: str | None
+) -> None:
     client = other_client(probe, service, key, secret or ("another" if key else None))
     with pytest.raises(botocore.exceptions.ClientError) as refused:
         getattr(client, operation)()
@@ -493,14 +495,16 @@ def test_no_other_credentials(probe: Probe, service: str, operation: str, key: s
         ("/_aws/lambda-url/a/", b"{}", {}),
     ],
 )
-def test_nothing_without_a_signature(probe: Probe, path: str, body: bytes | None, headers: dict[str, str]) -> None:
+def test_requests_without_a_signature_are_refused(
+    probe: Probe, path: str, body: bytes | None, headers: dict[str, str]
+) -> None:
     status, text, _ = ask(probe, path, body, **headers)
     assert status in (400, 401, 403)
     assert "probe" not in text
-    assert probe.post({})[0] == 200  # it is still there
+    assert probe.post({})[0] == 200  # it still works
 
 
-def test_a_url_that_was_signed_before(probe: Probe) -> None:
+def test_presigned_url(probe: Probe) -> None:
     s3 = probe.aws.client("s3")
     s3.put_object(Bucket=local.stack.BUCKET, Key="signed", Body=b"content")
     arguments: dict[str, Any] = {"Params": {"Bucket": local.stack.BUCKET, "Key": "signed"}}
@@ -517,8 +521,8 @@ def test_a_url_that_was_signed_before(probe: Probe) -> None:
     others.close()
 
 
-def test_a_functions_credentials_cannot_be_guessed(probe: Probe) -> None:
-    """MiniStack makes them of the function's ARN and role alone."""
+def test_credentials_of_a_function_cannot_be_guessed(probe: Probe) -> None:
+    """MiniStack derives them from the function's ARN and role alone."""
     _status, environment = probe.post({"do": "environment"})
     function = probe.aws.client("lambda").get_function_configuration(FunctionName=probe.stack.resource("Function"))
     digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()
@@ -527,7 +531,7 @@ def test_a_functions_credentials_cannot_be_guessed(probe: Probe) -> None:
 
 
 @pytest.mark.parametrize("host", ["abc.tunnel.example", "local-deployments.s3.amazonaws.com", "evil.example:80"])
-def test_a_route_takes_any_host_and_chooses_nothing_by_it(probe: Probe, host: str) -> None:
+def test_route_accepts_any_host_and_ignores_it(probe: Probe, host: str) -> None:
     route = probe.stack.url("/things/9").removeprefix(probe.aws.endpoint)
     status, text, names = ask(probe, route, b'{"do": "event"}', Host=host, content_type="application/json")
     assert status == 200
@@ -541,7 +545,7 @@ def test_a_route_takes_any_host_and_chooses_nothing_by_it(probe: Probe, host: st
     [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec_Fetch_Site": "cross-site"}],
     ids=["origin", "null origin", "cross-site"],
 )
-def test_a_route_answers_no_web_page(probe: Probe, headers: dict[str, str]) -> None:
+def test_route_refuses_web_pages(probe: Probe, headers: dict[str, str]) -> None:
     since = time.time()
     route = probe.stack.url("/things/9").removeprefix(probe.aws.endpoint)
     for host in (f"127.0.0.1:{probe.aws.port}", "abc.tunnel.example"):
@@ -551,8 +555,8 @@ def test_a_route_answers_no_web_page(probe: Probe, headers: dict[str, str]) -> N
     assert not probe.stack.logs(since)
 
 
-def test_no_cors_in_any_answer(probe: Probe) -> None:
-    """Not even in those that are allowed, nor where the emulated service was told to."""
+def test_no_answer_has_cors_headers(probe: Probe) -> None:
+    """Also allowed requests, and services that are configured with CORS."""
     s3 = probe.aws.client("s3")
     rule = {"AllowedMethods": ["GET"], "AllowedOrigins": ["*"], "AllowedHeaders": ["*"]}
     s3.put_bucket_cors(Bucket=local.stack.BUCKET, CORSConfiguration={"CORSRules": [rule]})

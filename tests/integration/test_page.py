@@ -1,6 +1,6 @@
-"""The page of `make serve`: what a user does with it in a real Chromium, and whom its backend refuses.
+"""The page of `make serve` in a real Chromium, and the requests that its backend refuses.
 
-Screenshots go to a temporary folder; with SCREENSHOTS=docs (`make pictures`) they become those of the README.
+Screenshots go to a temporary folder; SCREENSHOTS=docs (`make screenshots`) replaces those of the README.
 """
 
 import base64
@@ -29,16 +29,16 @@ from tests.integration.world import TOKEN, World, eventually
 
 STEPS = ("verified", "mapped", "contact", "token", "highlevel", "outcome")
 ALL_PASSED = ("passed",) * 6
-# The retry queue's least delay is 5 s; an emulator on a busy machine takes its time.
+# A retry waits for at least 5 s, and longer on a busy machine.
 RETRY_MS = 60_000
 
 
-# --- What runs --------------------------------------------------------------------------------------------------------
+# --- Fixtures --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """An application of this file's own: the page gives its senders secrets."""
+    """An application for this file only: the page creates secrets for its senders."""
     with LocalHighLevel(tokens={TOKEN: "*"}) as highlevel, LocalAws(enforce_iam=True) as aws:
         application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, "LocationId": LOCATION}))
         application.store_token(TOKEN)
@@ -62,24 +62,24 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, served: Served, world: World) -> Iterator[Page]:
-    """The page, opened anew. At its end the browser had nothing to complain of but refusals, which the page shows."""
+    """A new page. In the end the browser may have logged nothing but refusals, which the page shows."""
     page = browser.new_page(viewport={"width": 1180, "height": 900}, reduced_motion="reduce")
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    logged: list[str] = []
+    page.on("console", lambda message: logged.append(message.text))
+    page.on("pageerror", lambda error: logged.append(str(error)))
     page.set_default_timeout(15_000)
     page.goto(served.url)
     yield page
     page.close()
     world.highlevel.heal()
-    assert not [text for text in complaints if not text.startswith("Failed to load resource: the server responded")]
+    assert not [text for text in logged if not text.startswith("Failed to load resource: the server responded")]
 
 
-# --- What the user does -----------------------------------------------------------------------------------------------
+# --- Actions of the user ---------------------------------------------------------------------------------------------
 
 
 def text_of(page: Page) -> Locator:
-    return page.get_by_label("Its sample")
+    return page.get_by_label("Test submission (editable)")
 
 
 def pick(page: Page, sender: str) -> None:
@@ -98,7 +98,7 @@ def send(page: Page) -> None:
 
 
 def shows(page: Page, *states: str, timeout: float = 15_000) -> None:
-    """The steps have these states, in the list and in the picture."""
+    """Expect these states of the steps, in the list and in the diagram."""
     for step, state in zip(STEPS, states, strict=True):
         expect(page.locator(f"#steps [data-step={step}]")).to_have_attribute("data-state", state, timeout=timeout)
         box = page.locator(f".architecture [data-step={step}]")
@@ -116,14 +116,14 @@ def email_in(page: Page) -> str:
 
 def count(page: Page, queue: str) -> int:
     shown = page.locator(f"#{queue}-count")
-    expect(shown).to_have_text(re.compile(r"\d"))  # the first look at the queues has come back
+    expect(shown).to_have_text(re.compile(r"\d"))  # the page has read the queues
     return int(shown.inner_text())
 
 
-# --- The journeys -----------------------------------------------------------------------------------------------------
+# --- Scenarios -----------------------------------------------------------------------------------------------------
 
 
-def test_a_sample_travels_and_the_same_again_is_existing(page: Page) -> None:
+def test_sample_is_opened_and_a_repeat_is_existing(page: Page) -> None:
     pick(page, "typeform")
     expect(text_of(page)).to_have_value(re.compile("form_response"))
     change(page, "Another person")
@@ -141,17 +141,17 @@ def test_a_sample_travels_and_the_same_again_is_existing(page: Page) -> None:
     expect(page.locator("#summary")).to_contain_text("existing")
 
 
-def test_a_wrong_signature_is_refused(page: Page) -> None:
+def test_wrong_signature_is_refused(page: Page) -> None:
     pick(page, "typeform")
-    for proof in ("with another", "not at all"):
-        page.get_by_label(proof).check()
+    for secret in ("wrong secret", "no secret"):
+        page.get_by_label(secret).check()
         send(page)
         expect(page.locator("#answer")).to_contain_text("401 after")
         shows(page, "failed", *["unreached"] * 4, "failed")
-    expect(page.locator("#summary")).to_contain_text("not kept")
+    expect(page.locator("#summary")).to_contain_text("not stored")
 
 
-def test_an_outage_is_kept_and_opened_by_itself(page: Page, world: World) -> None:
+def test_outage_is_queued_and_retried_automatically(page: Page, world: World) -> None:
     pick(page, "tally")
     change(page, "Another person")
     page.evaluate("window.loadedOnce = true")
@@ -159,7 +159,7 @@ def test_an_outage_is_kept_and_opened_by_itself(page: Page, world: World) -> Non
     eventually(lambda: world.highlevel.faults)
     send(page)
     shows(page, "passed", "passed", "waiting", "passed", "failed", "waiting")
-    expect(page.locator("#summary")).to_contain_text("kept in the retry queue")
+    expect(page.locator("#summary")).to_contain_text("stored in the retry queue")
     expect(page.locator("#retry-count")).to_have_text("1")
     expect(page.locator("#retry")).to_contain_text("tally")
     expect(page.locator(".architecture [data-queue=retry]")).to_have_attribute("data-state", "waiting")
@@ -170,10 +170,10 @@ def test_an_outage_is_kept_and_opened_by_itself(page: Page, world: World) -> Non
     expect(page.locator("#summary")).to_contain_text("opened by the retry queue")
     expect(page.locator("#retry-count")).to_have_text("0")
     expect(page.locator("#line")).to_contain_text('"trigger": "retry"')
-    assert page.evaluate("window.loadedOnce"), "the page was loaded anew"
+    assert page.evaluate("window.loadedOnce"), "the page was loaded again"
 
 
-def test_a_sample_without_a_contact_is_a_dead_letter_that_can_be_redriven(page: Page) -> None:
+def test_sample_without_a_contact_is_a_dead_letter_that_can_be_redriven(page: Page) -> None:
     pick(page, "highlevel-workflow")
     before = count(page, "dead")
     change(page, "Without a contact")
@@ -183,45 +183,45 @@ def test_a_sample_without_a_contact_is_a_dead_letter_that_can_be_redriven(page: 
     expect(page.locator("#dead")).to_contain_text("no_contact: No contact is named")
     expect(page.locator(".architecture [data-queue=dead]")).to_have_attribute("data-state", "failed")
 
-    # Nothing was mended, so it is parked again: by the retry queue, as its line tells.
+    # Nothing was fixed: the retry queue dead-letters it again, as its log line shows.
     page.get_by_role("button", name="Redrive all").click()
-    expect(page.locator("#redrive-told")).to_contain_text("came back", timeout=40_000)
+    expect(page.locator("#redrive-result")).to_contain_text("came back", timeout=40_000)
     expect(page.locator("#line")).to_contain_text('"trigger": "retry"', timeout=RETRY_MS)
     expect(page.locator("#dead-count")).to_have_text(str(before + 1))
 
 
-def test_half_a_body_is_sent_all_the_same_and_refused(page: Page) -> None:
+def test_malformed_body_can_be_sent_and_is_refused(page: Page) -> None:
     pick(page, "typeform")
     text_of(page).fill('{"event_id": ')
     expect(page.locator("#text-hint")).to_contain_text("not JSON")
     send(page)
     shows(page, "passed", "failed", *["unreached"] * 3, "failed")
     expect(page.locator("#answer")).to_contain_text("400 after")
-    page.get_by_role("button", name="As it was").click()
+    page.get_by_role("button", name="Reset").click()
     expect(text_of(page)).to_have_value(re.compile("form_response"))
     expect(page.locator("#text-hint")).to_have_text("application/json")
 
 
-def test_what_cannot_be_done_is_told_on_the_page(page: Page) -> None:
+def test_page_shows_an_error(page: Page) -> None:
     pick(page, "event")
     text_of(page).fill("{")
     send(page)
     expect(page.get_by_role("alert")).to_contain_text("must be JSON")
-    page.get_by_role("button", name="As it was").click()
+    page.get_by_role("button", name="Reset").click()
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
 @pytest.mark.parametrize("sender", ["api", "event"])
-def test_the_other_two_doors(page: Page, sender: str) -> None:
+def test_other_triggers(page: Page, sender: str) -> None:
     pick(page, sender)
     change(page, "Another person")
     send(page)
     shows(page, *ALL_PASSED)
-    door = {"api": "http", "event": "event"}[sender]
-    expect(page.locator(f".architecture [data-trigger={door}]")).to_have_attribute("data-state", "passed")
+    trigger = {"api": "http", "event": "event"}[sender]
+    expect(page.locator(f".architecture [data-trigger={trigger}]")).to_have_attribute("data-state", "passed")
 
 
-def test_a_submission_from_elsewhere_appears_and_can_be_chosen(page: Page, world: World, contact: str) -> None:
+def test_submission_of_another_program_can_be_selected(page: Page, world: World, contact: str) -> None:
     pick(page, "api")
     change(page, "Another person")
     send(page)
@@ -234,7 +234,7 @@ def test_a_submission_from_elsewhere_appears_and_can_be_chosen(page: Page, world
     expect(entry).to_be_focused()
 
 
-def test_it_can_be_used_from_the_keyboard_alone(page: Page) -> None:
+def test_page_works_with_the_keyboard_alone(page: Page) -> None:
     pick(page, "typeform")
     page.get_by_label("Sender", exact=True).focus()
     page.keyboard.press("Tab")
@@ -252,22 +252,24 @@ def test_it_can_be_used_from_the_keyboard_alone(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [400, 830, 1180])
-def test_it_fits_the_window(page: Page, width: int) -> None:
+def test_page_fits_the_window(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_nothing_moves_when_a_submission_ends(page: Page) -> None:
+def test_layout_does_not_move_when_a_submission_ends(page: Page) -> None:
     pick(page, "typeform")
     change(page, "Another person")
-    places = "['#steps', '#told', '#kept'].map(id => document.querySelector(id).getBoundingClientRect().top + scrollY)"
+    places = (
+        "['#steps', '#result', '#lists'].map(id => document.querySelector(id).getBoundingClientRect().top + scrollY)"
+    )
     before = page.evaluate(places)
     send(page)
     shows(page, *ALL_PASSED)
     assert page.evaluate(places) == before
 
 
-def test_another_highlevel_is_named_and_cannot_be_made_to_fail(browser: Browser, world: World) -> None:
+def test_another_highlevel_is_named_and_has_no_failure_modes(browser: Browser, world: World) -> None:
     with Served(world.application, None, "https://highlevel.example", LOCATION) as served:
         watching = threading.Thread(target=lambda: deque(served.watch(), maxlen=0))
         watching.start()
@@ -275,7 +277,7 @@ def test_another_highlevel_is_named_and_cannot_be_made_to_fail(browser: Browser,
         page.goto(served.url)
         pick(page, "typeform")
         expect(page.locator("#other-highlevel")).to_contain_text("https://highlevel.example")
-        expect(page.get_by_text("All of it runs on this machine.")).to_be_hidden()
+        expect(page.get_by_text("Everything runs on this machine.")).to_be_hidden()
         expect(page.get_by_label("answers 503")).to_be_disabled()
         expect(page.locator("#conversations")).to_have_text("not visible from here")
         change(page, "Another person")
@@ -285,7 +287,7 @@ def test_another_highlevel_is_named_and_cannot_be_made_to_fail(browser: Browser,
     watching.join()
 
 
-def test_an_open_browser_and_a_submission_under_way_do_not_keep_it_from_ending(browser: Browser, world: World) -> None:
+def test_server_stops_despite_an_open_browser_and_a_pending_submission(browser: Browser, world: World) -> None:
     page = browser.new_page()
     with Served(world.application, world.highlevel, world.highlevel.url, LOCATION) as served:
         page.goto(served.url)
@@ -297,7 +299,7 @@ def test_an_open_browser_and_a_submission_under_way_do_not_keep_it_from_ending(b
         ended = time.monotonic()
     assert time.monotonic() - ended < 4
     world.highlevel.heal()
-    expect(page.get_by_role("alert")).to_contain_text("has it ended?")
+    expect(page.get_by_role("alert")).to_contain_text("Has it ended?")
     page.close()
 
 
@@ -305,8 +307,7 @@ def test_an_open_browser_and_a_submission_under_way_do_not_keep_it_from_ending(b
 
 
 def ask(served: Served, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, str]:
-    """A request to the page's backend, as the page makes it but for these headers (None: left out): status, JSON,
-    text."""
+    """Send a request to the backend like the page. A header set to "" is omitted. Returns status, JSON, text."""
     host = urlsplit(served.url).netloc
     sent = {"Host": host}
     if method == "POST":
@@ -323,18 +324,18 @@ def ask(served: Served, method: str, path: str, body: Any = None, **headers: str
     return answer.status, json.loads(text) if text.startswith(("{", "[")) else None, text
 
 
-def test_every_sender_of_the_list_gets_in(served: Served) -> None:
-    """Those that sign with a private key of their own cannot from here, and the list says so."""
+def test_every_listed_sender_is_accepted(served: Served) -> None:
+    """A sender with its own private key is refused, as the list says."""
     for sender in ask(served, "GET", "/senders")[1]:
         name = {"sender": sender["name"]}
         sample = ask(served, "GET", f"/sample?sender={sender['name']}")[1]
         sample = ask(served, "POST", "/sample", {**name, **sample, "change": "fresh"})[1]
-        sent = ask(served, "POST", "/send", {**name, **sample, "proof": "right"})[1]
+        sent = ask(served, "POST", "/send", {**name, **sample, "secret": "right"})[1]
 
         def ended(request_id: str = sent["request_id"]) -> list[dict[str, str]]:
             submissions = ask(served, "GET", "/state")[1]["submissions"]
             found = [each for each in submissions if each["request_id"] == request_id and each["lines"]]
-            return [step for each in found for step in each["way"]]
+            return [step for each in found for step in each["steps"]]
 
         eventually(ended)
         states = tuple(step["state"] for step in ended())
@@ -347,36 +348,36 @@ FOREIGN = "http://evil.example"
 @pytest.mark.parametrize(
     ("method", "path", "headers"),
     [
-        ("POST", "/send", {"origin": FOREIGN}),
-        ("POST", "/send", {"origin": "null"}),
-        ("POST", "/send", {"origin": ""}),
-        ("POST", "/redrive", {"origin": FOREIGN}),
-        ("POST", "/highlevel", {"content_type": "text/plain"}),
-        ("POST", "/highlevel", {"content_type": ""}),
-        ("POST", "/send", {"host": "evil.example", "origin": FOREIGN}),
-        ("GET", "/state", {"host": "evil.example"}),
-        ("GET", "/", {"host": "evil.example:80"}),
-        ("GET", "/state", {"host": "127.0.0.1"}),
-        ("GET", "/state", {"origin": FOREIGN}),
-        ("OPTIONS", "/send", {"origin": FOREIGN, "access_control_request_method": "POST"}),
+        pytest.param("POST", "/send", {"origin": FOREIGN}, id="foreign origin"),
+        pytest.param("POST", "/send", {"origin": "null"}, id="null origin"),
+        pytest.param("POST", "/send", {"origin": ""}, id="no origin"),
+        pytest.param("POST", "/redrive", {"origin": FOREIGN}, id="redrive"),
+        pytest.param("POST", "/highlevel", {"content_type": "text/plain"}, id="text"),
+        pytest.param("POST", "/highlevel", {"content_type": ""}, id="no content type"),
+        pytest.param("POST", "/send", {"host": "evil.example", "origin": FOREIGN}, id="foreign host"),
+        pytest.param("GET", "/state", {"host": "evil.example"}, id="foreign host, GET"),
+        pytest.param("GET", "/", {"host": "evil.example:80"}, id="foreign host and port"),
+        pytest.param("GET", "/state", {"host": "127.0.0.1"}, id="host without port"),
+        pytest.param("GET", "/state", {"origin": FOREIGN}, id="foreign origin, GET"),
+        pytest.param("OPTIONS", "/send", {"origin": FOREIGN, "access_control_request_method": "POST"}, id="preflight"),
     ],
 )
-def test_another_web_page_is_refused(
+def test_other_web_pages_are_refused(
     served: Served, world: World, method: str, path: str, headers: dict[str, str]
 ) -> None:
-    body = {"sender": "api", "text": "{}", "delivery": "", "proof": "right", "trouble": "503"}
+    body = {"sender": "api", "text": "{}", "delivery": "", "secret": "right", "mode": "503"}
     status, _, text = ask(served, method, path, body if method == "POST" else None, **headers)
     assert status == 403
     assert text.startswith('{"error": "This server answers programs on this machine')
     assert not world.highlevel.faults
 
 
-def test_the_page_itself_is_not_refused(served: Served) -> None:
-    assert ask(served, "POST", "/highlevel", {"trouble": "works"})[0] == 200
+def test_own_page_is_not_refused(served: Served) -> None:
+    assert ask(served, "POST", "/highlevel", {"mode": "works"})[0] == 200
 
 
-def test_no_answer_holds_a_secret(served: Served, world: World) -> None:
-    sample = {"sender": "token", "text": '{"locationId": "l", "contactId": "c"}', "delivery": "", "proof": "right"}
+def test_no_answer_contains_a_secret(served: Served, world: World) -> None:
+    sample = {"sender": "token", "text": '{"locationId": "l", "contactId": "c"}', "delivery": "", "secret": "right"}
     texts = [ask(served, "POST", "/send", sample)[2]]
     texts += [ask(served, "GET", path)[2] for path in ("/", "/page.js", "/senders", "/sample?sender=token", "/state")]
     secrets = json.loads(world.application.secret("SenderSecretsArn"))
@@ -388,22 +389,31 @@ def test_no_answer_holds_a_secret(served: Served, world: World) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        ("/send", {"sender": "nobody", "text": "", "delivery": "", "proof": "right"}, 422),
-        ("/send", {"sender": "api"}, 422),
-        ("/send", [], 400),
-        ("/sample", {"sender": "api", "text": "{}", "delivery": "", "change": "burn"}, 422),
-        ("/highlevel", {"trouble": "fire"}, 422),
-        ("/send", {"sender": "api", "text": "x" * 1024 * 1024, "delivery": "", "proof": "right"}, 413),
-        ("/nowhere", {}, 404),
+        pytest.param(
+            "/send", {"sender": "unknown", "text": "", "delivery": "", "secret": "right"}, 422, id="unknown sender"
+        ),
+        pytest.param("/send", {"sender": "api"}, 422, id="missing members"),
+        pytest.param("/send", [], 400, id="not an object"),
+        pytest.param(
+            "/sample", {"sender": "api", "text": "{}", "delivery": "", "change": "burn"}, 422, id="unknown change"
+        ),
+        pytest.param("/highlevel", {"mode": "fire"}, 422, id="unknown mode"),
+        pytest.param(
+            "/send",
+            {"sender": "api", "text": "x" * 1024 * 1024, "delivery": "", "secret": "right"},
+            413,
+            id="too large",
+        ),
+        pytest.param("/nowhere", {}, 404, id="unknown path"),
     ],
 )
-def test_a_mistake_is_told(served: Served, path: str, body: Any, status: int) -> None:
-    answered, told, _ = ask(served, "POST", path, body)
+def test_invalid_request_gets_an_error(served: Served, path: str, body: Any, status: int) -> None:
+    answered, content, _ = ask(served, "POST", path, body)
     assert answered == status
-    assert told["error"]
+    assert content["error"]
 
 
-def test_nothing_is_loaded_from_elsewhere(served: Served) -> None:
+def test_nothing_is_loaded_from_another_server(served: Served) -> None:
     host = urlsplit(served.url).netloc
     connection = http.client.HTTPConnection(host)
     connection.request("GET", "/")
@@ -414,11 +424,11 @@ def test_nothing_is_loaded_from_elsewhere(served: Served) -> None:
     assert not re.search(r"""(src|href)="(?!/)""", page)
 
 
-# --- The pictures in the README ---------------------------------------------------------------------------------------
+# --- The screenshots in the README ------------------------------------------------------------------------------------
 
 
-def test_pictures(page: Page, world: World, tmp_path: Path) -> None:
-    """What the README shows: a submission that is kept while HighLevel is down, a dead letter, some conversations."""
+def test_screenshots(page: Page, world: World, tmp_path: Path) -> None:
+    """The README shows a submission that is queued in an outage, a dead letter and some conversations."""
     folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
     for sender in ("api", "tally", "token", "typeform"):
         pick(page, sender)
@@ -442,7 +452,7 @@ def test_pictures(page: Page, world: World, tmp_path: Path) -> None:
 
 
 def capture(page: Page, file: Path) -> None:
-    """The whole page as WebP, less than half of a PNG."""
+    """Save the whole page as WebP, which is less than half as large as PNG."""
     page.set_viewport_size({"width": 1180, "height": page.evaluate("document.documentElement.scrollHeight")})
     chromium = page.context.new_cdp_session(page)
     answer = chromium.send("Page.captureScreenshot", {"format": "webp", "quality": 80})

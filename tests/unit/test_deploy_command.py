@@ -156,7 +156,7 @@ def test_values_reach_sam_unchanged(clone: Path, parameter: str, given: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         pytest.param(["CONFIG_ENV=prod"], "no environment prod; it has default, staging, production", id="environment"),
         pytest.param(["CONFIG_ENV=stagin"], "did you mean staging?", id="mistyped environment"),
@@ -185,10 +185,10 @@ def test_values_reach_sam_unchanged(clone: Path, parameter: str, given: str) -> 
         pytest.param(["STACK="], "STACK= cannot be the name of a stack", id="no name"),
     ],
 )
-def test_mistake_is_refused_before_the_build(clone: Path, sts: Sts, words: list[str], told: str) -> None:
+def test_mistake_is_refused_before_the_build(clone: Path, sts: Sts, words: list[str], expected: str) -> None:
     calls, said = make(clone, "deploy", *words)
     assert calls == []
-    assert told in said
+    assert expected in said
     assert said.count("\n") == 1
     assert sts.calls == 0
 
@@ -222,22 +222,22 @@ def test_values_of_an_environment_reach_sam(clone: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "error", "told"),
+    ("environment", "error", "expected"),
     [
         pytest.param(REGION, "", "no AWS credentials found: set AWS_PROFILE", id="no credentials"),
         pytest.param(KEYS, "", "no AWS region is set: set AWS_REGION", id="no region"),
         pytest.param(KEYS | REGION, "ExpiredToken", "the AWS credentials have expired", id="expired"),
         pytest.param(KEYS | REGION, "InvalidClientTokenId", "AWS does not know these credentials", id="unknown key"),
-        pytest.param(KEYS | REGION | {"AWS_PROFILE": "nobody"}, "", "(nobody) could not be found", id="no profile"),
+        pytest.param(KEYS | REGION | {"AWS_PROFILE": "unknown"}, "", "(unknown) could not be found", id="no profile"),
     ],
 )
 def test_nothing_is_built_without_credentials(
-    clone: Path, sts: Sts, environment: dict[str, str], error: str, told: str
+    clone: Path, sts: Sts, environment: dict[str, str], error: str, expected: str
 ) -> None:
     sts.error = error
     calls, said = make(clone, "deploy", environment=environment)
     assert calls == []
-    assert told in said
+    assert expected in said
     assert said.count("\n") == 1
     assert "sam deploy" not in said
 

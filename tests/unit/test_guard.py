@@ -129,7 +129,7 @@ def test_page_of_a_rebound_name_is_refused_on_a_route_for_any_host(origin: str) 
         ("http", [(b"host", b"evil.example")], ["http.response.start 403", "http.response.body"]),
         ("websocket", [(b"host", b"127.0.0.1:4566")], ["websocket.close"]),
     ],
-    ids=["passed on", "refused", "a WebSocket, whoever opens it"],
+    ids=["passed on", "refused", "a WebSocket of any client"],
 )
 def test_guarded_application_gets_only_allowed_requests(
     kind: str, headers: list[tuple[bytes, bytes]], sent: list[str]

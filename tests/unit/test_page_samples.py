@@ -1,4 +1,4 @@
-"""The samples that the page of `make serve` shows: every sender's, changed and signed."""
+"""The test submissions that the page of `make serve` shows: changed and signed for every sender."""
 
 import json
 import time
@@ -16,26 +16,26 @@ from local.run import LOCATION
 SENDERS = load()
 SAMPLES = Samples(SENDERS, LOCATION)
 LISTED = {sender["name"]: sender for sender in SAMPLES.listed()}
-KEPT = json.dumps(SAMPLES.missing_secrets("{}"))
+STORED = json.dumps(SAMPLES.missing_secrets("{}"))
 
 
 def target(name: str, text: str) -> Target:
-    """As the function maps it; raises what it raises."""
+    """Map a text as the function does."""
     sender = LISTED[name]
     if name == "event":
         text = json.dumps({"source": "my.crm", "detail-type": "ConversationRequested", "detail": json.loads(text)})
-    submission = Submission(sender["door"], name, "", 0.0, sender["content_type"], text.encode())
+    submission = Submission(sender["trigger"], name, "", 0.0, sender["content_type"], text.encode())
     return target_of(submission, SENDERS, LOCATION)
 
 
-def is_known(name: str, sample: Sample, proof: str) -> bool:
-    headers, query, body = SAMPLES.signed(name, sample, KEPT, proof)
-    return is_authentic(SENDERS[name], Request(headers, query, body), secrets_for(KEPT, name), time.time())
+def is_accepted(name: str, sample: Sample, secret_kind: str) -> bool:
+    headers, query, body = SAMPLES.signed(name, sample, STORED, secret_kind)
+    return is_authentic(SENDERS[name], Request(headers, query, body), secrets_for(STORED, name), time.time())
 
 
 def test_every_preset_has_a_sample() -> None:
     assert LISTED.keys() >= {"api", "event", "token", "typeform", "tally", "highlevel-workflow", "standard-webhooks"}
-    assert {sender["door"] for sender in LISTED.values()} == {"http", "webhook", "event"}
+    assert {sender["trigger"] for sender in LISTED.values()} == {"http", "webhook", "event"}
 
 
 @pytest.mark.parametrize("name", LISTED)
@@ -56,13 +56,13 @@ def test_without_contact_is_rejected_by_the_mapping(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, each in LISTED.items() if each["door"] != "event" and not each["note"]]
+    "name", [name for name, each in LISTED.items() if each["trigger"] != "event" and not each["note"]]
 )
 def test_only_the_right_secret_authenticates(name: str) -> None:
     sample = SAMPLES.original(name)
-    assert is_known(name, sample, "right")
-    assert not is_known(name, sample, "wrong")
-    assert not is_known(name, sample, "none")
+    assert is_accepted(name, sample, "right")
+    assert not is_accepted(name, sample, "wrong")
+    assert not is_accepted(name, sample, "none")
 
 
 def test_existing_secret_is_not_replaced() -> None:
@@ -79,4 +79,4 @@ def test_text_that_is_not_an_object_is_not_changed(change: object, name: str, te
 
 def test_unknown_sender_has_no_sample() -> None:
     with pytest.raises(SampleError):
-        SAMPLES.original("nobody")
+        SAMPLES.original("unknown")

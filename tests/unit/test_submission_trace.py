@@ -1,4 +1,4 @@
-"""What the page of `make serve` tells of a submission's way, from what was recorded of a running stack."""
+"""The trace that the page of `make serve` shows for a submission, from recordings of a running stack."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from create_conversation.errors import REASONS
-from local.page.submission_trace import ENDS_AT, STEPS, way
+from local.page.submission_trace import ENDS_AT, STEPS, trace
 
 RECORDED: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "data" / "traces.json").read_text())
 BY_NAME = {case["about"]: case for case in RECORDED}
@@ -15,8 +15,8 @@ BY_NAME = {case["about"]: case for case in RECORDED}
 
 @pytest.mark.parametrize("case", RECORDED, ids=[case["about"] for case in RECORDED])
 def test_trace_of_a_recorded_submission(case: dict[str, Any]) -> None:
-    steps = way(case["line"], case["answer"], case["calls"])
-    assert {step.name: step.state for step in steps} == case["way"]
+    steps = trace(case["line"], case["answer"], case["calls"])
+    assert {step.name: step.state for step in steps} == case["steps"]
     assert all(step.text for step in steps if step.state != "unreached")
 
 
@@ -30,25 +30,25 @@ OUTCOMES = {"invalid": 400, "unauthorized": 401, "rejected": 502, "deferred": 20
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_trace_ends_at_the_step_of_the_reason(reason: str) -> None:
-    """Nothing behind that step is shown as passed, and the outcome is never a success."""
+    """No later step is shown as passed, and the outcome is never a success."""
     for outcome, status in OUTCOMES.items():
-        steps = way({"outcome": outcome, "reason": reason, "trigger": "http", "sender": "api"}, {"status": status})
+        steps = trace({"outcome": outcome, "reason": reason, "trigger": "http", "sender": "api"}, {"status": status})
         states = {step.name: step.state for step in steps}
         stop = ENDS_AT[reason]
         assert states[stop] in ("failed", "waiting")
-        behind = STEPS[STEPS.index(stop) + 1 :]
-        assert not [name for name in behind if states[name] == "passed"]
+        later = STEPS[STEPS.index(stop) + 1 :]
+        assert not [name for name in later if states[name] == "passed"]
         assert states["outcome"] in ("failed", "waiting")
 
 
 def test_unknown_reason_ends_at_the_outcome() -> None:
-    [*_, outcome] = way({"outcome": "rejected", "reason": "of_tomorrow", "trigger": "http", "sender": "api"})
+    [*_, outcome] = trace({"outcome": "rejected", "reason": "of_tomorrow", "trigger": "http", "sender": "api"})
     assert (outcome.state, "of_tomorrow" in outcome.text) == ("failed", True)
 
 
 def test_trace_without_a_log_line() -> None:
-    assert {step.state for step in way(None)} == {"unreached"}
-    steps = way(None, {"status": 500})
+    assert {step.state for step in trace(None)} == {"unreached"}
+    steps = trace(None, {"status": 500})
     assert [step.state for step in steps] == ["unreached"] * 5 + ["waiting"]
     assert "500" in steps[-1].text
 
@@ -59,27 +59,28 @@ def test_trace_without_a_log_line() -> None:
         ("a form is opened", "contact", "looked up by e-mail or phone"),
         ("a form is opened", "highlevel", "answered 201"),
         ("a wrong signature", "outcome", "answered 401"),
-        ("a wrong signature", "outcome", "not kept"),
-        ("no contact", "outcome", "reason no_contact: kept in the dead-letter queue"),
-        ("no contact, from a caller", "outcome", "not kept"),
-        ("half a body", "outcome", "not kept"),
-        ("an event without contact", "outcome", "kept in the dead-letter queue"),
-        ("the same delivery again", "highlevel", "on record"),
+        ("a wrong signature", "outcome", "not stored"),
+        ("no contact", "outcome", "reason no_contact: stored in the dead-letter queue"),
+        ("no contact, from a caller", "outcome", "not stored"),
+        ("half a body", "outcome", "not stored"),
+        ("an event without contact", "outcome", "stored in the dead-letter queue"),
+        ("the same delivery again", "highlevel", "idempotency record"),
         ("HighLevel fails at the look-up", "highlevel", "(answered 503 to POST /contacts/upsert)"),
-        ("HighLevel fails at the look-up", "outcome", "kept in the retry queue"),
+        ("HighLevel fails at the look-up", "outcome", "stored in the retry queue"),
         ("and the retry opens it", "outcome", "by the retry queue, attempt 1"),
     ],
 )
 def test_texts_of_the_steps(about: str, step: str, text: str) -> None:
     case = BY_NAME[about]
-    told = {each.name: each.text for each in way(case["line"], case["answer"], case["calls"])}
-    assert text in told[step]
+    texts = {each.name: each.text for each in trace(case["line"], case["answer"], case["calls"])}
+    assert text in texts[step]
 
 
 @pytest.mark.parametrize(
-    ("reason", "kept"), [("invalid_json", False), ("body_too_large", False), ("no_contact", True), ("no_token", True)]
+    ("reason", "is_dead_letter"),
+    [("invalid_json", False), ("body_too_large", False), ("no_contact", True), ("no_token", True)],
 )
-def test_answer_of_a_webhook_is_derived_from_the_reason(reason: str, kept: bool) -> None:
-    """One that was sent by curl: only its line is there to see."""
+def test_answer_of_a_webhook_is_derived_from_the_reason(reason: str, is_dead_letter: bool) -> None:
+    """A submission that curl has sent: the page knows only its log line."""
     line = {"outcome": "invalid", "reason": reason, "trigger": "webhook", "sender": "tally"}
-    assert ("dead-letter queue" in way(line)[-1].text) is kept
+    assert ("dead-letter queue" in trace(line)[-1].text) is is_dead_letter
