@@ -1,4 +1,4 @@
-"""The deliveries of tests/data/payloads: what each puts on the wire, before it is signed."""
+"""The deliveries of tests/data/payloads: body and content type of each, unsigned."""
 
 import json
 from pathlib import Path
@@ -12,13 +12,13 @@ _BOUNDARY = "----------------------------d74496d66958873e"
 
 
 def delivery(name: str) -> dict[str, Any]:
-    """The file of that name (`<sender>--<variant>`)."""
+    """Read the file of that name (`<sender>--<variant>`)."""
     spec: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
     return spec
 
 
 def on_the_wire(spec: dict[str, Any]) -> tuple[bytes, str]:
-    """Its body, and its content type."""
+    """Return body and content type of a delivery."""
     content_type: str = spec["content_type"]
     if "json" in spec:
         return json.dumps(spec["json"]).encode(), content_type

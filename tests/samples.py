@@ -1,4 +1,4 @@
-"""The samples of `events/` that a webhook's sender sends: signed, and spoilt in each way that must not work."""
+"""The samples of webhooks in `events/`: signed, and changed in each way that must be refused."""
 
 import json
 import time
@@ -18,7 +18,7 @@ LOCATION = "ve9EPM428h8vShlRW1KT"
 SENDERS = load()
 # A senders.toml that lets each preset name any location: for stacks of many, whose senders no visitor fills in.
 ANYWHERE = "".join(f'[{name}]\nlocations = ["*"]\n\n' for name in SENDERS if name not in TRUSTED)
-# What HighLevel is told of the person in each sample.
+# The contact data of each sample that HighLevel must receive.
 PEOPLE = {
     "typeform": {"email": "jane@example.com", "phone": "+15555550100", "firstName": "Jane"},
     "tally": {"email": "amir@example.com", "phone": "+15555550101"},
@@ -80,19 +80,19 @@ PEOPLE = {
 
 
 def secret_of(sender: str) -> str:
-    """A secret of the shape that this sender takes."""
+    """Return a secret in this sender's format."""
     return "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" if sender == "standard-webhooks" else f"the-secret-of-{sender}"
 
 
 def sample_of(sender: str) -> dict[str, Any]:
-    """Its API Gateway event, with placeholders for what proves it."""
+    """Return the sender's API Gateway event, with placeholders for its credentials."""
     event: dict[str, Any] = json.loads((ROOT / "events" / f"webhook_{sender.replace('-', '_')}.json").read_text())
     return event
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A delivery as it goes over the wire: what a test takes apart."""
+    """A delivery as it is sent."""
 
     sender: Sender
     headers: dict[str, str]
@@ -101,39 +101,39 @@ class Sent:
 
     @classmethod
     def of(cls, name: str, body: bytes | None = None, secret: str = "") -> "Sent":
-        """The sample of that sender, or another body of its kind, signed now; by default with its own secret."""
+        """Sign the sample of that sender, or another body, now and by default with its own secret."""
         event = sample_of(name)
         if body is not None:
             event |= {"body": body.decode(), "isBase64Encoded": False}
         return cls(SENDERS[name], *sign_event(SENDERS[name], secret or secret_of(name), event, time.time()))
 
     def spoilt(self) -> "Sent":
-        """One byte is another: of what is signed, or of the secret itself."""
+        """Change one byte of the signed body, or of the secret."""
         if self.sender.scheme == "mac":
             at = len(self.body) // 2
             return replace(self, body=self.body[:at] + bytes([self.body[at] ^ 1]) + self.body[at + 1 :])
         secret = secret_of(self.sender.name)
         return Sent.of(self.sender.name, secret=secret[:-1] + chr(ord(secret[-1]) ^ 1))
 
-    def unproved(self) -> "Sent":
-        """Without the header, the query or the member of the body that proves it."""
+    def without_credentials(self) -> "Sent":
+        """Remove the header, query or member of the body that authenticates it."""
         if self.sender.scheme == "mac":
             return replace(
                 self, headers={name: text for name, text in self.headers.items() if name != self.sender.sig_header}
             )
-        bearing = {"authorization", *(place.removeprefix("header:") for place in self.sender.where)}
-        headers = {name: value for name, value in self.headers.items() if name not in bearing}
+        credentials = {"authorization", *(place.removeprefix("header:") for place in self.sender.where)}
+        headers = {name: value for name, value in self.headers.items() if name not in credentials}
         read = without_members(read_body(self.body, self.headers["content-type"]), secret_members(self.sender))
         headers["content-type"] = read.content_type
         return replace(self, headers=headers, query="", body=read.raw)
 
-    def nobody(self) -> "Sent":
-        """The same, signed, of somebody whose e-mail address and phone number are none."""
+    def without_contact(self) -> "Sent":
+        """Sign the sample with an invalid e-mail address and phone number."""
         body = self.body.replace(b"15555550111", b"null").replace(b"555", b"five")
         return Sent.of(self.sender.name, body.replace(b"@", b"-at-").replace(b"%40", b"-at-"))
 
 
 def mistaken(sender: Sender) -> Sender:
-    """The entry with a wrong mapping: paths to nothing."""
+    """Return the entry with a wrong mapping, whose paths find nothing."""
     gone = jmespath.compile("nowhere.at_all")
     return replace(sender, paths=sender.paths | {"contact_id": gone, "email": gone, "phone": gone})

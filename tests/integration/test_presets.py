@@ -35,7 +35,7 @@ def upserts(world: World, email: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", sorted(PEOPLE))
 def test_a_sample_of_a_preset_opens_a_conversation(name: str, world: World) -> None:
     email = PEOPLE[name]["email"]
-    for refused in (Sent.of(name).spoilt(), Sent.of(name).unproved()):
+    for refused in (Sent.of(name).spoilt(), Sent.of(name).without_credentials()):
         assert deliver(world, refused).status == 401
     assert upserts(world, email) == []
 
@@ -50,7 +50,7 @@ def test_a_sample_of_a_preset_opens_a_conversation(name: str, world: World) -> N
 
 def test_a_person_without_email_and_phone_is_a_dead_letter(world: World) -> None:
     for name in PEOPLE:
-        answer = deliver(world, Sent.of(name).nobody())
+        answer = deliver(world, Sent.of(name).without_contact())
         assert_webhook_outcome(answer, "invalid")
     letters = world.dead_letters(reason="no_contact")
     assert sorted(letter["attributes"]["sender"] for letter in letters) == sorted(PEOPLE)
