@@ -22,7 +22,7 @@ from shared.json_text import json_object
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
 
-type ApiOutcome = Literal["opened", "existing", "found", "deferred", "rejected"]
+ApiOutcome = Literal["opened", "existing", "found", "deferred", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
