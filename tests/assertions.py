@@ -21,6 +21,8 @@ def assert_problem(answer: AnyAnswer, status: int, reason: str) -> dict[str, Any
     assert problem["instance"] == headers["x-request-id"]
     assert (problem["status"], problem["title"]) == (status, REASONS[reason].title)
     assert problem["detail"]
+    assert problem.keys() == {"type", "title", "status", "detail", "instance"}
+    assert ("www-authenticate" in headers) == (status == 401)
     assert ("retry-after" in headers) == (status in (429, 503))
     assert int(headers.get("retry-after", 5)) >= 5
     return problem

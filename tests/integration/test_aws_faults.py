@@ -11,7 +11,7 @@ import pytest
 
 from local.fault_proxy import Mode
 from tests.assertions import assert_dead_letter, assert_problem
-from tests.integration.aws_faults import FaultyWorld
+from tests.integration.aws_faults import FaultyWorld, warm_up
 from tests.integration.world import eventually
 
 MODES: tuple[Mode, ...] = ("hang", "throttle", "gone", "error")
@@ -22,11 +22,6 @@ FOR_LONG_TESTS = MODES[:3]  # the function handles an error like a throttle
 def _short_backoff(_faulty_world: FaultyWorld) -> Iterator[None]:
     with _faulty_world.configured(BACKOFF_CAP_SECONDS="2"):
         yield
-
-
-def warm_up(faulty: FaultyWorld, location: str) -> None:
-    """Start a process with its secrets and connections."""
-    assert faulty.post(location, "warm-up").status in (200, 201)
 
 
 # --- DynamoDB: continue without it ------------------------------------------------------------------------------------
@@ -41,7 +36,7 @@ def test_every_trigger_works_without_dynamodb(
         if environment == "cold":
             faulty.kill()
 
-    warm_up(faulty, location)
+    warm_up(faulty)
     calls = faulty.proxy.calls["dynamodb", "GetItem"]
     faulty.proxy.fail("dynamodb", mode)
 
@@ -133,7 +128,7 @@ def test_without_sqs_a_retried_message_stays_in_the_queue(
 def test_cached_secrets_serve_without_secrets_manager(
     faulty: FaultyWorld, location: str, contact: str, mode: Mode
 ) -> None:
-    warm_up(faulty, location)
+    warm_up(faulty)
     faulty.proxy.fail("secretsmanager", mode)
     assert faulty.post(location, contact).status == 201
     faulty.put_event(location, f"{contact}-event")
@@ -180,7 +175,7 @@ def test_a_cold_start_without_secrets_manager_rejects_nothing_for_good(
 def test_the_caller_is_answered_in_time_while_every_service_hangs(
     faulty: FaultyWorld, location: str, contact: str
 ) -> None:
-    warm_up(faulty, location)
+    warm_up(faulty)
     faulty.highlevel.fail("hang", location=location)
     with faulty.consumer_paused():
         for service in ("dynamodb", "secretsmanager"):

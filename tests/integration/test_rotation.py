@@ -142,7 +142,7 @@ def test_a_lost_single_use_token_is_named(rotating: Rotating, crash_point: str) 
     assert (failed["step"], failed["outcome"], failed["reason"]) == ("createSecret", "failed", "grant_refused")
     # The alarm counts the function's errors. Nothing else fails until the access token expires.
     text = "\n".join(rotating.world.application.stack.log_lines(since))
-    assert "RotationFailed: grant_refused" in text
+    assert "RotationFailedError: grant_refused" in text
     _assert_opens(rotating)
 
 
