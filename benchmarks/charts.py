@@ -16,10 +16,7 @@ CHARTS = {
         ("cpu_opened_ms", "CPU for each opened submission, ms", "%.2f"),
         ("cpu_repeated_ms", "CPU for each repeated submission, ms", "%.2f"),
     ),
-    "size": (
-        ("peak_mb", "peak memory, MiB", "%.0f"),
-        ("artifact_mb", "artifact zipped, MB", "%.2f"),
-    ),
+    "size": (("peak_mb", "peak memory, MiB", "%.0f"), ("artifact_mb", "artifact zipped, MB", "%.2f")),
 }
 
 

@@ -27,12 +27,7 @@ ADDED = (
     "{} in one environment, after the warm-up. HighLevel's stand-in answers immediately, so nearly all of it is added "
     "to the call to HighLevel."
 )
-SERVICES = {
-    "highlevel": "HighLevel",
-    "secretsmanager": "Secrets Manager",
-    "dynamodb": "DynamoDB",
-    "sqs": "SQS",
-}
+SERVICES = {"highlevel": "HighLevel", "secretsmanager": "Secrets Manager", "dynamodb": "DynamoDB", "sqs": "SQS"}
 
 
 @dataclass(frozen=True, slots=True)

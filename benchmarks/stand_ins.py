@@ -175,11 +175,7 @@ class _State:
         answer: Callable[[dict[str, Any]], tuple[int, dict[str, Any]]] = getattr(self, f"_{operation}")
         status, content = answer(json.loads(body))
         written = json.dumps(content).encode()
-        return (
-            status,
-            {"x-amzn-RequestId": str(uuid.uuid4()), "x-amz-crc32": str(zlib.crc32(written))},
-            written,
-        )
+        return (status, {"x-amzn-RequestId": str(uuid.uuid4()), "x-amz-crc32": str(zlib.crc32(written))}, written)
 
     def _GetSecretValue(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         return 200, {

@@ -89,9 +89,7 @@ def run(size: float, progress: Progress) -> Part:
         part.problems += [f"no conversation: {contact}" for contact in lost]
         part.figures += [
             Figure(
-                "kills: each crash point, for each trigger that has it",
-                kills,
-                rounds * (_KILLS + REDRIVE_CRASH_POINTS),
+                "kills: each crash point, for each trigger that has it", kills, rounds * (_KILLS + REDRIVE_CRASH_POINTS)
             ),
             Figure("submissions lost", len(lost), 0),
             Figure("second conversations", len(twice), 0),

@@ -136,10 +136,7 @@ def _not_json(draft: Draft) -> None:
 
 def _other_json(draft: Draft) -> None:
     rng = draft.rng
-    _json(
-        draft,
-        rng.choice([None, True, 0, 1.5, "text", "", [], {}, [[]], [None], ["a", 1], float("nan"), "\ud800"]),
-    )
+    _json(draft, rng.choice([None, True, 0, 1.5, "text", "", [], {}, [[]], [None], ["a", 1], float("nan"), "\ud800"]))
 
 
 def _array(draft: Draft) -> None:

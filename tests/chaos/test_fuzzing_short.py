@@ -207,10 +207,7 @@ LINES: dict[str, tuple[Any, ...]] = {
     "two-objects": ('{"_aws": {}}{"_aws": {}}', "log"),
     "no-level": ("{}", "log"),
     "internal-error": ('{"level": "ERROR", "message": "internal_error", "error": "KeyError"}', "internal error"),
-    "internal-error-reason": (
-        '{"level": "INFO", "reason": "internal_error"}',
-        "internal error",
-    ),
+    "internal-error-reason": ('{"level": "INFO", "reason": "internal_error"}', "internal error"),
 }
 
 

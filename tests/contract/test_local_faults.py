@@ -18,18 +18,7 @@ import urllib3
 
 from local.highlevel import Fault, LocalHighLevel
 from tests import children
-from tests.contract.local_calls import (
-    HEADERS,
-    OAUTH,
-    PIT,
-    SEARCH,
-    UPSERT,
-    ask,
-    create,
-    raw_call,
-    read_all,
-    remaining,
-)
+from tests.contract.local_calls import HEADERS, OAUTH, PIT, SEARCH, UPSERT, ask, create, raw_call, read_all, remaining
 from tests.stopwatch import Stopwatch
 
 # Connections and the record of calls

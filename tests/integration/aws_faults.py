@@ -1,8 +1,6 @@
 """The application behind a fault proxy, in an AWS of its own: for tests in which something breaks."""
 
 import contextlib
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from create_conversation.submission import Submission
 from local.application import Answer, Application
 from local.fault_proxy import FaultProxy, Request
 from local.highlevel import LocalHighLevel
-from local.stack import ROOT, LocalAws, clean_environment, deploy, free_port
+from local.stack import LocalAws, deploy, free_port
 from tests.factories import make_submission
 from tests.integration.world import TOKEN, World, built_for_any_location
 
@@ -65,21 +63,6 @@ class FaultyWorld(World):
     def resend(self, text: str) -> None:
         """Put the text of a dead letter into the retry queue."""
         self._sqs.send_message(QueueUrl=self.url("RetryQueue"), MessageBody=text)
-
-    def redrive(self, *arguments: str) -> str:
-        """Run `make redrive` with these arguments; return what it prints."""
-        finished = subprocess.run(
-            [sys.executable, "-m", "operate.redrive", "--wait", "0", *arguments],
-            cwd=ROOT,
-            env={**clean_environment(), **self.application.aws.env, "PYTHONPATH": "functions"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert finished.returncode == 0, finished.stderr
-        return finished.stdout
 
     def show_again_after(self, seconds: int) -> None:
         """Set the retry queue's visibility timeout, 450 s in the template."""

@@ -103,10 +103,7 @@ def test_errors_have_the_format_of_the_service(
 
 @pytest.mark.parametrize(
     ("mode", "error"),
-    [
-        ("hang", botocore.exceptions.ReadTimeoutError),
-        ("gone", botocore.exceptions.ConnectionClosedError),
-    ],
+    [("hang", botocore.exceptions.ReadTimeoutError), ("gone", botocore.exceptions.ConnectionClosedError)],
 )
 def test_hangs_or_breaks_the_connection_until_healed(proxy: FaultProxy, mode: Mode, error: type[Exception]) -> None:
     with client(proxy, "secretsmanager") as secrets:

@@ -2,11 +2,7 @@
 
 import base64
 import json
-import os
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,20 +130,8 @@ def test_a_wrong_mapping_loses_nothing(mistaken: World, project_and_highlevel: t
     assert_dead_letter(world.dead_letters(reason="no_contact"), sender="our-site")
 
     application = project.deploy(SENDERS.format(email="contact.mail", key=APP_KEY))
-    redrive(application, "--reason", "no_contact")
+    World(highlevel, application).redrive("--reason", "no_contact")
     request_id = answer.headers["x-request-id"]
     assert application.wait_for_line(60, request_id=request_id, trigger="retry")["outcome"] == "opened"
     assert [c["email"] for c in highlevel.contacts.values()].count("late@example.com") == 1
     eventually(lambda: not world.dead_letters(reason="no_contact"))
-
-
-def redrive(application: Application, *arguments: str) -> None:
-    """`make redrive`."""
-    subprocess.run(
-        [sys.executable, "-m", "operate.redrive", application.stack.name, *arguments],
-        env={**os.environ, **application.aws.env, "PYTHONPATH": str(ROOT / "functions")},
-        cwd=ROOT,
-        check=True,
-        timeout=60,
-    )
-    time.sleep(0.1)

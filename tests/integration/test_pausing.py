@@ -2,15 +2,13 @@
 each."""
 
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from local.stack import ROOT, clean_environment, deploy
+from local.stack import deploy
 from tests.integration.aws_faults import FaultyWorld, faulty_world, warm_up
 from tests.integration.world import eventually
 
@@ -51,16 +49,7 @@ def hidden(world: FaultyWorld) -> int:
 
 def doctor(world: FaultyWorld) -> list[str]:
     """The lines of `make doctor` about pauses."""
-    finished = subprocess.run(
-        [sys.executable, "-m", "operate.doctor"],
-        cwd=ROOT,
-        env={**clean_environment(), **world.application.aws.env, "PYTHONPATH": "functions"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    finished = world.run("operate.doctor")
     assert not finished.stderr
     return re.findall(r"^. (?:pauses|sending|draining|taking|function): .*", finished.stdout, re.MULTILINE)
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import botocore.session
 import pytest
 
 from local.fault_proxy import Mode
@@ -143,17 +142,7 @@ def test_a_failing_eventbridge_fails_and_delays_no_submission(
 
 def test_the_role_may_publish_only_result_events(world: FaultyWorld) -> None:
     """The role, as the emulator evaluates it: another source, or another bus, is refused."""
-    iam, name = world.application.aws.client("iam"), world.application.stack.resource("CreateConversationRole")
-    arn = iam.get_role(RoleName=name)["Role"]["Arn"]
-    sts = world.application.aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-    events: Any = botocore.session.Session().create_client(
-        "events",
-        region_name="us-east-1",
-        endpoint_url=world.application.aws.endpoint,
-        aws_access_key_id=sts["AccessKeyId"],
-        aws_secret_access_key=sts["SecretAccessKey"],
-        aws_session_token=sts["SessionToken"],
-    )
+    events = world.client_as("CreateConversationRole")("events")
     entry = {
         "Source": "highlevel-conversations",
         "DetailType": "ConversationOpened",

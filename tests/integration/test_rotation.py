@@ -7,11 +7,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 
-from local.stack import LocalAws
 from tests.integration.aws_faults import FaultyWorld, faulty_world
 from tests.integration.rotating import CURRENT, PENDING, PREVIOUS, Rotating
 from tests.integration.world import eventually
@@ -213,10 +211,9 @@ def test_each_permission_of_the_role_is_needed(rotating: Rotating) -> None:
             since = time.time()
             rotating.rotate()
             failed = rotating.ended(since)
-            assert (failed["outcome"], failed["detail"]) == (
-                "failed",
-                "AccessDeniedException from Secrets Manager",
-            ), missing
+            assert (failed["outcome"], failed["detail"]) == ("failed", "AccessDeniedException from Secrets Manager"), (
+                missing
+            )
     finally:
         iam.put_role_policy(RoleName=role, PolicyName="TokenRotation", PolicyDocument=json.dumps(whole))
     since = time.time()
@@ -237,7 +234,7 @@ def _assert_put_is_denied(rotating: Rotating) -> None:
 
 def test_the_role_may_access_nothing_else(rotating: Rotating) -> None:
     stack = rotating.world.application.stack
-    client = _as_the_role(rotating.world.application.aws, stack.resource("TokenRotationRole"))
+    client = rotating.world.client_as("TokenRotationRole")
     secret = rotating.arn
     assert client("secretsmanager").describe_secret(SecretId=secret)["ARN"] == secret
     senders = stack.outputs["SenderSecretsArn"]
@@ -257,20 +254,6 @@ def test_the_role_may_access_nothing_else(rotating: Rotating) -> None:
     for call in denied:
         with pytest.raises(ClientError, match=r"AccessDenied|not authorized"):
             call()
-
-
-def _as_the_role(aws: LocalAws, role: str) -> Callable[[str], Any]:
-    arn = aws.client("iam").get_role(RoleName=role)["Role"]["Arn"]
-    given = aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-    session = botocore.session.Session()
-    return lambda service: session.create_client(
-        service,
-        region_name="us-east-1",
-        endpoint_url=aws.endpoint,
-        aws_access_key_id=given["AccessKeyId"],
-        aws_secret_access_key=given["SecretAccessKey"],
-        aws_session_token=given["SessionToken"],
-    )
 
 
 def _assert_opens(rotating: Rotating) -> None:

@@ -2,6 +2,8 @@
 
 import contextlib
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -10,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import botocore.session
+
 from local.application import Application
 from local.highlevel import LocalHighLevel
-from local.stack import ROOT, LocalAws, build, deploy
+from local.stack import ROOT, LocalAws, build, clean_environment, deploy
 from tests.samples import ANYWHERE
 
 TOKEN = f"pit-{uuid.uuid4()}"
@@ -64,6 +68,38 @@ class World:
     @property
     def _sqs(self) -> Any:
         return self.application.aws.client("sqs")
+
+    def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of an operator with this stack's AWS."""
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env={**clean_environment(), **self.application.aws.env, "PYTHONPATH": "functions"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def redrive(self, *arguments: str) -> str:
+        """Run `make redrive` with these arguments and without a pause; return what it prints."""
+        finished = self.run("operate.redrive", "--wait", "0", *arguments)
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
+
+    def client_as(self, role: str) -> Callable[[str], Any]:
+        """Makes clients of AWS services with the permissions of that role of the stack."""
+        arn = self.application.aws.client("iam").get_role(RoleName=self.application.stack.resource(role))["Role"]["Arn"]
+        assumed = self.application.aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+        return lambda service: botocore.session.Session().create_client(
+            service,
+            region_name="us-east-1",
+            endpoint_url=self.application.aws.endpoint,
+            aws_access_key_id=assumed["AccessKeyId"],
+            aws_secret_access_key=assumed["SecretAccessKey"],
+            aws_session_token=assumed["SessionToken"],
+        )
 
     def calls(self, contact: str) -> int:
         """How many calls asked HighLevel to open this contact's conversation."""
