@@ -1,5 +1,5 @@
-"""The processes that tests start: with default signals, in an environment that is the same on every machine, and ended
-with their test."""
+"""Processes that tests start: they have default signals and the same environment on every machine, and end with their
+test."""
 
 import contextlib
 import os
@@ -19,9 +19,9 @@ _started: list[subprocess.Popen[str]] = []
 
 
 def default_signals_for_children() -> None:
-    """Let every process that this one starts have the default signals, also where this one ignores some of them.
+    """Give every process that this one starts the default signals, also where this one ignores some of them.
 
-    This process still ignores those: by a handler that does nothing, which `exec` resets, unlike SIG_IGN.
+    This process still ignores those with a handler that does nothing, which `exec` resets, unlike SIG_IGN.
     """
     for number in SIGNALS:
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -30,9 +30,9 @@ def default_signals_for_children() -> None:
 
 
 def remove_settings() -> None:
-    """Take the settings of the developer's machine out of this process's environment.
+    """Remove the settings of the developer's machine from this process's environment.
 
-    Proxies stay for what is on the internet, which pip may need; tests talk to 127.0.0.1.
+    Proxies for the internet stay, which pip may need; tests only call 127.0.0.1.
     """
     for name in [name for name in os.environ if name.startswith(PREFIXES) or name in NAMES]:
         del os.environ[name]
@@ -41,7 +41,7 @@ def remove_settings() -> None:
 
 
 def start(arguments: Sequence[str], **options: Any) -> subprocess.Popen[str]:
-    """Start a process in a session of its own, as text; `end_all` kills what is left of it."""
+    """Start a process in its own session, with text pipes; `end_all` kills it if it still runs."""
     process: subprocess.Popen[str] = subprocess.Popen(arguments, text=True, start_new_session=True, **options)
     _started.append(process)
     return process

@@ -1,4 +1,4 @@
-"""What all tests share: they neither depend on how they were started nor on each other's leaks."""
+"""Fixtures for all tests: a test depends neither on how it was started nor on what another test leaves open."""
 
 import gc
 import sys
@@ -14,7 +14,7 @@ children.remove_settings()  # before any module reads them
 
 @pytest.fixture(scope="session", autouse=True)
 def _default_signals() -> None:
-    """In the process that runs tests only: pytest-xdist's own child processes shall ignore what it ignores."""
+    """Only in the process that runs tests: pytest-xdist's child processes ignore the signals that it ignores."""
     children.default_signals_for_children()
 
 
@@ -26,8 +26,8 @@ def _no_child_outlives_its_test() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol() -> Generator[None, object, object]:
-    """What a failed test leaves open (sockets, files, processes) is closed here, where nothing reports it, and not
-    during the next test, which would fail of it: the frames in the failure's traceback hold it until then."""
+    """Close what a failed test left open (sockets, files, processes) without a warning. The frames of the failure's
+    traceback hold it until then; otherwise it would be closed during the next test, which would fail."""
     result = yield
     if hasattr(sys, "last_exc"):
         with warnings.catch_warnings():

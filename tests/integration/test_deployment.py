@@ -23,7 +23,7 @@ CODE_DEPLOY = {"DeploymentRole", "ServerlessDeploymentApplication", "CreateConve
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator["DeployedStack"]:
+def deployed() -> Iterator["DeployedStack"]:
     with LocalHighLevel(tokens={TOKEN: "*"}) as highlevel, LocalAws(enforce_iam=True) as aws:
         aws.client("events").create_event_bus(Name="crm")
         yield DeployedStack(aws, highlevel)
@@ -76,87 +76,87 @@ class DeployedStack:
         assert self.application.wait_for_line(contact_id=f"{contact}retry", trigger="retry")["outcome"] == "opened"
 
 
-def test_a_stack_is_updated_and_rolled_back(stack: DeployedStack) -> None:
-    stack.assert_every_trigger_works()
-    assert stack.versions() == ["1"]
-    assert not CODE_DEPLOY & stack.resources()
-    url, secret = stack.stack.url(), stack.application.api_secret
+def test_a_stack_is_updated_and_rolled_back(deployed: DeployedStack) -> None:
+    deployed.assert_every_trigger_works()
+    assert deployed.versions() == ["1"]
+    assert not CODE_DEPLOY & deployed.resources()
+    url, secret = deployed.stack.url(), deployed.application.api_secret
 
     # The called version gets other parameters; stored data stays.
-    stack.update(GiveUpAfterHours="24", AlarmEmail="ops@example.com")
-    assert stack.setting("GIVE_UP_AFTER_HOURS") == "24"
-    assert stack.versions() == ["2"]
-    assert "AlarmSubscription" in stack.resources()
-    assert (stack.stack.url(), stack.application.api_secret) == (url, secret)
-    stack.assert_every_trigger_works()
+    deployed.update(GiveUpAfterHours="24", AlarmEmail="ops@example.com")
+    assert deployed.setting("GIVE_UP_AFTER_HOURS") == "24"
+    assert deployed.versions() == ["2"]
+    assert "AlarmSubscription" in deployed.resources()
+    assert (deployed.stack.url(), deployed.application.api_secret) == (url, secret)
+    deployed.assert_every_trigger_works()
 
     # Parameters of other resources publish no version.
-    stack.update(DeploymentPreference="Canary10Percent5Minutes", PermissionsBoundary=BOUNDARY, RetryConcurrency="2")
-    assert stack.resources() >= CODE_DEPLOY
-    assert stack.versions() == ["2"]
-    assert_nothing_depends_on_itself(processed(stack))
-    stack.update(GiveUpAfterHours="36")
-    assert (stack.setting("GIVE_UP_AFTER_HOURS"), stack.versions()) == ("36", ["3"])
+    deployed.update(DeploymentPreference="Canary10Percent5Minutes", PermissionsBoundary=BOUNDARY, RetryConcurrency="2")
+    assert deployed.resources() >= CODE_DEPLOY
+    assert deployed.versions() == ["2"]
+    assert_nothing_depends_on_itself(processed(deployed))
+    deployed.update(GiveUpAfterHours="36")
+    assert (deployed.setting("GIVE_UP_AFTER_HOURS"), deployed.versions()) == ("36", ["3"])
 
     # An update that fails changes nothing.
     with pytest.raises(LocalAwsError, match="nosuchbus does not exist"):
-        stack.update(GiveUpAfterHours="1", EventBusName="nosuchbus")
-    assert stack.status() == "UPDATE_ROLLBACK_COMPLETE"
-    assert stack.setting("GIVE_UP_AFTER_HOURS") == "36"
-    assert len(stack.versions()) == 1
-    stack.assert_every_trigger_works()
+        deployed.update(GiveUpAfterHours="1", EventBusName="nosuchbus")
+    assert deployed.status() == "UPDATE_ROLLBACK_COMPLETE"
+    assert deployed.setting("GIVE_UP_AFTER_HOURS") == "36"
+    assert len(deployed.versions()) == 1
+    deployed.assert_every_trigger_works()
 
     # The same update succeeds with a bus that exists, without gradual deployment.
-    stack.update(GiveUpAfterHours="1", EventBusName="crm", DeploymentPreference="AllAtOnce")
-    assert stack.setting("GIVE_UP_AFTER_HOURS") == "1"
-    assert not CODE_DEPLOY & stack.resources()
-    stack.assert_every_trigger_works()
-    [rule] = stack.aws.client("events").list_rules(EventBusName="crm")["Rules"]
+    deployed.update(GiveUpAfterHours="1", EventBusName="crm", DeploymentPreference="AllAtOnce")
+    assert deployed.setting("GIVE_UP_AFTER_HOURS") == "1"
+    assert not CODE_DEPLOY & deployed.resources()
+    deployed.assert_every_trigger_works()
+    [rule] = deployed.aws.client("events").list_rules(EventBusName="crm")["Rules"]
     lost = ["AWS/Events", "InvocationsFailedToBeSentToDlq", "EventBusName", "crm", "RuleName", rule["Name"]]
-    assert lost in [metric[:6] for metric in metrics_of_dashboard(stack)]
+    assert lost in [metric[:6] for metric in metrics_of_dashboard(deployed)]
 
 
-def test_a_failed_first_deployment_leaves_nothing(stack: DeployedStack) -> None:
-    stack.aws.client("logs").create_log_group(logGroupName="/aws/vendedlogs/failing/access")
-    before = existing_resources(stack.aws)
+def test_a_failed_first_deployment_leaves_nothing(deployed: DeployedStack) -> None:
+    deployed.aws.client("logs").create_log_group(logGroupName="/aws/vendedlogs/failing/access")
+    before = existing_resources(deployed.aws)
     with pytest.raises(LocalAwsError, match="already exists"):
-        deploy(stack.aws, name="failing")
-    delete(stack.aws, "failing")
-    assert existing_resources(stack.aws) == before
+        deploy(deployed.aws, name="failing")
+    delete(deployed.aws, "failing")
+    assert existing_resources(deployed.aws) == before
 
 
-def test_a_deleted_stack_leaves_only_unique_data_and_can_be_deployed_again(stack: DeployedStack) -> None:
-    stack.update(HighLevelBaseUrl=stack.highlevel.url)
-    stack.application.store_token(TOKEN)
-    stack.highlevel.fail(kind="html")
-    assert stack.application.post({"locationId": "life", "contactId": "waiting"}).status == 202
-    queue, secret = stack.stack.resource("RetryQueue"), stack.stack.resource("SenderSecrets")
-    delete(stack.aws, stack.stack.name)
-    stack.highlevel.heal()
-    attributes = stack.aws.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+def test_a_deleted_stack_leaves_only_unique_data_and_can_be_deployed_again(deployed: DeployedStack) -> None:
+    deployed.update(HighLevelBaseUrl=deployed.highlevel.url)
+    deployed.application.store_token(TOKEN)
+    deployed.highlevel.fail(kind="html")
+    assert deployed.application.post({"locationId": "life", "contactId": "waiting"}).status == 202
+    queue, secret = deployed.stack.resource("RetryQueue"), deployed.stack.resource("SenderSecrets")
+    delete(deployed.aws, deployed.stack.name)
+    deployed.highlevel.heal()
+    attributes = deployed.aws.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
     assert sum(int(attributes[f"ApproximateNumberOfMessages{kind}"]) for kind in ("", "NotVisible", "Delayed")) == 1
-    found = stack.aws.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
-    assert stack.application.api_secret in found
+    found = deployed.aws.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
+    assert deployed.application.api_secret in found
 
     # The remaining resources do not prevent a stack of the same name.
-    left = existing_resources(stack.aws)
-    stack.update(HighLevelBaseUrl=stack.highlevel.url)
-    stack.application.store_token(TOKEN)
-    stack.assert_every_trigger_works()
-    left |= {stack.stack.resource(name) for name in RETAINED}
-    delete(stack.aws, stack.stack.name)
-    assert existing_resources(stack.aws) == left
+    left = existing_resources(deployed.aws)
+    deployed.update(HighLevelBaseUrl=deployed.highlevel.url)
+    deployed.application.store_token(TOKEN)
+    deployed.assert_every_trigger_works()
+    left |= {deployed.stack.resource(name) for name in RETAINED}
+    delete(deployed.aws, deployed.stack.name)
+    assert existing_resources(deployed.aws) == left
 
 
-def metrics_of_dashboard(stack: DeployedStack) -> list[Any]:
-    name = stack.stack.resource("Dashboard")
-    body = json.loads(stack.aws.client("cloudwatch").get_dashboard(DashboardName=name)["DashboardBody"])
+def metrics_of_dashboard(deployed: DeployedStack) -> list[Any]:
+    name = deployed.stack.resource("Dashboard")
+    body = json.loads(deployed.aws.client("cloudwatch").get_dashboard(DashboardName=name)["DashboardBody"])
     return [metric for widget in body["widgets"] for metric in widget["properties"].get("metrics", [])]
 
 
-def processed(stack: DeployedStack) -> Any:
+def processed(deployed: DeployedStack) -> Any:
     """The template as SAM expanded it."""
-    return stack.formation.get_template(StackName=stack.stack.name, TemplateStage="Processed")["TemplateBody"]
+    return deployed.formation.get_template(StackName=deployed.stack.name, TemplateStage="Processed")["TemplateBody"]
 
 
 def assert_nothing_depends_on_itself(template: Any) -> None:

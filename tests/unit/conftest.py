@@ -1,4 +1,4 @@
-"""What several unit tests share."""
+"""Fixtures for unit tests."""
 
 import io
 import json
@@ -41,7 +41,7 @@ def world(highlevel: LocalHighLevel) -> Iterator[World]:
 
 
 class Log:
-    """What our logger and the metrics wrote, as text and as JSON."""
+    """What the logger and the metrics wrote, as text and as JSON."""
 
     def __init__(self, stream: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
         self._stream = stream

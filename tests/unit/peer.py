@@ -1,4 +1,4 @@
-"""A peer that does with each connection what a test says, byte by byte."""
+"""A server that handles each connection as a test says, byte by byte."""
 
 import contextlib
 import re
@@ -19,7 +19,7 @@ class Connection:
         self.number = number
 
     def request(self) -> bytes:
-        """The next request, whole; empty when the other side has left."""
+        """The next whole request; empty when the client has closed the connection."""
         received = b""
         while True:
             head, end, body = received.partition(b"\r\n\r\n")
@@ -44,7 +44,7 @@ class Connection:
         self._socket.close()
 
     def hang(self) -> None:
-        """Until the other side leaves."""
+        """Wait until the client closes the connection."""
         with contextlib.suppress(OSError):
             while self._socket.recv(65536):
                 pass

@@ -1,4 +1,4 @@
-"""template.yaml as the tests read it."""
+"""The content of template.yaml for tests."""
 
 import re
 from collections.abc import Mapping
