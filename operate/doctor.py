@@ -110,7 +110,7 @@ def _check_senders(stack: Stack, report: Report) -> None:
     entries = entries_of(text)
     opened = [sender.name for sender in senders.values() if _is_open(sender, text)]
     closed = [name for name in senders if name not in opened]
-    others = f"; closed until make sender NAME=…: {', '.join(closed)}" if closed else ""
+    others = f"; closed: {', '.join(closed)} (see make sender NAME=…)" if closed else ""
     location = stack.parameters.get("LocationId")
     unlocated = [name for name in opened if lacks_locations(senders[name], location)]
     report.good("senders", f"{', '.join(name for name in opened if name not in unlocated) or 'none'} can send{others}")

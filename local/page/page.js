@@ -2,7 +2,7 @@
 
 const LOOK_MS = 500;
 const SIGNS = { passed: "✓", failed: "✗", waiting: "…", skipped: "–", unreached: "·" };
-const NAMES = { highlevel: "HighLevel" };
+const NAMES = { highlevel: "HighLevel", verified: "authenticated" }; // those that differ from the step's id
 const TRIGGERS = { webhook: "POST /webhooks/{sender}", http: "POST /conversations", event: "EventBridge rule" };
 const STEPS = ["verified", "mapped", "contact", "token", "highlevel", "outcome"];
 

@@ -55,7 +55,7 @@ def test_sender_without_a_location_is_reported_as_closed(
     doctor._check_senders(SimpleNamespace(parameters={"LocationId": location}), report)  # type: ignore[arg-type]
     opened, *lines = capsys.readouterr().out.splitlines()
     assert opened.startswith("✓ senders: api, ")
-    assert opened.endswith("; closed until make sender STACK=mine NAME=…: jotform")
+    assert opened.endswith("; closed: jotform (see make sender STACK=mine NAME=…)")
     assert [line.partition(":")[0] for line in lines] == [f"✗ sender {name}" for name in closed]
     for name, line in zip(closed, lines, strict=True):
         assert name not in opened
