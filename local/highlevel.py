@@ -114,6 +114,10 @@ class LocalHighLevel(Rules):
             return
         call = _call(request, body)
         self.calls.append(call)
+        await self._respond(call, scope, receive, send)
+
+    async def _respond(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a call, with its fault if it has one."""
         fault = self._fault(call)
         kind = call.fault = fault.kind if fault else None
         seconds = fault.seconds if fault else 0.0

@@ -74,6 +74,16 @@ class Fault:
             value = getattr(self, name)
             if not isinstance(value, types) or isinstance(value, bool):
                 raise ValueError(f"{name} cannot be {value!r}")
+        self._check_status()
+        self._check_texts()
+        if not 0 <= self.seconds < float("inf"):
+            raise ValueError("seconds cannot be negative or endless")
+        if self.times is not None and self.times < 0:
+            raise ValueError("times cannot be negative")
+        if not 0 <= self.probability <= 1:
+            raise ValueError("probability must be from 0 to 1")
+
+    def _check_status(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}")
         if self.status is None:
@@ -82,17 +92,13 @@ class Fault:
             raise ValueError(f"{self.kind} has no status of its own")
         elif not 200 <= self.status <= 599 or self.status in (204, 304):
             raise ValueError("status must be of an answer with a body, 200 to 599")
+
+    def _check_texts(self) -> None:
         if isinstance(self.message, list) and not all(isinstance(each, str) for each in self.message):
             raise ValueError("message must be a string or a list of strings")
         for name, text in self.headers.items():
             if not (re.fullmatch(r"[A-Za-z0-9_-]+", name) and isinstance(text, str) and re.fullmatch(r"[ -~]*", text)):
                 raise ValueError(f"headers cannot have {name!r}: {text!r}")
-        if not 0 <= self.seconds < float("inf"):
-            raise ValueError("seconds cannot be negative or endless")
-        if self.times is not None and self.times < 0:
-            raise ValueError("times cannot be negative")
-        if not 0 <= self.probability <= 1:
-            raise ValueError("probability must be from 0 to 1")
 
     def meets(self, path: str, location: str | None, contact: str | None) -> bool:
         """Whether the fault applies to a call with this path, location id and contact id."""

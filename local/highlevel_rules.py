@@ -152,13 +152,9 @@ class Rules:
         if route is None and not issues:
             cannot = f"Cannot {call.method} {call.path}"
             return _json(404, {"statusCode": 404, "message": cannot, "error": "Not Found"})
-        version = call.headers.get("version")
-        if not version:
-            return self.refusal(401, "version header was not found.")
+        version = call.headers.get("version", "")
         if version not in VERSIONS:
-            if re.fullmatch(r"\d{4}-\d{2}-\d{2}", version):
-                return self.refusal(401, "version header is invalid")
-            return self.refusal(400, f"Invalid API version segment '{version}' at position 0")
+            return self._version_refusal(version)
         token = call.token or ""
         if route is None:
             return self.oauth.location_token(version, token, media, call.body, AGENCY)
@@ -175,6 +171,13 @@ class Rules:
             answer = route.handle(answer) if free else self._too_many()
         answer.headers.update(quota)
         return answer
+
+    def _version_refusal(self, version: str) -> Response:
+        if not version:
+            return self.refusal(401, "version header was not found.")
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", version):
+            return self.refusal(401, "version header is invalid")
+        return self.refusal(400, f"Invalid API version segment '{version}' at position 0")
 
     def refusal(self, status: int, message: str | list[str]) -> Response:
         """Return a refusal in the configured envelope."""
