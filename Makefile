@@ -102,10 +102,11 @@ screenshots: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/r
 	@SCREENSHOTS=docs .venv/bin/pytest tests/integration/test_page.py -k test_screenshots
 
 .PHONY: check
-check: .venv/ready .tools/sam/ready ## Check style, types, template and locked requirements
+check: .venv/ready .tools/sam/ready ## Check style, types, words, template and requirements
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@.venv/bin/python .ci/check_vocabulary.py
 	@PYTHONPATH=functions .venv/bin/python -m operate.check_senders
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
 	@.venv/bin/cfn-lint --include-checks I3011 --append-rules cfn_lint_serverless.rules --template template.yaml
