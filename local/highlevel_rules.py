@@ -148,7 +148,7 @@ class Rules:
         if (call.method, call.path) == ("POST", "/oauth/token"):
             return self.oauth.token(media, call.body)
         issues = (call.method, call.path) == ("POST", "/oauth/locationToken")
-        route = self._routes.get((call.method, call.path))
+        route = self._routes.get((call.method, call.path)) or self._contact_route(call)
         if route is None and not issues:
             cannot = f"Cannot {call.method} {call.path}"
             return _json(404, {"statusCode": 404, "message": cannot, "error": "Not Found"})
@@ -185,6 +185,21 @@ class Rules:
         if self.envelope == "nest" or (self.envelope == "alternate" and self._refusals % 2):
             return _json(status, {"statusCode": status, "message": message, "error": phrase(status)})
         return _json(status, {"status": status, "message": message, "name": "HttpException"})
+
+    def _contact_route(self, call: Call) -> _Route | None:
+        match = re.fullmatch(r"/contacts/([A-Za-z0-9_-]{1,64})", call.path) if call.method == "GET" else None
+        if match is None:
+            return None
+        return _Route("contacts.readonly", lambda _members: [], lambda _members: self._get_contact(match[1], call))
+
+    def _get_contact(self, contact: str, call: Call) -> Response:
+        known = self.contacts.get(contact)
+        if known is None:  # highlevel-api: the message is not published
+            return self.refusal(400, "Contact not found")
+        own = self.tokens.get(call.token or "") or "*"
+        if own not in ("*", known["locationId"]):
+            return self.refusal(403, "The token does not have access to this location.")
+        return _json(200, {"contact": known})
 
     def _permit(self, call: Call, token: str, own: str, route: _Route) -> dict[str, Any] | Response:
         """Return the parameters of a permitted call, else its refusal."""

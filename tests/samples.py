@@ -6,10 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jmespath
-
 from create_conversation.senders.body import read_body, without_members
-from create_conversation.senders.config import TRUSTED, Sender, load
+from create_conversation.senders.config import TRUSTED, JmesPath, Sender, load
 from create_conversation.senders.redaction import secret_members
 from operate.signing import sign_event
 
@@ -21,7 +19,7 @@ ANYWHERE = "".join(f'[{name}]\nlocations = ["*"]\n\n' for name in SENDERS if nam
 # The contact data of each sample that HighLevel must receive.
 PEOPLE = {
     "typeform": {"email": "jane@example.com", "phone": "+15555550100", "firstName": "Jane"},
-    "tally": {"email": "amir@example.com", "phone": "+15555550101"},
+    "tally": {"email": "amir@example.com", "phone": "+15555550101", "name": "Amir Nasser"},
     "standard-webhooks": {
         "email": "lucia@example.com",
         "phone": "+15555550102",
@@ -41,8 +39,13 @@ PEOPLE = {
     "shopify": {"email": "lars@example.com", "phone": "+15555550115", "firstName": "Lars", "lastName": "Holm"},
     "stripe": {"email": "elif@example.com", "phone": "+15555550116", "name": "Elif Kaya"},
     "google-ads": {"email": "bruno@example.com", "phone": "+15555550117", "name": "Bruno Costa"},
-    "elementor": {"email": "ama@example.com", "name": "Ama Owusu"},
-    "gravity-forms": {"email": "ivo@example.com", "firstName": "Ivo", "lastName": "Novak"},
+    "elementor": {"email": "ama@example.com", "phone": "+1 555 555 0118", "name": "Ama Owusu"},
+    "gravity-forms": {
+        "email": "ivo@example.com",
+        "phone": "(555) 555-0119",
+        "firstName": "Ivo",
+        "lastName": "Novak",
+    },
     "paperform": {"email": "sofia@example.com", "phone": "+15555550120", "name": "Sofia Rossi"},
     "contact-form-7": {"email": "dana@example.com", "phone": "(555) 555-0131", "name": "Dana Reyes"},
     "woocommerce": {"email": "kai@example.com", "phone": "+1 555-555-0132", "firstName": "Kai", "lastName": "Dunn"},
@@ -134,6 +137,5 @@ class Sent:
 
 
 def mistaken(sender: Sender) -> Sender:
-    """Return the entry with a wrong mapping, whose paths find nothing."""
-    gone = jmespath.compile("nowhere.at_all")
-    return replace(sender, paths=sender.paths | {"contact_id": gone, "email": gone, "phone": gone})
+    """Return the entry with a wrong mapping: what it takes for the location's id is not an id."""
+    return replace(sender, paths=sender.paths | {"location_id": JmesPath("'no location id'")})

@@ -162,11 +162,48 @@ REASONS = {
 ReasonCode = StrEnum("ReasonCode", {name.upper(): name for name in REASONS})  # type: ignore[misc]
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a submission was mapped as it was: names only, which may be logged and shown to its sender.
+
+    `looked_at`: the paths of the sender's entry. `fields`: the fields that were there. `dropped`: what was not used,
+    each with its reason (`Phone: not_a_phone`).
+    """
+
+    looked_at: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def __add__(self, other: "Explanation") -> "Explanation":
+        """Join two, each name once."""
+        return Explanation(
+            _joined(self.looked_at, other.looked_at),
+            _joined(self.fields, other.fields),
+            _joined(self.dropped, other.dropped),
+        )
+
+    def __str__(self) -> str:
+        """Write it as sentences for the sender."""
+        parts = (("Looked at", self.looked_at), ("Fields", self.fields), ("Not used", self.dropped))
+        return " ".join(f"{title}: {'; '.join(names)}." for title, names in parts if names)
+
+
+NOTHING_TO_EXPLAIN = Explanation()
+
+
+def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    return (*dict.fromkeys((*first, *second)),)
+
+
 class SubmissionError(Exception):
-    """Base class. `reason` is a key of `REASONS`, `detail` may be shown to the caller, `location` is the refused
-    location's id. `upstream` is the API client's result of the call that failed."""
+    """Base class of what can go wrong with a submission.
+
+    `reason` is a key of `REASONS`, `detail` may be shown to the caller, `location` is the refused location's id.
+    `upstream` is the API client's result of the call that failed, `explanation` what the mapping looked at.
+    """
 
     outcome: OutcomeName
+    explanation = NOTHING_TO_EXPLAIN
 
     def __init__(
         self,

@@ -1,13 +1,13 @@
 """The use case: open the conversation of one contact at HighLevel. It knows no trigger."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from create_conversation.circuit_breaker import CircuitBreaker
-from create_conversation.errors import DeferredError, SubmissionError
-from create_conversation.idempotency import IdempotencyStore, contact_key, delivery_key
+from create_conversation.errors import DeferredError, Explanation, OutcomeName, SubmissionError
+from create_conversation.idempotency import IdempotencyRecord, IdempotencyStore, contact_key, delivery_key
 from create_conversation.outcome import Outcome
 from create_conversation.rate_limit import RateLimits
 from create_conversation.senders.mapping import Target
@@ -23,6 +23,10 @@ MIN_CALL_SECONDS = 0.1
 PAUSED = Outcome("deferred", "paused", retry_after=60.0)
 # An issued token keeps the scopes and the location's consent that its app had then: a new one may have more.
 REASONS_TO_REPLACE_ISSUED_TOKEN = ("scope_missing", "location_refused")
+
+# With these the submission goes on with the person's e-mail address or phone number instead of the contact's id.
+CONTACT_UNUSABLE = ("ids_refused", "scope_missing")
+MAX_REFUSED_DETAILS = 3  # each costs one more call
 
 type Call = Callable[[str, float], ApiResult]  # with a token, within so many seconds
 
@@ -62,7 +66,9 @@ class ConversationOpener:
         try:
             if target.contact is None:
                 return self._open_for_person(target, deadline)
-            return self._open_for_contact(target, deadline, need_id)
+            if target.person is None:
+                return self._open_for_contact(target, deadline, need_id)
+            return self._open_for_contact_or_person(target, deadline, need_id)
         except SubmissionError as error:
             return Outcome.from_error(error)
         except Exception as error:  # noqa: BLE001 a mistake in this code must not lose a submission
@@ -80,40 +86,90 @@ class ConversationOpener:
 
     # --- idempotency record? -> contact -> conversation ---------------------------------------------------------------
 
-    def _open_for_person(self, target: Target, deadline: Deadline) -> Outcome:
+    def _open_for_contact_or_person(self, target: Target, deadline: Deadline, need_id: bool) -> Outcome:
+        """Open the contact's conversation, or, where HighLevel refuses its id or it is another person's, the
+        person's."""
+        if target.is_unverified:
+            outcome = self._verify_contact(target, deadline)
+        else:
+            outcome = self._open_for_contact(target, deadline, need_id)
+        if outcome.reason not in CONTACT_UNUSABLE:
+            return outcome
+        outcome = self._open_for_person(replace(target, contact=None), deadline)
+        return _without(outcome, "contact_id: not_used")
+
+    def _verify_contact(self, target: Target, deadline: Deadline) -> Outcome:
+        """Open the conversation of a contact id that a visitor may have filled in, if the contact has the person's
+        e-mail address or phone number."""
+        from create_conversation.senders.contact_details import is_same_person  # the target has loaded it
+
         key = delivery_key(target.delivery, *_details(target, with_names=False).values())
         if record := self.records.get(key):
-            known = replace(target, contact=record.contact)
-            return Outcome("existing", body=_body(known, record.conversation_id), contact=record.contact)
-        found = self._find_contact(target, deadline)
-        contact = found.upstream.contact if found.name == "found" and found.upstream else None
-        if contact is None:
-            return found
-        outcome = self._open_for_contact(replace(target, contact=contact), deadline, need_id=False)
-        if outcome.name in ("opened", "existing"):
+            return _recorded(target, record)
+        contact = str(target.contact)
+        outcome = self._call(
+            target,
+            deadline,
+            lambda token, within: self.highlevel.get_contact(token, target.location, contact, within=within),
+        )
+        if outcome.name != OutcomeName.FOUND or not outcome.upstream or not target.person:
+            return outcome
+        if not is_same_person(target.person, outcome.upstream.email, outcome.upstream.phone):
+            return Outcome(OutcomeName.REJECTED, "ids_refused")
+        outcome = self._open_for_contact(target, deadline, need_id=False)
+        if outcome.name in (OutcomeName.OPENED, OutcomeName.EXISTING):
             self.records.save(key, outcome.conversation, contact)
-        return replace(outcome, contact=contact)
+        return outcome
 
     def _open_for_contact(self, target: Target, deadline: Deadline, need_id: bool) -> Outcome:
         key = contact_key(target.location, str(target.contact))
         if record := self.records.get(key):
-            outcome = Outcome("existing", body=_body(target, record.conversation_id))
+            outcome = Outcome(OutcomeName.EXISTING, body=_body(target, record.conversation_id))
         else:
             outcome = self._create(target, deadline)
-            if outcome.name in ("opened", "existing"):
+            if outcome.name in (OutcomeName.OPENED, OutcomeName.EXISTING):
                 self.records.save(key, outcome.conversation)
-        if need_id and outcome.name in ("opened", "existing") and outcome.body is None:
+        if need_id and outcome.name in (OutcomeName.OPENED, OutcomeName.EXISTING) and outcome.body is None:
             return replace(outcome, body=self._look_up(target, deadline))
         return outcome
 
-    def _find_contact(self, target: Target, deadline: Deadline) -> Outcome:
-        """Look the person up, or create the contact: `found` with its id upstream, or deferred, or rejected."""
+    def _open_for_person(self, target: Target, deadline: Deadline) -> Outcome:
+        key = delivery_key(target.delivery, *_details(target, with_names=False).values())
+        if record := self.records.get(key):
+            return _recorded(target, record)
+        outcome = self._find_or_create_contact(target, deadline)
+        if outcome.name != OutcomeName.FOUND or not outcome.upstream:
+            return outcome
+        contact, done_without = outcome.upstream.contact, outcome.explanation
+        outcome = self._open_for_contact(replace(target, contact=contact), deadline, need_id=False)
+        if outcome.name in (OutcomeName.OPENED, OutcomeName.EXISTING):
+            self.records.save(key, outcome.conversation, contact)
+        return replace(outcome, contact=contact, explanation=outcome.explanation + done_without)
+
+    def _find_or_create_contact(self, target: Target, deadline: Deadline) -> Outcome:
+        """Find or create the person's contact; go on without what HighLevel refuses, as long as something is left."""
+        dropped: list[str] = []
         details = _details(target, with_names=not deadline.in_background)
+        others = {"email": [*target.more_emails], "phone": [*target.more_phones]}
+        while True:
+            outcome = self._upsert(target, details, deadline)
+            refused = _refused_detail(outcome, details)
+            if not refused or len(dropped) == MAX_REFUSED_DETAILS:
+                return _refusal_explained(outcome, dropped)
+            left = {name: value for name, value in details.items() if name != refused}
+            if others[refused]:
+                left[refused] = others[refused].pop(0)
+            if not left.keys() & others.keys():
+                return _refusal_explained(outcome, dropped)
+            dropped.append(f"{refused}: refused by HighLevel")
+            details = left
 
-        def call(token: str, within: float) -> ApiResult:
-            return self.highlevel.upsert_contact(token, target.location, details, within=within)
-
-        return self._call(target, deadline, call)
+    def _upsert(self, target: Target, details: dict[str, str], deadline: Deadline) -> Outcome:
+        return self._call(
+            target,
+            deadline,
+            lambda token, within: self.highlevel.upsert_contact(token, target.location, details, within=within),
+        )
 
     def _create(self, target: Target, deadline: Deadline) -> Outcome:
         contact = str(target.contact)
@@ -204,6 +260,34 @@ def _should_retry_with_newer_token(outcome: Outcome, token: Token) -> bool:
     if outcome.upstream is None:
         return False
     return outcome.upstream.token_suspect or (token.is_issued and outcome.reason in REASONS_TO_REPLACE_ISSUED_TOKEN)
+
+
+def _recorded(target: Target, record: IdempotencyRecord) -> Outcome:
+    known = replace(target, contact=record.contact)
+    return Outcome(OutcomeName.EXISTING, body=_body(known, record.conversation_id), contact=record.contact)
+
+
+def _refused_detail(outcome: Outcome, details: Mapping[str, str]) -> str | None:
+    """Which detail HighLevel refuses: the one that its message names, else the e-mail address if there is one."""
+    if outcome.reason != "contact_refused" or outcome.upstream is None:
+        return None
+    named = [name for name in ("email", "phone") if name in details and name in outcome.upstream.message]
+    present = [name for name in ("email", "phone") if name in details]
+    return next(iter(named or present), None)
+
+
+def _refusal_explained(outcome: Outcome, dropped: list[str]) -> Outcome:
+    """The outcome, with what was dropped before; a refusal also with HighLevel's message."""
+    for note in dropped:
+        outcome = _without(outcome, note)
+    if outcome.reason != "contact_refused" or outcome.upstream is None:
+        return outcome
+    message = outcome.upstream.message
+    return replace(outcome, detail=f"HighLevel: {message}." if message else "HighLevel's message may not be shown.")
+
+
+def _without(outcome: Outcome, note: str) -> Outcome:
+    return replace(outcome, explanation=outcome.explanation + Explanation(dropped=(note,)))
 
 
 def _breaker_open(wait: float) -> Outcome:

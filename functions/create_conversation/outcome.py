@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from create_conversation.errors import OutcomeName, SubmissionError
+from create_conversation.errors import NOTHING_TO_EXPLAIN, Explanation, OutcomeName, SubmissionError
 from highlevel.responses import ApiResult
 
 
@@ -14,7 +14,7 @@ class Outcome:
     `name`: one of `OutcomeName`. `reason`: a key of `errors.REASONS`. `body`: HighLevel's body for a caller of
     `POST /conversations`, when the conversation's id is known. `retry_after` in seconds. `upstream`: HighLevel's
     answer to the last call, which took `upstream_ms` milliseconds. `contact`: the contact's id, where it was looked
-    up. `location`: the refused one.
+    up. `location`: the refused one. `explanation`: why it is so, and what was done without.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Outcome:
     upstream_ms: int | None = None
     contact: str | None = None
     location: str | None = None
+    explanation: Explanation = NOTHING_TO_EXPLAIN
 
     def __post_init__(self) -> None:
         """Refuse a name that is not in the table."""
@@ -53,5 +54,6 @@ class Outcome:
             error.detail,
             retry_after=error.retry_after,
             location=error.location,
+            explanation=error.explanation,
             upstream=error.upstream if isinstance(error.upstream, ApiResult) else None,
         )

@@ -6,9 +6,12 @@ from time import monotonic, time
 
 from aws_lambda_powertools.metrics import MetricUnit
 
+from create_conversation.errors import NOTHING_TO_EXPLAIN, Explanation, OutcomeName
 from create_conversation.outcome import Outcome
 from create_conversation.senders.mapping import Target
 from shared.observability import logger, take_cold_start, write_metrics
+
+MAX_DETAIL = 1500  # characters, of an attribute of a dead letter
 
 
 @dataclass(slots=True)
@@ -37,6 +40,10 @@ class SubmissionLog:
         """Return the contact's id, where it is known: the one that was looked up, or the mapped one."""
         return _no_phone(outcome.contact or (self.target.contact if self.target else None))
 
+    def explanation(self, outcome: Outcome) -> Explanation:
+        """Why the submission was mapped as it was, and what was done without."""
+        return (self.target.explanation if self.target else NOTHING_TO_EXPLAIN) + outcome.explanation
+
     def dead_letter(self, outcome: Outcome) -> dict[str, str | int | None]:
         """Return the attributes of the submission's dead letter: why an operator is needed."""
         return {
@@ -46,6 +53,7 @@ class SubmissionLog:
             "attempts": self.attempts,
             "first_time": int(self.first_time),
             "last_error": outcome.detail if outcome.reason == "expired" else None,
+            "detail": f"{outcome.detail} {self.explanation(outcome)}".strip()[:MAX_DETAIL],
         }
 
     def result_detail(self) -> dict[str, str | None]:
@@ -72,6 +80,8 @@ class SubmissionLog:
         self.outcome = outcome
         upstream = outcome.upstream
         limit = upstream.rate_limit if upstream else None
+        explanation = self.explanation(outcome)
+        is_done = outcome.name in (OutcomeName.OPENED, OutcomeName.EXISTING)
         duration = round(1000 * (monotonic() - self.started))
         logger.info(
             "submission",
@@ -82,6 +92,10 @@ class SubmissionLog:
             location_id=self.location(outcome),
             contact_id=self.contact(outcome),
             conversation_id=outcome.conversation,
+            detail=outcome.detail or None,
+            looked_at=None if is_done else explanation.looked_at or None,
+            fields=None if is_done else explanation.fields or None,
+            dropped=explanation.dropped or None,
             upstream_status=upstream.status if upstream else None,
             upstream_ms=outcome.upstream_ms,
             upstream_trace_id=upstream.trace_id if upstream else None,

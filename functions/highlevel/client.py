@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from highlevel import __version__
-from highlevel.responses import ApiResult, classify_response, classify_upsert, found_conversation
+from highlevel.responses import ApiResult, classify_contact, classify_response, classify_upsert, found_conversation
 from shared.connection_pool import ConnectionPool, HttpResponse, TimeLimits
 from shared.time_limit import call_with_time_limit
 
@@ -54,6 +54,10 @@ class HighLevel:
         """
         body = json.dumps({"locationId": location, **details}).encode()
         return classify_upsert(self.call("POST", "/contacts/upsert", token, body, within), location)
+
+    def get_contact(self, token: str, location: str, contact: str, *, within: float) -> ApiResult:
+        """`GET /contacts/{id}`: the result `found` has the contact's e-mail address and phone number."""
+        return classify_contact(self.call("GET", f"/contacts/{contact}", token, None, within), location, contact)
 
     def call(
         self,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import urllib3
@@ -21,6 +21,9 @@ from shared.json_text import json_object
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
+
+_SHOWN = re.compile(r"[\w .\[\]-]{1,64}")
+MAX_SHOWN_DIGITS = 7
 
 ApiOutcome = Literal["opened", "existing", "found", "deferred", "rejected"]
 
@@ -53,6 +56,9 @@ class ApiResult:
     trace_id: str | None = None
     token_suspect: bool = False
     contact: str | None = None
+    email: str | None = field(default=None, repr=False)  # of a contact that was asked for by its id
+    phone: str | None = field(default=None, repr=False)
+    message: str = ""  # why HighLevel refuses the call, as far as it holds no value
 
 
 def classify_response(result: HttpResponse | Exception, location: str, contact: str) -> ApiResult:
@@ -140,9 +146,39 @@ def classify_upsert(result: HttpResponse | Exception, location: str) -> ApiResul
             return ApiResult("found", contact=contact_id, **facts)
         return ApiResult("deferred", "upstream_unexpected", **facts)
     api_result = classify_response(result, location, "")
-    if api_result.outcome == "existing":  # a text of the other route: here it would be a refusal
-        return replace(api_result, outcome="rejected", reason="contact_refused")
-    return replace(api_result, reason="contact_refused") if api_result.reason == "ids_refused" else api_result
+    if api_result.outcome == "existing":  # a wording of the other route's: here it would be a refusal
+        api_result = replace(api_result, outcome="rejected", reason="ids_refused")
+    if api_result.reason != "ids_refused" or isinstance(result, Exception):
+        return api_result
+    return replace(api_result, reason="contact_refused", message=_shown_message(result))
+
+
+def classify_contact(result: HttpResponse | Exception, location: str, contact: str) -> ApiResult:
+    """Judge the result of `GET /contacts/{id}`: found, if it is a contact of that location; else as above."""
+    if isinstance(result, Exception) or result.status != 200:
+        return classify_response(result, location, contact)
+    payload = json_object(result.body) or {}
+    members = payload.get("contact")
+    facts: dict[str, Any] = {
+        "status": result.status,
+        "rate_limit": _rate_limit(result.headers),
+        "trace_id": _trace_id(payload),
+    }
+    if not isinstance(members, dict) or members.get("id") != contact:
+        return ApiResult("deferred", "upstream_unexpected", **facts)
+    if members.get("locationId", location) != location:
+        return ApiResult("rejected", "ids_refused", **facts)
+    email, phone = (value if isinstance(value := members.get(name), str) else None for name in ("email", "phone"))
+    return ApiResult("found", contact=contact, email=email, phone=phone, **facts)
+
+
+def _shown_message(result: HttpResponse) -> str:
+    """HighLevel's message, of which only such parts may be shown as hold no address and no number."""
+    message = _message(json_object(result.body)) or ""
+    parts = [part.strip() for part in message.split(";")]
+    return "; ".join(
+        part for part in parts if _SHOWN.fullmatch(part) and sum(map(str.isdecimal, part)) < MAX_SHOWN_DIGITS
+    )
 
 
 def found_conversation(result: HttpResponse | Exception, location: str, contact: str) -> dict[str, Any] | None:

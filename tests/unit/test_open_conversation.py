@@ -527,7 +527,8 @@ def test_a_person_whom_highlevel_refuses_is_rejected(world: World) -> None:
     world.highlevel.fail(kind="status", status=422, message=["email must be an email"], path=UPSERT)
     outcome = world.open_for(JANE)
     assert (outcome.name, outcome.reason, outcome.contact) == ("rejected", "contact_refused", None)
-    assert paths(world) == [UPSERT]
+    assert outcome.detail == "HighLevel: email must be an email."
+    assert [each.get("email") for each in details(world)] == ["jane@example.com", None], "the phone alone, then"
     assert world.dynamodb.items == {}
 
 

@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from create_conversation.errors import REASONS
 from create_conversation.senders.config import load
-from create_conversation.submission import MAX_BODY_BYTES, Submission
+from create_conversation.submission import MAX_BODY_BYTES, MAX_STORED_BYTES, Submission
 from create_conversation.triggers import api_gateway
 from create_conversation.triggers import http_api as http_module
 from highlevel.client import HighLevel
+from operate.signing import sign
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
 from tests.unit.fakes import no_answer, refusal
@@ -29,6 +31,7 @@ from tests.unit.world import (
     World,
     request,
     sample,
+    sqs_record,
     webhook_event,
 )
 
@@ -41,7 +44,13 @@ JANE = {"locationId": LOCATION, "email": "jane@example.com", "phone": "+15555550
 def check_told(answer: dict[str, Any], outcome: str) -> None:
     """It is a 200 of that outcome, which no sender takes for a failure."""
     assert answer["statusCode"] == 200, answer["body"]
-    assert json.loads(answer["body"]) == {"outcome": outcome, "requestId": REQUEST_ID}
+    body = json.loads(answer["body"])
+    assert (body.pop("outcome"), body.pop("requestId")) == (outcome, REQUEST_ID)
+    if outcome in ("opened", "existing") or not body:
+        assert not body
+    else:
+        assert REASONS[body["reason"]].outcome == outcome
+        assert body.keys() == {"reason", "detail"}
     assert answer["headers"] == {
         "x-request-id": REQUEST_ID,
         "content-type": "application/json",
@@ -61,9 +70,9 @@ def check_problem(answer: dict[str, Any], status: int, reason: str) -> None:
 
 
 def attributes(letter: dict[str, Any]) -> dict[str, str]:
-    """Without the first time, which differs."""
+    """Without the first time, which differs, and the detail, which is text."""
     given = letter["MessageAttributes"].items()
-    return {name: value["StringValue"] for name, value in given if name != "first_time"}
+    return {name: value["StringValue"] for name, value in given if name not in ("first_time", "detail")}
 
 
 @pytest.fixture
@@ -217,28 +226,125 @@ def test_what_can_be_read_but_not_used_is_a_dead_letter_then_200(
 # Refused
 
 
-@pytest.mark.parametrize(
-    ("event", "status", "reason"),
-    [
-        (webhook_event(""), 400, "invalid_json"),
-        (webhook_event("{"), 400, "invalid_json"),
-        (webhook_event("[" * 100_000), 400, "invalid_json"),
-        (webhook_event("ü", content_type="application/json; charset=zlib"), 415, "unsupported_media_type"),
-        (webhook_event("&".join(["a=1"] * 1001), content_type=FORM), 400, "invalid_form"),
-        (webhook_event(" " * (MAX_BODY_BYTES + 1)), 413, "body_too_large"),
-        (webhook_event("a", content_type="text/plain"), 415, "unsupported_media_type"),
-        (webhook_event("a", content_type="multipart/form-data"), 415, "unsupported_media_type"),
-        (webhook_event("a", content_type="multipart/form-data; boundary=x"), 400, "invalid_form"),
-        (webhook_event(request(), content_encoding="gzip"), 415, "unsupported_media_type"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_what_cannot_be_read_is_refused_and_not_kept(
+UNREADABLE: dict[str, tuple[dict[str, Any], int, str]] = {
+    "empty": (webhook_event(""), 400, "invalid_json"),
+    "cut off": (webhook_event("{"), 400, "invalid_json"),
+    "too deep": (webhook_event("[" * 100_000), 400, "invalid_json"),
+    "charset": (webhook_event("ü", content_type="application/json; charset=zlib"), 415, "unsupported_media_type"),
+    "fields": (webhook_event("&".join(["a=1"] * 1001), content_type=FORM), 400, "invalid_form"),
+    "too large": (webhook_event("x" * (MAX_BODY_BYTES + 1)), 413, "body_too_large"),
+    "text": (webhook_event("a", content_type="text/plain"), 415, "unsupported_media_type"),
+    "no boundary": (webhook_event("a", content_type="multipart/form-data"), 415, "unsupported_media_type"),
+    "no parts": (webhook_event("a", content_type="multipart/form-data; boundary=x"), 400, "invalid_form"),
+    "compressed": (webhook_event(request(), content_encoding="gzip"), 415, "unsupported_media_type"),
+    "too many": (webhook_event([1] * 2001), 413, "too_many_submissions"),
+}
+
+
+@pytest.mark.parametrize(("event", "reason"), [(case[0], case[2]) for case in UNREADABLE.values()], ids=UNREADABLE)
+def test_an_unreadable_body_is_a_dead_letter_then_200(
+    world: World, log: Log, event: dict[str, Any], reason: str
+) -> None:
+    answer = world.post(event)
+    check_told(answer, "invalid")
+    assert json.loads(answer["body"])["reason"] == reason
+    (letter,) = world.dead_letters()
+    assert attributes(letter) == {"reason": reason, "sender": "token", "attempts": "1"}
+    assert Submission.from_message(letter["MessageBody"]).body == event["body"].encode()
+    assert (log.line["outcome"], log.line["reason"], log.line["sender"]) == ("invalid", reason, "token")
+    assert world.highlevel.calls == []
+
+
+@pytest.mark.parametrize(("event", "status", "reason"), UNREADABLE.values(), ids=UNREADABLE)
+def test_a_sender_that_retries_gets_a_problem_for_an_unreadable_body(
     world: World, log: Log, event: dict[str, Any], status: int, reason: str
 ) -> None:
+    world.senders["token"] = replace(world.senders["token"], retries=True)
     check_problem(world.post(event), status, reason)
     assert world.sqs.calls == []
     assert (log.line["outcome"], log.line["reason"], log.line["sender"]) == ("invalid", reason, "token")
+
+
+def test_a_body_that_no_queue_message_holds_is_a_413(world: World) -> None:
+    check_problem(world.post(webhook_event("x" * (MAX_STORED_BYTES + 1))), 413, "body_too_large")
+    check_told(world.post(webhook_event("x" * MAX_STORED_BYTES)), "invalid")
+    assert world.reasons() == ["body_too_large"]
+
+
+def test_an_unreadable_body_that_cannot_be_stored_is_a_429(world: World) -> None:
+    world.sqs.error = UNREACHABLE
+    check_problem(world.post(webhook_event("{")), 429, "not_stored")
+
+
+@pytest.mark.parametrize("content_type", ["application/json", FORM, "multipart/form-data; boundary=x"])
+def test_large_members_are_left_out_and_not_the_delivery(world: World, content_type: str) -> None:
+    picture = "data:image/png;base64," + "iVBORw0KGgo" * 45_000
+    answers = {"email": "jane@example.com", "raw": json.dumps({"q1": picture, "q2_phone": "+15555550100"})}
+    members = answers | {"locationId": LOCATION, "signature": picture}
+    if content_type == FORM:
+        body = urlencode({name: text for name, text in members.items() if name != "signature"})
+    elif content_type == "application/json":
+        body = json.dumps({name: text for name, text in members.items() if name != "signature"})
+    else:
+        head = "--x\r\nContent-Disposition: form-data; name="
+        parts = (f'{head}"{name}"\r\n\r\n{text}\r\n' for name, text in members.items() if name != "raw")
+        body = "".join(parts) + "--x--\r\n"
+    world.highlevel.fail(kind="status", status=503, times=1)
+    check_told(world.post(webhook_event(body, content_type=content_type)), "deferred")
+    (message,) = world.kept()
+    stored = Submission.from_message(message["MessageBody"])
+    assert len(stored.body) < 2000
+    assert world.retry(sqs_record(message["MessageBody"])) == []
+    (contact,) = world.highlevel.contacts.values()
+    assert contact["email"] == "jane@example.com"
+    assert contact.get("phone") == (None if content_type.startswith("multipart") else "+15555550100")
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({}, "credentials_missing"),
+        ({"typeform_signature": "sha256="}, "credentials_wrong"),
+        ({"typeform_signature": "sha1=abc"}, "credentials_malformed"),
+        ({"typeform_signature": "sha256=abc"}, "credentials_wrong"),
+    ],
+)
+def test_the_log_says_why_a_request_is_not_authenticated(
+    world: World, log: Log, headers: dict[str, str], reason: str
+) -> None:
+    world.secrets.texts["SenderSecrets"] = json.dumps({"typeform": "a-secret"})
+    check_problem(world.post(webhook_event(request(), "typeform", secret=None, **headers)), 401, "unauthorized")
+    assert (log.line["outcome"], log.line["reason"]) == ("unauthorized", reason)
+
+
+def test_the_log_says_that_a_signed_time_is_stale(world: World, log: Log) -> None:
+    world.secrets.texts["SenderSecrets"] = json.dumps({"stripe": "a-secret"})
+    headers, _, body = sign(world.senders["stripe"], "a-secret", b"{}", "application/json", time.time() - 3600)
+    signed = {name.replace("-", "_"): text for name, text in headers.items()}
+    check_problem(world.post(webhook_event(body.decode(), "stripe", secret=None, **signed)), 401, "unauthorized")
+    assert log.line["reason"] == "credentials_stale"
+
+
+def test_a_sender_without_a_secret_is_named_in_the_log(world: World, log: Log) -> None:
+    check_problem(world.post(webhook_event(request(), "typeform")), 401, "unauthorized")
+    assert log.line["reason"] == "sender_has_no_secret"
+
+
+def test_an_invalid_submission_says_what_was_looked_at(world: World, log: Log) -> None:
+    body = {"locationId": LOCATION, "E-mail": "jane at example", "note": "call 5550100", "a@b.com": "x", "n5555555": 1}
+    answer = json.loads(world.post(webhook_event(body))["body"])
+    detail = (
+        "Name the contact: there is no usable id, e-mail address or phone number. Looked at: contactId || contact_id; "
+        "email; phone; firstName; first_name; lastName; last_name. Fields: locationId; E-mail; note. "
+        "Not used: E-mail: not_an_address."
+    )
+    assert (answer["reason"], answer["detail"]) == ("no_contact", detail)
+    line = log.line
+    assert line["fields"] == ["locationId", "E-mail", "note"]
+    assert line["dropped"] == ["E-mail: not_an_address"]
+    assert "contactId || contact_id" in line["looked_at"]
+    (letter,) = world.dead_letters()
+    assert letter["MessageAttributes"]["detail"]["StringValue"] == detail
 
 
 UNKNOWN = {
@@ -401,9 +507,9 @@ def test_what_is_no_object_in_an_array_is_a_dead_letter_and_harms_no_other(world
 def test_an_array_of_too_many_is_refused_as_a_whole(world: World, log: Log, body: str) -> None:
     assert len(body) <= MAX_BODY_BYTES
     answer = world.post(webhook_event(body))
-    check_problem(answer, 413, "too_many_submissions")
+    check_told(answer, "invalid")
     assert "send it in parts" in json.loads(answer["body"])["detail"]
-    assert world.sqs.calls == []
+    assert world.reasons() == ["too_many_submissions"]
     assert world.highlevel.calls == []
     assert [(line["outcome"], line["reason"], line["sender"]) for line in log.lines] == [
         ("invalid", "too_many_submissions", "token")
@@ -413,7 +519,7 @@ def test_an_array_of_too_many_is_refused_as_a_whole(world: World, log: Log, body
 @pytest.mark.alone  # storing 2,000 takes the processor
 def test_an_array_of_as_many_as_allowed_is_kept_in_time(world: World, quick: None) -> None:
     world.highlevel.fail(kind="hang")
-    body = [{"locationId": "L", "contactId": f"c{number}"} for number in range(2000)]
+    body = [{"locationId": "LOC", "contactId": f"c{number}"} for number in range(2000)]
     check_told(world.post(webhook_event(body)), "deferred")
     assert len(world.kept()) == 2000
 

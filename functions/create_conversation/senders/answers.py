@@ -228,7 +228,8 @@ def _text(node: Any) -> str:
         return ", ".join(filter(None, map(_text, node[:MAX_LISTED])))
     if isinstance(node, float) and node.is_integer() and abs(node) < 1e15:
         return str(int(node))
-    return "" if node is None or isinstance(node, dict) else str(node)
+    is_too_long = isinstance(node, int) and abs(node) >= 10**40  # Python refuses to write out the longest
+    return "" if node is None or isinstance(node, dict) or is_too_long else str(node)
 
 
 def _string(text: str) -> str:
@@ -291,9 +292,9 @@ def _in_field(*names: str) -> Callable[[Any], Iterator[Answer]]:
 
     def read(payload: Any) -> Iterator[Answer]:
         if isinstance(payload, dict):
-            only = tuple(payload) if len(payload) == 1 else ()
-            for name in (*names, *only):
-                if isinstance(payload.get(name), str) and isinstance(parsed := _parsed(payload[name]), dict | list):
+            only = [text for text in payload.values() if isinstance(text, str)] if len(payload) == 1 else []
+            for value in (*(payload.get(name) for name in names), *only):
+                if isinstance(parsed := _parsed(value), dict | list):
                     return _flat(parsed)
         return _flat(payload)
 

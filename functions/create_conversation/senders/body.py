@@ -26,7 +26,7 @@ LARGE_CHARACTERS = 8 * 1024
 LEFT_OUT = "(large value, left out)"
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([a-z0-9._:-]{1,40})"?\s*(?:[;,]|$)', re.IGNORECASE)
-_LOOKS_LIKE_FORM = re.compile(r"[\w.\[\]%+-]{1,200}=[^\s<>{}]*")
+_LOOKS_LIKE_FORM = re.compile(r"[\w.\[\]%+-]{1,200}=[^\s<>{}]*|(?:[\w.\[\] -]{1,200}=[^\r\n]*(?:\r?\n|$)){2,1000}")
 # Text codecs of Python that are not character sets of the web, or cost more than linear time.
 _NO_CHARSETS = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "utf-7", "undefined", "mbcs", "oem"}
 
@@ -192,6 +192,8 @@ def _text_body(raw: bytes, content_type: str, media_type: str, charset: str) -> 
         except (ValueError, RecursionError) as error:
             if not is_form:
                 raise InvalidError("invalid_json", _position(error)) from None
+    if is_form and media_type == "text/plain" and "\n" in text.strip():
+        return Body.of_json(_by_name(_lines(text)))
     if is_form:
         declared = content_type if media_type == FORM else f"{FORM}; charset={charset.removesuffix('-sig')}"
         return Body(raw, declared, _by_name(_urlencoded(text, charset)), is_form=True)
@@ -216,6 +218,12 @@ def _urlencoded(text: str, charset: str) -> list[tuple[str, str]]:
         raise
     except ValueError:
         raise InvalidError("invalid_form", f"A form may have {MAX_FORM_FIELDS} fields.") from None
+
+
+def _lines(text: str) -> list[tuple[str, str]]:
+    """The third encoding of an HTML form: a line `name=value` for each field."""
+    pairs = [line.partition("=") for line in text.splitlines() if line]
+    return [(name, value) for name, _, value in pairs]
 
 
 def _multipart(raw: bytes, content_type: str, charset: str) -> list[tuple[str, str]]:

@@ -30,6 +30,12 @@ class JmesPath:
     def _compiled(self) -> Any:
         return jmespath.compile(self.expression)
 
+    @cached_property
+    def alternatives(self) -> tuple["JmesPath", ...]:
+        """The paths between `||`, in order: an unusable value at one does not hide the next."""
+        parts = _alternatives(self.expression)
+        return (self,) if len(parts) < 2 else tuple(map(JmesPath, parts))
+
     def search(self, payload: Any) -> Any:
         """What the expression finds in the payload. Raises what jmespath raises."""
         return self._compiled.search(payload)
@@ -56,6 +62,8 @@ class Sender:
     id: str = ""
     parse: tuple[str, ...] = ()
     strip: tuple[str, ...] = ()
+    format: str = "flat"
+    retries: bool = False
     ping: str = ""
     public_keys: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
@@ -118,3 +126,24 @@ def _sender(name: str, entry: dict[str, Any]) -> Sender:
         key: tuple(value) if isinstance(value, list) else value for key, value in entry.items() if key not in PATHS
     }
     return Sender(name=name, paths=paths, **members)
+
+
+def _alternatives(expression: str) -> list[str]:
+    """Split at each `||` that is not in brackets or quotes; not where a `|`, which binds less, takes the whole."""
+    parts, start, depth, quote = [], 0, 0, ""
+    for at, character in enumerate(expression):
+        if quote:
+            quote = "" if character == quote and expression[at - 1] != "\\" else quote
+        elif character in "'\"`":
+            quote = character
+        elif character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth -= 1
+        elif character == "|" and depth == 0:
+            if "|" not in (expression[at - 1 : at], expression[at + 1 : at + 2]):
+                return [expression]
+            if expression[at + 1 : at + 2] == "|":
+                parts.append(expression[start:at].strip())
+                start = at + 2
+    return [*parts, expression[start:].strip()]

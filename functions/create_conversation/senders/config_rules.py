@@ -13,9 +13,9 @@ from create_conversation.senders.ed25519 import ed25519_key
 FIELDS = ("location_id", "contact_id", "email", "phone", "first_name", "last_name", "full_name")
 PATHS = (*FIELDS, "when")  # the keys that are JMESPath
 
-_COMMON = {"scheme", "when", "locations", *FIELDS}
+_COMMON = {"scheme", "when", "locations", "format", *FIELDS}
 _SIGNED = {"sig_header", "sig_format", "sig_label", "prefix", "signed", "key_format", "ts", "ts_unit", "tolerance_s"}
-_BODY = {"id", "parse", "strip"}
+_BODY = {"id", "parse", "strip", "retries"}
 # What an entry of each scheme may hold, and what it must.
 _KEYS = {
     "token": _COMMON | _BODY | {"where"},
@@ -97,6 +97,16 @@ def _texts(value: Any, _scheme: str) -> str:
 def _seconds(value: Any, _scheme: str) -> str:
     is_right = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 86_400
     return "" if is_right else "must be a number of seconds from 1 to 86400"
+
+
+def _truth(value: Any, _scheme: str) -> str:
+    return "" if isinstance(value, bool) else "must be true or false"
+
+
+def _format_name(value: Any, scheme: str) -> str:
+    from create_conversation.senders.answers import FORMATS  # only the check needs them
+
+    return _one_of(*sorted(FORMATS))(value, scheme)
 
 
 def _one_of(*known: str) -> Check:
@@ -191,6 +201,8 @@ _CHECKS: dict[str, tuple[Check, ...]] = {
     "locations": (_texts, _locations),
     "public_keys": (_texts,),
     "requires": (_texts, _requires),
+    "format": (_text, _format_name),
+    "retries": (_truth,),
     "parse": (_texts,),
     "strip": (_texts,),
     "prefix": (_text_or_empty,),
@@ -260,7 +272,7 @@ _RULES = (
     ),
     _Rule(
         "contact_id",
-        "is missing; name the contact by contact_id, email or phone",
-        lambda _name, entry: not any(entry.get(path) for path in ("contact_id", "email", "phone")),
+        "is missing; name the contact by contact_id, email or phone, or name the payload's format",
+        lambda _name, entry: not any(entry.get(path) for path in ("contact_id", "email", "phone", "format")),
     ),
 )

@@ -14,23 +14,13 @@ from urllib.parse import unquote
 
 from create_conversation.senders import label_words
 from create_conversation.senders.answers import Answer, texts_in
+from create_conversation.senders.person import Person as Person
 
 FIELDS = ("email", "phone", "first_name", "last_name", "full_name")
 MAX_NAME = 100
 _MAX_CANDIDATES = 300  # of each kind: no form has more, and a hostile body costs no more than these
 _MAX_FIELDS = 500
 _MAX_SHOWN = 50
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Person:
-    """Whom a submission is about. Never logged: hence no repr."""
-
-    email: str | None = None
-    phone: str | None = None
-    first_name: str | None = None
-    last_name: str | None = None
-    full_name: str | None = None  # where neither of these is known
 
 
 class Dropped(NamedTuple):
@@ -106,10 +96,12 @@ class _Words:
         stems = [words_of(phrase).strip() for phrase in starred]
         return tuple({f"{left}{stem}{right}" for (left, right), stem in zip(blanks, stems, strict=True)})
 
+    @lru_cache(maxsize=1024)  # noqa: B019 there are as many of these objects as kinds, and they stay
     def are_in(self, label: str) -> bool:
         """Whether one of them is in the label."""
         return not _runs_of(label).isdisjoint(self.whole) or self._are_parts(label)
 
+    @lru_cache(maxsize=1024)  # noqa: B019 as above
     def are_clearly_in(self, label: str) -> bool:
         return not _runs_of(label).isdisjoint(self.clear) or self._are_parts(label)
 
@@ -398,6 +390,15 @@ def clean_id(value: Any) -> str | None:
     text = value.strip() if isinstance(value, str) else ""
     is_leftover = text.lower() in _LEFTOVERS or len(set(text.lower()) - {"-", "_"}) < 2
     return text if _ID.fullmatch(text) and not is_leftover else None
+
+
+def is_leftover(value: Any) -> bool:
+    """Whether a template or a form has left this in the place of an id, because it had none."""
+    text = value.strip().lower() if isinstance(value, str) else value
+    if not isinstance(text, str) or not text:
+        return text in (None, "")
+    is_filler = text.isascii() and len(set(text) - {"-", "_"}) < 2 and not text.strip(f"-_{text[0]}")
+    return text in _LEFTOVERS or (is_filler and (text[0].isalnum() or text[0] in "-_")) or text[0] in "{[<%$"
 
 
 def is_same_person(person: Person, email: str | None, phone: str | None) -> bool:

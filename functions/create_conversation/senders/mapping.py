@@ -1,47 +1,57 @@
-"""From a submission's parsed body to the location and contact that it names. Pure; each try maps again, so that a
-redrive uses the mapping of its time."""
+"""From a submission's parsed body to the location and contact that it names.
+
+Pure; each try maps again, so that a redrive uses the mapping of its time.
+"""
 
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jmespath.exceptions import JMESPathError, JMESPathTypeError
 
-from create_conversation.errors import IgnoredError, InvalidError, RejectedError, Trigger
+from create_conversation.errors import (
+    NOTHING_TO_EXPLAIN,
+    Explanation,
+    IgnoredError,
+    InvalidError,
+    RejectedError,
+    SubmissionError,
+    Trigger,
+)
 from create_conversation.senders.body import MAX_BODY_BYTES, Body, json_or_text, read_body, too_large
-from create_conversation.senders.config import Sender, lacks_locations, of_event
+from create_conversation.senders.config import TRUSTED, Sender, lacks_locations, of_event
+from create_conversation.senders.person import Person as Person
 from create_conversation.submission import Submission
 
+if TYPE_CHECKING:
+    from create_conversation.senders.contact_details import Found
+
+PERSON_FIELDS = ("email", "phone", "first_name", "last_name", "full_name")
+# Its callers write ids only, as HighLevel's own API takes them: no other spelling is accepted.
+STRICT = "api"
+
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
-_PHONE = re.compile(r"[+(]{0,2} ?[0-9][0-9 \u00a0()./\u2010-\u2015-]{3,30}")
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Person:
-    """The contact that a payload describes, without its id. Never logged: hence no repr."""
-
-    email: str | None
-    phone: str | None
-    first_name: str | None
-    last_name: str | None
-    full_name: str | None = None  # where neither of these is known
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """The location and contact whose conversation a submission asks for.
 
-    Without a `contact` (HighLevel's id) there is a `person` to look up, and `delivery` (sender, location and id) then
-    distinguishes this delivery from all others.
+    Without a `contact` (HighLevel's id) the `person` is looked up, and `delivery` (sender, location and id) then
+    distinguishes this delivery from all others. With both, the person is looked up where HighLevel refuses the id, or
+    where the id is one that a visitor may have filled in (`is_unverified`) and that contact is another person.
     """
 
     location: str
     contact: str | None = None
     person: Person | None = None
     delivery: str = ""
+    is_unverified: bool = False
+    more_emails: tuple[str, ...] = field(default=(), repr=False)  # in the order of preference, after the person's own
+    more_phones: tuple[str, ...] = field(default=(), repr=False)
+    explanation: Explanation = field(default=NOTHING_TO_EXPLAIN, compare=False)
 
 
 def target_of(submission: Submission, senders: Mapping[str, Sender], default_location: str | None) -> Target:
@@ -50,33 +60,46 @@ def target_of(submission: Submission, senders: Mapping[str, Sender], default_loc
     Raises InvalidError (the body names no contact or location), IgnoredError (another kind of event) or RejectedError
     (a location that this sender may not name).
     """
+    sender, payload = _read(submission, senders)
+    if "when" in sender.paths and not _is_wanted(sender, payload):
+        raise IgnoredError("other_event")
+    location = _location(sender, _location_id(sender, payload), default_location)
+    contact = _contact_id(sender, payload)
+    if sender.name == STRICT:
+        return _strict_target(location, contact)
+    found = _find_person(sender, payload)
+    explanation = _explanation(contact, found)
+    if not (found.person.email or found.person.phone):
+        return _target_without_person(location, contact, explanation)
+    return Target(
+        location,
+        contact.id,
+        found.person,
+        f"{sender.name}#{location}#{_delivery(sender, submission, payload)}",
+        contact.id is not None and sender.name not in TRUSTED,
+        found.more_emails,
+        found.more_phones,
+        explanation,
+    )
+
+
+def location_of(submission: Submission, senders: Mapping[str, Sender], default_location: str | None) -> str:
+    """Map only the location, which costs a tenth. Raises as `target_of` does."""
+    sender, payload = _read(submission, senders)
+    return _location(sender, _location_id(sender, payload), default_location)
+
+
+def _read(submission: Submission, senders: Mapping[str, Sender]) -> tuple[Sender, dict[str, Any]]:
     payload = body_of(submission).payload
     sender = _sender_of(submission, payload, senders)
     if not isinstance(payload, dict):
         raise InvalidError("invalid_body", "The body must be an object.")
     inner = {name: json_or_text(payload[name]) for name in sender.parse if isinstance(payload.get(name), str)}
-    payload = payload | inner
-    if "when" in sender.paths and not _is_wanted(sender, payload):
-        raise IgnoredError("other_event")
-    location = _location(sender, _id(sender, "location_id", payload), default_location)
-    contact = _id(sender, "contact_id", payload)
-    if contact:
-        return Target(location, contact)
-    first, last = _name(sender, "first_name", payload), _name(sender, "last_name", payload)
-    person = Person(
-        _text(sender, "email", payload, _EMAIL),
-        _text(sender, "phone", payload, _PHONE),
-        first,
-        last,
-        None if first or last else _name(sender, "full_name", payload),
-    )
-    if not (person.email or person.phone):
-        raise InvalidError("no_contact", _names_missing(sender), location=location)
-    return Target(location, None, person, f"{sender.name}#{location}#{_delivery(sender, submission, payload)}")
+    return sender, payload | inner
 
 
 def body_of(submission: Submission) -> Body:
-    """The body as it was read, or is read now: one that comes from a queue. Raises InvalidError."""
+    """Take the body as it was read, or read it now: one that comes from a queue. Raises InvalidError."""
     if len(submission.body) > MAX_BODY_BYTES:
         raise too_large()
     only_json = submission.trigger == Trigger.HTTP
@@ -84,7 +107,7 @@ def body_of(submission: Submission) -> Body:
 
 
 def _sender_of(submission: Submission, payload: Any, senders: Mapping[str, Sender]) -> Sender:
-    if submission.trigger == "event" and isinstance(payload, dict):
+    if submission.trigger == Trigger.EVENT and isinstance(payload, dict):
         return of_event(senders, payload.get("source"), payload.get("detail-type"))
     if submission.sender not in senders:  # stored under a name that senders.toml no longer has
         raise RejectedError("unknown_sender")
@@ -92,32 +115,67 @@ def _sender_of(submission: Submission, payload: Any, senders: Mapping[str, Sende
 
 
 def _is_wanted(sender: Sender, payload: dict[str, Any]) -> bool:
-    """Whether `when` is true. Raises Invalid if that cannot be told: what is ignored is lost, so it must be meant."""
+    """Evaluate `when`. Raises InvalidError if that fails: what is ignored is lost, so it must be meant."""
     try:
         return bool(sender.paths["when"].search(payload))
     except JMESPathTypeError:
-        return False  # an event of another shape: what `when` looks at is not there, or is something else
+        return False  # another kind of event: what `when` looks at is not there, or is something else
     except (JMESPathError, ValueError, TypeError, ArithmeticError, RecursionError):
         raise InvalidError("mapping_failed", "The sender's `when` cannot be evaluated.") from None
 
 
-def _found(sender: Sender, field: str, payload: dict[str, Any]) -> Any:
-    if field not in sender.paths:
-        return None
+def _search(path: Any, payload: dict[str, Any]) -> Any:
     try:
-        return sender.paths[field].search(payload)
+        return path.search(payload)
     except (JMESPathError, ValueError, TypeError, ArithmeticError, RecursionError):
         return None  # a function of JMESPath met a value of another type
 
 
-def _id(sender: Sender, field: str, payload: dict[str, Any]) -> str | None:
-    value = _found(sender, field, payload)
-    if value is None or (value == "" and sender.name != "api"):
-        return None
-    if not isinstance(value, str) or not _ID.fullmatch(value):
-        what = sender.paths[field].expression
-        raise InvalidError("invalid_body", f"{what} must be a string of 1 to 64 letters, digits, _ or -.")
-    return value
+# --- ids --------------------------------------------------------------------------------------------------------------
+
+
+class _ContactId(NamedTuple):
+    """What the payload has as the contact's id: a usable one; else whether something else was there."""
+
+    id: str | None
+    path: str = ""
+    is_malformed: bool = False
+    is_leftover: bool = False
+
+
+def _location_id(sender: Sender, payload: dict[str, Any]) -> str | None:
+    value = _search(sender.paths["location_id"], payload) if "location_id" in sender.paths else None
+    if value is None or (isinstance(value, str) and _ID.fullmatch(value) and sender.name == STRICT):
+        return value
+    usable, is_leftover = (None, False) if sender.name == STRICT else _cleaned(value)
+    if usable is None and not is_leftover:
+        raise _malformed(sender.paths["location_id"].expression)
+    return usable
+
+
+def _contact_id(sender: Sender, payload: dict[str, Any]) -> _ContactId:
+    if "contact_id" not in sender.paths:
+        return _ContactId(None)
+    path = sender.paths["contact_id"]
+    value = _search(path, payload)
+    if value is None:
+        return _ContactId(None, path.expression)
+    if sender.name == STRICT:
+        is_id = isinstance(value, str) and _ID.fullmatch(value) is not None
+        return _ContactId(value if is_id else None, path.expression, is_malformed=not is_id)
+    usable, is_leftover = _cleaned(value)
+    return _ContactId(usable, path.expression, is_malformed=usable is None and not is_leftover, is_leftover=is_leftover)
+
+
+def _cleaned(value: Any) -> tuple[str | None, bool]:
+    """The id, and whether it is only what a template has left in its place."""
+    from create_conversation.senders.contact_details import clean_id, is_leftover
+
+    return clean_id(value), is_leftover(value)
+
+
+def _malformed(path: str) -> InvalidError:
+    return InvalidError("invalid_body", f"{path} must be a string of 1 to 64 letters, digits, _ or -.")
 
 
 def _location(sender: Sender, named: str | None, default: str | None) -> str:
@@ -133,29 +191,57 @@ def _location(sender: Sender, named: str | None, default: str | None) -> str:
     return location
 
 
-def _text(sender: Sender, field: str, payload: dict[str, Any], shape: re.Pattern[str]) -> str | None:
-    """An e-mail address or phone number (some senders give it as a JSON number); None if it is not shaped like one."""
-    value = _found(sender, field, payload)
-    is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**20
-    text = str(value).strip() if is_number or isinstance(value, str) else ""
-    # No control characters, lone surrogates or invisible ones: no address has them, and they would go to HighLevel.
-    return text if shape.fullmatch(text) and text.replace("\u00a0", " ").isprintable() else None
+# --- the contact ------------------------------------------------------------------------------------------------------
 
 
-def _name(sender: Sender, field: str, payload: dict[str, Any]) -> str | None:
-    value = _found(sender, field, payload)
-    if not isinstance(value, str):
-        return None
-    return "".join(c for c in value if c.isprintable()).strip()[:100] or None
+def _find_person(sender: Sender, payload: dict[str, Any]) -> "Found":
+    # Loaded only here: callers of POST /conversations name ids, and the words of all languages are large.
+    from create_conversation.senders.answers import answers
+    from create_conversation.senders.contact_details import find_person
+
+    preferred = {
+        name: [(path.expression, _search(path, payload)) for path in sender.paths[name].alternatives]
+        for name in PERSON_FIELDS
+        if name in sender.paths
+    }
+    return find_person(answers(payload, sender.format), preferred)
 
 
-def _names_missing(sender: Sender) -> str:
-    looked = [sender.paths[field].expression for field in ("contact_id", "email", "phone") if field in sender.paths]
-    return f"Name the contact: nothing usable at {' or '.join(looked)}."
+def _explanation(contact: _ContactId, found: "Found") -> Explanation:
+    dropped = [f"{drop.label}: {drop.reason}" for drop in found.dropped]
+    if contact.is_leftover or contact.is_malformed:
+        dropped.insert(0, f"{contact.path}: {'leftover' if contact.is_leftover else 'not_an_id'}")
+    looked_at = (contact.path, *found.looked_at) if contact.path else found.looked_at
+    return Explanation(looked_at, found.fields, tuple(dropped))
+
+
+def _strict_target(location: str, contact: _ContactId) -> Target:
+    if contact.is_malformed:
+        raise _malformed(contact.path)
+    if contact.id is None:
+        raise _with(
+            InvalidError("no_contact", f"Name the contact: nothing usable at {contact.path}.", location=location),
+            Explanation((contact.path,)),
+        )
+    return Target(location, contact.id)
+
+
+def _target_without_person(location: str, contact: _ContactId, explanation: Explanation) -> Target:
+    if contact.id is not None:
+        return Target(location, contact.id, explanation=explanation)
+    if contact.is_malformed:
+        raise _with(_malformed(contact.path), explanation)
+    detail = "Name the contact: there is no usable id, e-mail address or phone number."
+    raise _with(InvalidError("no_contact", detail, location=location), explanation)
+
+
+def _with(error: SubmissionError, explanation: Explanation) -> SubmissionError:
+    error.explanation = explanation
+    return error
 
 
 def _delivery(sender: Sender, submission: Submission, payload: dict[str, Any]) -> str:
-    given = submission.delivery_id or _found(sender, "id", payload)
+    given = submission.delivery_id or (_search(sender.paths["id"], payload) if "id" in sender.paths else None)
     if isinstance(given, int) and not isinstance(given, bool) and abs(given) < 10**20:
         given = str(given)
     if isinstance(given, str) and re.fullmatch(r"[!-~]{1,128}", given):

@@ -19,7 +19,7 @@ from urllib.parse import quote, quote_plus
 from create_conversation.errors import InvalidError
 from create_conversation.senders.body import Body, read_body, text_codec, without_large_members, without_members
 from create_conversation.senders.config import Sender
-from create_conversation.senders.verification import Request, delivery_id
+from create_conversation.senders.verification import Request, delivery_id, has_signed_id
 
 REDACTED = b"REDACTED"
 # A shorter secret would be found in ordinary words and numbers. It is removed only where the entry names it.
@@ -44,7 +44,8 @@ class Authenticated:
 
 def without_secrets(sender: Sender, request: Request, secrets: tuple[str, ...]) -> Authenticated:
     """The authenticated request without these secrets of its sender, and with nothing but what is read from now on."""
-    delivery = _redacted_text(sender, delivery_id(sender, request) or "", secrets)
+    given_id = delivery_id(sender, request) if has_signed_id(sender) else None
+    delivery = _redacted_text(sender, given_id or "", secrets)
     names = secret_members(sender)
     body = request.parsed
     if isinstance(body, InvalidError):

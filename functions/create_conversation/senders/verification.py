@@ -108,6 +108,11 @@ def delivery_id(sender: Sender, request: Request) -> str | None:
     return request.headers.get(sender.id.removeprefix("header:")) if sender.id.startswith("header:") else None
 
 
+def has_signed_id(sender: Sender) -> bool:
+    """Whether the delivery's header id is as authentic as the body: with any other one a captured delivery is new."""
+    return sender.scheme == "token" or "{id}" in sender.signed
+
+
 # --- a constant token -------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from create_conversation.errors import (
+    REASONS,
     DeferredError,
     InvalidError,
     NotStoredError,
@@ -24,9 +25,9 @@ from create_conversation.outcome import Outcome
 from create_conversation.queues import MIN_DELAY_SECONDS, Queues
 from create_conversation.result_events import ResultEvents
 from create_conversation.secret_cache import CachedSecret, SecretMissingError, SecretUnavailableError
-from create_conversation.senders.body import Body
+from create_conversation.senders.body import MAX_STORED_BYTES, Body
 from create_conversation.senders.config import Sender, lacks_locations
-from create_conversation.senders.mapping import Target, target_of
+from create_conversation.senders.mapping import Target, location_of, target_of
 from create_conversation.senders.redaction import Authenticated, without_secrets
 from create_conversation.senders.verification import Request, is_ping, refusal, secrets_for
 from create_conversation.settings import Settings
@@ -124,19 +125,22 @@ class HttpApiHandler:
         log.sender = sender.name if sender else None  # not authenticated yet: the log names whose secret is wrong
         if sender and is_ping(sender, request):
             log.write(Outcome(OutcomeName.IGNORED, "ping"), self.settings.metrics_namespace)
-            return _webhook_response([OutcomeName.IGNORED], request.id)
+            return _webhook_response([Outcome(OutcomeName.IGNORED, "ping")], request.id)
         authenticated = self._authenticate(request, answer_by)
-        submissions = _submissions(authenticated, request.id, self.clock.time())
-        outcomes: list[OutcomeName] = []
+        try:
+            submissions = _submissions(authenticated, request.id, self.clock.time())
+        except InvalidError as error:
+            return self._dead_letter_unreadable(authenticated, error, log, answer_by)
+        outcomes: list[Outcome] = []
         for number, submission in enumerate(submissions):
             if number and self.clock.monotonic() > answer_by - 2 * STORE_SECONDS:
                 self._enqueue_rest(submissions[number:], log, answer_by)
-                outcomes.append(OutcomeName.DEFERRED)
+                outcomes.append(Outcome(OutcomeName.DEFERRED, "deadline"))
                 break
             logs.append(replace(log))
             outcome = self._process(submission, logs[-1], answer_by)
             logs[-1].write(outcome, self.settings.metrics_namespace)
-            outcomes.append(OutcomeName(outcome.name))
+            outcomes.append(outcome)
         return _webhook_response(outcomes, request.id)
 
     def _process(self, submission: Submission, log: SubmissionLog, answer_by: float) -> Outcome:
@@ -151,7 +155,30 @@ class HttpApiHandler:
         elif outcome.name in (OutcomeName.REJECTED, OutcomeName.INVALID):
             message, attributes = submission.to_message(), log.dead_letter(outcome)
             self._store(lambda: self.queues.dead_letter(message, **attributes), answer_by)
-        return outcome
+        is_done = outcome.name in (OutcomeName.OPENED, OutcomeName.EXISTING)
+        return outcome if is_done else replace(outcome, explanation=log.explanation(outcome))
+
+    def _dead_letter_unreadable(
+        self, authenticated: Authenticated, error: InvalidError, log: SubmissionLog, answer_by: float
+    ) -> dict[str, Any]:
+        """Store what cannot be read for the operator. Raises the error where the sender sends it again, or where no
+        queue message can hold it; NotStoredError."""
+        if authenticated.sender.retries or len(authenticated.raw) > MAX_STORED_BYTES:
+            raise error
+        stored = Submission(
+            Trigger.WEBHOOK,
+            authenticated.sender.name,
+            log.request_id,
+            self.clock.time(),
+            authenticated.content_type,
+            authenticated.raw,
+            authenticated.delivery_id,
+        )
+        outcome = Outcome.from_error(error)
+        message, attributes = stored.to_message(), log.dead_letter(outcome)
+        self._store(lambda: self.queues.dead_letter(message, **attributes), answer_by)
+        log.write(outcome, self.settings.metrics_namespace)
+        return _webhook_response([outcome], log.request_id)
 
     def _enqueue_rest(self, submissions: list[Submission], log: SubmissionLog, answer_by: float) -> None:
         """Store what does not fit the time, of a large array: its consumer dead-letters what is of no use. Raises
@@ -162,7 +189,7 @@ class HttpApiHandler:
 
     def _location_of(self, submission: Submission) -> str:
         try:
-            return target_of(submission, self.senders, self.settings.location_id).location
+            return location_of(submission, self.senders, self.settings.location_id)
         except SubmissionError as error:
             return error.location or "unknown"
 
@@ -282,9 +309,21 @@ def _failed(error: Exception) -> NotStoredError:
     return NotStoredError("failed", _SEND_AGAIN, MIN_DELAY_SECONDS)
 
 
-def _webhook_response(outcomes: list[OutcomeName], request_id: str) -> dict[str, Any]:
-    shown = min(outcomes, key=SEVERITY.index, default=OutcomeName.IGNORED)
-    return reply(200, request_id, {"outcome": shown, "requestId": request_id})
+def _webhook_response(outcomes: list[Outcome], request_id: str) -> dict[str, Any]:
+    """Name the most severe outcome, and why it is not done, or what it was done without."""
+    shown = min(
+        outcomes,
+        key=lambda outcome: SEVERITY.index(OutcomeName(outcome.name)),
+        default=Outcome(OutcomeName.IGNORED),
+    )
+    body: dict[str, Any] = {"outcome": shown.name, "requestId": request_id}
+    if shown.reason and shown.name not in (OutcomeName.OPENED, OutcomeName.EXISTING):
+        reason = REASONS[shown.reason]
+        detail = shown.detail or reason.advice or f"{reason.title}."
+        body |= {"reason": shown.reason, "detail": f"{detail} {shown.explanation}".strip()}
+    elif shown.explanation.dropped:
+        body["dropped"] = [*shown.explanation.dropped]
+    return reply(200, request_id, body)
 
 
 def _caller_response(outcome: Outcome, request_id: str) -> dict[str, Any]:
