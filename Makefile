@@ -65,8 +65,8 @@ sender: .tools/operate/ready ## Create or rotate a sender's secret, print its UR
 	@$(OPERATE) operate.sender $(STACK) '$(NAME)' $(if $(GIVEN),--given) $(if $(RETIRE),--retire)
 
 .PHONY: send
-send: .tools/operate/ready ## Send a sender's signed sample                      [STACK=… SENDER=typeform LOCATION=…]
-	@$(OPERATE) operate.send $(STACK) '$(SENDER)' $(if $(LOCATION),--location '$(LOCATION)')
+send: .tools/operate/ready ## Send a sender's signed sample, or show its mapping [STACK=… SENDER=typeform LOCATION=… DRY_RUN=1]
+	@$(OPERATE) operate.send $(STACK) '$(SENDER)' $(if $(LOCATION),--location '$(LOCATION)') $(if $(DRY_RUN),--dry-run)
 
 .PHONY: doctor
 doctor: .tools/operate/ready ## Check all that a submission needs; say what to do  [STACK=… LOCATION=…]

@@ -1,5 +1,6 @@
-"""Send a sender's signed sample: `python -m operate.send [STACK] SENDER [--location ID]`."""
+"""Send a sender's signed sample, or show its mapping: `python -m operate.send [STACK] SENDER [--dry-run]`."""
 
+import base64
 import http.client
 import json
 import re
@@ -12,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from create_conversation.errors import InvalidError, SubmissionError
+from create_conversation.errors import REASONS, Explanation, InvalidError, SubmissionError, Trigger
+from create_conversation.senders.body import Body, read_body
 from create_conversation.senders.config import Sender, lacks_locations
-from create_conversation.senders.mapping import target_of
+from create_conversation.senders.mapping import Person, target_of
 from create_conversation.senders.verification import secrets_for
 from create_conversation.submission import Submission
 from operate.known_senders import find_sender, locations_missing, read_secrets, url_of
-from operate.signing import is_usable, sign, sign_event
+from operate.signing import SAMPLE_LOCATION, is_usable, sign, sign_event
 from operate.stack import Stack, StackError, for_stack, parser, printable, run
 
 EVENTS = Path(__file__).resolve().parent.parent / "events"
@@ -43,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.location and not _LOCATION.fullmatch(options.location):
         raise StackError("a location id has up to 64 letters, digits, _ or -")
     sender = find_sender(options.sender, "make send SENDER=")
+    if options.dry_run:
+        return _show_mapping(Stack.connect(options.stack), sender, options.location)
     if sender.scheme not in ("token", "mac"):
         sign(sender, "", b"", "", 0)  # raises: says why this command cannot send it
     event = _sample(sender.name)
@@ -80,7 +84,59 @@ def _options(arguments: Sequence[str] | None) -> Any:
         metavar="ID",
         help="the location id that replaces the sample's (default: the stack's LocationId, if it has one)",
     )
+    options.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show the location and contact that the sample is mapped to, and send nothing",
+    )
     return options.parse_args(arguments)
+
+
+def _show_mapping(stack: Stack, sender: Sender, location: str) -> int:
+    """Print what the function would make of the sample; send nothing. Returns 1 where it would not be opened."""
+    event = _sample(sender.name)
+    text = base64.b64decode(event["body"]) if event.get("isBase64Encoded") else event["body"].encode()
+    default = location or stack.parameters.get("LocationId") or None
+    body = text.replace(SAMPLE_LOCATION, default.encode()) if default else text
+    content_type = next((value for name, value in event["headers"].items() if name.lower() == "content-type"), "")
+    trigger = Trigger.HTTP if sender.name == "api" else Trigger.WEBHOOK
+    try:
+        read = read_body(body, content_type, only_json=trigger == Trigger.HTTP)
+        payload = read.payload[0] if isinstance(read.payload, list) and read.payload else read.payload
+        one = Body.of_json(payload) if payload is not read.payload else read
+        submission = Submission(trigger, sender.name, "", 0.0, one.content_type, one.raw, parsed=one)
+        target = target_of(submission, {sender.name: sender}, default)
+    except SubmissionError as error:
+        print(f"outcome      {error.outcome}: {error.reason} ({REASONS[error.reason].title})")
+        _print_rows([("detail", error.detail), *_explained(error.explanation)])
+        print("\nNothing was sent.")
+        return 1
+    person = target.person or Person()
+    rows = [
+        ("location", target.location),
+        ("contact id", f"{target.contact}{' (if it is the same person)' if target.is_unverified else ''}"),
+        ("e-mail", person.email),
+        ("phone", person.phone),
+        ("name", " ".join(filter(None, (person.first_name, person.last_name))) or person.full_name),
+    ]
+    _print_rows([(name, value) for name, value in rows if target.contact or name != "contact id"])
+    _print_rows(_explained(target.explanation))
+    print("\nNothing was sent.")
+    return 0
+
+
+def _explained(explanation: Explanation) -> list[tuple[str, str | None]]:
+    return [
+        ("looked at", "; ".join(explanation.looked_at)),
+        ("fields", "; ".join(explanation.fields)),
+        ("not used", "; ".join(explanation.dropped)),
+    ]
+
+
+def _print_rows(rows: Sequence[tuple[str, str | None]]) -> None:
+    for name, value in rows:
+        if value:
+            print(f"{name:<12} {printable(value)}")
 
 
 def _sample(name: str) -> dict[str, Any]:

@@ -101,3 +101,41 @@ def test_sample_without_a_location_is_not_sent(monkeypatch: pytest.MonkeyPatch, 
 def test_unreachable_url() -> None:
     with pytest.raises(StackError, match="does not answer"):
         send._post("http://127.0.0.1:1/webhooks/x", {}, b"{}", direct=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "shown"),
+    [
+        ("typeform", 0, ["location     loc1", "e-mail       jane@example.com", "name         Jane", "fields       "]),
+        ("jotform", 0, ["e-mail       nora@example.com", "phone        (555) 555-0110"]),
+        ("formidable-forms", 0, ["e-mail       tess@example.com"]),
+        ("highlevel-app", 0, ["contact id   qTkBmGZ2xYv8cR4sWn1D"]),
+        ("api", 0, ["location     loc1", "contact id   ocQHyuzHvysMo5N5VsXc"]),
+    ],
+)
+def test_a_dry_run_shows_the_mapping_and_sends_nothing(
+    name: str, code: int, shown: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing: Any = None
+    stack = Stack("mine", {}, {"LocationId": "loc1"}, nothing, nothing, nothing, nothing, nothing, nothing, "")
+    monkeypatch.setattr(Stack, "connect", lambda _name: stack)
+    monkeypatch.setattr(send, "_post", lambda *_arguments, **_options: pytest.fail("it sends"))
+    assert send.main(["mine", name, "--dry-run"]) == code
+    printed = capsys.readouterr().out
+    assert [line for line in shown if line not in printed] == [], printed
+    assert printed.endswith("Nothing was sent.\n")
+
+
+def test_a_dry_run_says_why_a_sample_would_not_be_opened(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    nothing: Any = None
+    stack = Stack("mine", {}, {"LocationId": "loc1"}, nothing, nothing, nothing, nothing, nothing, nothing, "")
+    monkeypatch.setattr(Stack, "connect", lambda _name: stack)
+    monkeypatch.setattr(send, "EVENTS", tmp_path)
+    event = {"headers": {"content-type": "application/json"}, "body": '{"email": "jane at example"}'}
+    (tmp_path / "webhook_token.json").write_text(json.dumps(event))
+    assert send.main(["mine", "token", "--dry-run"]) == 1
+    printed = capsys.readouterr().out
+    assert "invalid: no_contact (No contact is named)" in printed
+    assert "not used     email: not_an_address" in printed
