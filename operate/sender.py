@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if secret in current:
         raise StackError(f"{sender.name} already has this secret; nothing was stored")
     entries[sender.name] = [secret, *current[:1]]
-    _store(stack, entries, version)
+    store_secrets(stack, entries, version)
     _print(stack, sender, secret, rotated=bool(current), shown=not asked)
     return 0
 
@@ -233,12 +233,12 @@ def _retire(stack: Stack, sender: Sender, entries: dict[str, Any], current: tupl
         print(f"{sender.name} has only one secret: nothing to revoke")
         return 0
     entries[sender.name] = [current[0]]
-    _store(stack, entries, version)
+    store_secrets(stack, entries, version)
     print(f"only the newest secret of {sender.name} is left; the others stop working within a minute")
     return 0
 
 
-def _store(stack: Stack, entries: Mapping[str, Any], version: str) -> None:
+def store_secrets(stack: Stack, entries: Mapping[str, Any], version: str) -> None:
     """Store the entries as the successor of `version`. Raises StackError if another process was faster."""
     manager = stack.secrets_manager
     # Two processes derive the same id from the same version: Secrets Manager refuses the second one.

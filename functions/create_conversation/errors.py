@@ -55,18 +55,48 @@ _REJECTED, _DEFERRED, _NOT_STORED = OutcomeName.REJECTED, OutcomeName.DEFERRED, 
 
 # An unauthorized caller reads `unauthorized`, whatever the log says.
 REASONS = {
-    "invalid_encoding": Reason(_INVALID, 400, "The body cannot be decoded"),
-    "invalid_json": Reason(_INVALID, 400, "The body is not JSON"),
-    "invalid_form": Reason(_INVALID, 400, "The body is not a form"),
-    "unreadable": Reason(_INVALID, 400, "The queue message cannot be read"),
-    "body_too_large": Reason(_INVALID, 413, "The body is too large"),
-    "too_many_submissions": Reason(_INVALID, 413, "The array has too many elements"),
-    "unsupported_media_type": Reason(_INVALID, 415, "The body's media type is not supported"),
-    "invalid_body": Reason(_INVALID, 422, "The body does not match the documented request"),
-    "mapping_failed": Reason(_INVALID, 422, "The sender's mapping cannot be evaluated"),
-    "no_location": Reason(_INVALID, 422, "No location is named"),
-    "no_contact": Reason(_INVALID, 422, "No contact is named"),
-    "other_event": Reason(_IGNORED, 200, "Not an event that opens a conversation"),
+    "invalid_encoding": Reason(
+        _INVALID, 400, "The body cannot be decoded", "Declare the charset that the body is written in."
+    ),
+    "invalid_json": Reason(_INVALID, 400, "The body is not JSON", "Send JSON; the detail names line and column."),
+    "invalid_form": Reason(_INVALID, 400, "The body is not a form", "Send a complete form of at most 1,000 fields."),
+    "unreadable": Reason(
+        _INVALID,
+        400,
+        "The queue message cannot be read",
+        "It was not written by this stack: look at it with make dead-letters.",
+    ),
+    "body_too_large": Reason(_INVALID, 413, "The body is too large", "Send at most 256 KiB."),
+    "too_many_submissions": Reason(
+        _INVALID, 413, "The array has too many elements", "Send the array in parts of at most 2,000 elements."
+    ),
+    "unsupported_media_type": Reason(
+        _INVALID, 415, "The body's media type is not supported", "Send application/json, or from a webhook a form."
+    ),
+    "invalid_body": Reason(
+        _INVALID, 422, "The body does not match the documented request", "Compare the body with the documented request."
+    ),
+    "mapping_failed": Reason(
+        _INVALID,
+        422,
+        "The sender's mapping cannot be evaluated",
+        "Fix the sender's `when` in senders.toml, deploy, and redrive.",
+    ),
+    "no_location": Reason(
+        _INVALID,
+        422,
+        "No location is named",
+        "Name a location, set LocationId, or give the sender one of its `locations`.",
+    ),
+    "no_contact": Reason(
+        _INVALID,
+        422,
+        "No contact is named",
+        "Compare the fields in the detail with the sender's entry; make send DRY_RUN=1 shows its mapping.",
+    ),
+    "other_event": Reason(
+        _IGNORED, 200, "Not an event that opens a conversation", "Nothing; the sender's `when` says which events count."
+    ),
     "ping": Reason(_IGNORED, 200, "The sender checks its URL"),
     "unauthorized": Reason(_UNAUTHORIZED, 401, "The sender is not known"),
     "sender_has_no_secret": Reason(
@@ -102,7 +132,12 @@ REASONS = {
         "HighLevel refuses the location or contact id",
         "Check both ids: HighLevel knows no such contact in this location.",
     ),
-    "contact_refused": Reason(_REJECTED, 422, "HighLevel refuses the e-mail address or phone number"),
+    "contact_refused": Reason(
+        _REJECTED,
+        422,
+        "HighLevel refuses the e-mail address or phone number",
+        "Fix the address or number that HighLevel's message names, then redrive.",
+    ),
     "unknown_sender": Reason(
         _REJECTED, 502, "The sender's entry was removed", "Add it to senders.toml again, deploy, and redrive."
     ),
@@ -138,7 +173,12 @@ REASONS = {
     "upstream_refused": Reason(
         _REJECTED, 502, "HighLevel refuses the call", "HighLevel's status and trace id are in the log."
     ),
-    "expired": Reason(_REJECTED, 502, "Given up: tried until the age limit"),
+    "expired": Reason(
+        _REJECTED,
+        502,
+        "Given up: tried until the age limit",
+        "The detail has the last failure: fix its cause, then redrive.",
+    ),
     "upstream_unreachable": Reason(_DEFERRED, 202, "HighLevel cannot be reached"),
     "upstream_connection_lost": Reason(_DEFERRED, 202, "The connection to HighLevel was lost"),
     "upstream_timeout": Reason(_DEFERRED, 202, "HighLevel did not answer in time"),
@@ -147,13 +187,30 @@ REASONS = {
     "rate_limited": Reason(_DEFERRED, 202, "HighLevel's rate limit is reached"),
     "quota_exhausted": Reason(_DEFERRED, 202, "HighLevel's rate limit for this location is used up"),
     "breaker_open": Reason(_DEFERRED, 202, "HighLevel has failed several times in a row"),
-    "location_inactive": Reason(_DEFERRED, 202, "The HighLevel location is not active"),
-    "token_refused": Reason(_DEFERRED, 202, "HighLevel does not accept the token"),
-    "token_expired": Reason(_DEFERRED, 202, "The HighLevel access token has expired, and there is no newer one"),
+    "location_inactive": Reason(
+        _DEFERRED,
+        202,
+        "The HighLevel location is not active",
+        "Activate the location in HighLevel; until then it is tried again.",
+    ),
+    "token_refused": Reason(
+        _DEFERRED,
+        202,
+        "HighLevel does not accept the token",
+        "Store a valid token with make token; until then it is tried again.",
+    ),
+    "token_expired": Reason(
+        _DEFERRED,
+        202,
+        "The HighLevel access token has expired, and there is no newer one",
+        "make doctor says why the rotation has not renewed it.",
+    ),
     "token_unavailable": Reason(_DEFERRED, 202, "The HighLevel token cannot be read now"),
     "deadline": Reason(_DEFERRED, 202, "There was no time left to call HighLevel"),
-    "paused": Reason(_DEFERRED, 202, "Sending to HighLevel is paused"),
-    "internal_error": Reason(_DEFERRED, 202, "An internal error occurred"),
+    "paused": Reason(_DEFERRED, 202, "Sending to HighLevel is paused", "Deploy with Paused=false."),
+    "internal_error": Reason(
+        _DEFERRED, 202, "An internal error occurred", "It is tried again; the log has the stack frames."
+    ),
     "sender_secrets_unavailable": Reason(_NOT_STORED, 503, "The senders' secrets cannot be read now"),
     "failed": Reason(_NOT_STORED, 503, "An internal error occurred"),
     "not_stored": Reason(_NOT_STORED, 503, "The submission could not be stored"),

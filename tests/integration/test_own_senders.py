@@ -125,11 +125,11 @@ def test_an_event_with_another_schema_is_mapped(mistaken: World) -> None:
 def test_a_wrong_mapping_loses_nothing(mistaken: World, project_and_highlevel: tuple[Project, LocalHighLevel]) -> None:
     """This is the last test of the file, because it fixes the mapping."""
     world, (project, highlevel) = mistaken, project_and_highlevel
-    answer = signup(world, site="berlin", contact={"mail": "late@example.com"})
+    answer = signup(world, site="berlin", contact={"recipient": "late@example.com"})
     assert_webhook_outcome(answer, "invalid")
     assert_dead_letter(world.dead_letters(reason="no_contact"), sender="our-site")
 
-    application = project.deploy(SENDERS.format(email="contact.mail", key=APP_KEY))
+    application = project.deploy(SENDERS.format(email="contact.recipient", key=APP_KEY))
     World(highlevel, application).redrive("--reason", "no_contact")
     request_id = answer.headers["x-request-id"]
     assert application.wait_for_line(60, request_id=request_id, trigger="retry")["outcome"] == "opened"
