@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from create_conversation.submission import Submission
+from create_conversation.triggers.retry_queue import LEASE_SECONDS
 from local.application import Answer, Application
 from local.fault_proxy import FaultProxy, Request
 from local.highlevel import LocalHighLevel
@@ -67,6 +68,27 @@ class FaultyWorld(World):
     def show_again_after(self, seconds: int) -> None:
         """Set the retry queue's visibility timeout, 450 s in the template."""
         self._sqs.set_queue_attributes(QueueUrl=self.url("RetryQueue"), Attributes={"VisibilityTimeout": str(seconds)})
+
+    def watch_leases(self) -> list[tuple[str, int]]:
+        """The leases that the function sets from now on: receipt handle and seconds."""
+        leases: list[tuple[str, int]] = []
+
+        def note(request: Request) -> None:
+            leases.extend((entry["ReceiptHandle"], entry["VisibilityTimeout"]) for entry in request.json()["Entries"])
+
+        self.proxy.on("sqs", "ChangeMessageVisibilityBatch", after=note)
+        return leases
+
+    def end_leases(self, leases: list[tuple[str, int]]) -> None:
+        """Make the messages visible as if LEASE_SECONDS had passed: each after the jitter of its lease."""
+        due, leases[:] = sorted(leases, key=lambda lease: lease[1]), []
+        began = time.monotonic()
+        for handle, seconds in due:
+            time.sleep(max(0.0, began + seconds - LEASE_SECONDS - time.monotonic()))
+            with contextlib.suppress(self._sqs.exceptions.ClientError):  # it was deleted or received again
+                self._sqs.change_message_visibility(
+                    QueueUrl=self.url("RetryQueue"), ReceiptHandle=handle, VisibilityTimeout=0
+                )
 
     def kill(self) -> int:
         """Kill every process of the function, and return their number. The next call is a cold start."""
