@@ -221,6 +221,7 @@ def test_failed_message_is_received_again_after_its_visibility_timeout(probe: Pr
         ({"batchItemFailures": [{"id": "x"}]}, 1),
         ("text", 1),
     ],
+    ids=["null", "no failures", "failures: null", "empty id", "id: null", "unknown id", "no id", "text"],
 )
 def test_malformed_answer_fails_the_whole_batch(probe: Probe, answer: Any, stored: int) -> None:
     since = time.time()
@@ -258,6 +259,7 @@ def test_no_message_is_lost_under_load(probe: Probe) -> None:
         {"MessageAttributes": {"empty": {"DataType": "String", "StringValue": ""}}},
         {"MessageAttributes": {"big": {"DataType": "String", "StringValue": "x" * 1_048_576}}},
     ],
+    ids=["blank in the group", "long group", "empty attribute", "large attribute"],
 )
 def test_sqs_refuses_what_aws_refuses(probe: Probe, arguments: dict[str, Any]) -> None:
     with pytest.raises(probe.sqs.exceptions.ClientError, match="InvalidParameterValue"):
@@ -493,6 +495,18 @@ def test_other_credentials_are_refused(
         ("/_ministack/config", b"{}", {}),
         ("/_aws/execute-api/", b"{}", {"x_amz_target": "secretsmanager.ListSecrets"}),
         ("/_aws/lambda-url/a/", b"{}", {}),
+    ],
+    ids=[
+        "JSON protocol",
+        "query protocol",
+        "query protocol, GET",
+        "Lambda",
+        "S3",
+        "health",
+        "reset",
+        "config",
+        "execute-api without an API",
+        "function URL",
     ],
 )
 def test_requests_without_a_signature_are_refused(

@@ -123,6 +123,17 @@ def stored_event(body: bytes) -> str:
         (stored_event(b"\xff"), "receives"),
         (stored_event(b'{"detail": {"locationId": "not an id"}}'), "receives"),
     ],
+    ids=[
+        "empty",
+        "null",
+        "deeply nested",
+        "no submission",
+        "invalid base64",
+        "not a failure record",
+        "deeply nested event",
+        "not UTF-8",
+        "invalid location id",
+    ],
 )
 def test_malformed_messages_are_listed(body: str, reason: str) -> None:
     read = letter(body)

@@ -31,6 +31,19 @@ SENDERS = {name: sender for name, sender in load().items() if sender.scheme != "
         ("standard-webhooks", "whsec_hush!", "cannot work"),
         ("standard-webhooks-v1a", ["whsk_hush"], "cannot work"),
     ],
+    ids=[
+        "a text",
+        "a list",
+        "typo",
+        "unknown sender",
+        "empty list",
+        "object",
+        "number in the list",
+        "empty text",
+        "blank in a token",
+        "not base64",
+        "not a public key",
+    ],
 )
 def test_entries_of_sender_secrets(name: str, entry: object, expected: str) -> None:
     text = doctor._wrong(name, entry, SENDERS)
@@ -89,6 +102,15 @@ def test_advice_is_for_known_reasons() -> None:
         (RateLimit(100, 97, 10_000, 0), True, "✗", "none left today"),
         (RateLimit(100, 0, 10_000, 17), True, "✗", "0 of 100 calls left in this 10 s: used up for now"),
         (None, True, "✗", "used up (429)"),
+    ],
+    ids=[
+        "none announced",
+        "calls left",
+        "partly unknown",
+        "daily quota used up",
+        "429, daily quota used up",
+        "429, window used up",
+        "429 without headers",
     ],
 )
 def test_quota(
@@ -171,6 +193,15 @@ def failure(code: str, service: str = "DynamoDB", operation: str | None = "GetIt
         ),
         ((failure("\x1b[2J"),), ["✗ AWS, DynamoDB: GetItem: \\x1b[2J in the last hour, once, at"]),
     ],
+    ids=[
+        "empty log",
+        "other lines",
+        "denied twice",
+        "two services",
+        "deleted table",
+        "internal error",
+        "control characters",
+    ],
 )
 def test_failures_in_the_log(
     lines: tuple[object, ...], expected: list[str], capsys: pytest.CaptureFixture[str]
@@ -202,6 +233,7 @@ def submission(outcome: str, sender: str | None = "typeform", trigger: str = "we
         ((submission("unauthorized"), submission("opened", trigger="retry")), "✗ sender typeform: "),
         ((submission("unauthorized", None),), "✓ log: "),  # a scanner
     ],
+    ids=["refused", "accepted later", "accepted before", "another sender accepted", "retry", "scanner"],
 )
 def test_refused_sender_is_reported(
     lines: tuple[object, ...], expected: str, capsys: pytest.CaptureFixture[str]
@@ -242,6 +274,7 @@ def test_advice_for_a_refused_sender(name: str, text: str, unexpected: str) -> N
             "✗ dead-letter queue: 2 submissions failed and need you: run make dead-letters STACK=mine, fix the cause, ",
         ),
     ],
+    ids=["none", "one", "two"],
 )
 def test_dead_letters_are_reported(
     count: int, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

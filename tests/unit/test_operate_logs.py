@@ -48,6 +48,7 @@ def test_submission_is_an_aligned_row() -> None:
         "{",
         "[" * 200_000,
     ],
+    ids=["metrics", "another message", "START", "REPORT", "a list", "not JSON", "deeply nested"],
 )
 def test_other_lines_are_not_shown(message: object) -> None:
     assert shown(message) is None
@@ -71,6 +72,7 @@ def test_warnings_of_the_function_are_shown() -> None:
         "RequestId: 1 Error: Runtime exited with error: signal: killed",
         "REPORT RequestId: 1 Duration: 2 ms Status: timeout",
     ],
+    ids=["import error", "timeout", "killed", "timeout in REPORT"],
 )
 def test_runtime_errors_are_shown(message: str) -> None:
     line = shown(message)

@@ -74,7 +74,11 @@ def test_first_suitable_place_by_default() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["hex", "base64"])
-@pytest.mark.parametrize("form", [{}, {"prefix": "v0="}, {"sig_format": "space-list", "sig_label": "v1"}])
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"prefix": "v0="}, {"sig_format": "space-list", "sig_label": "v1"}],
+    ids=["plain", "prefix", "list"],
+)
 @pytest.mark.parametrize("ts", ["", "header:x-time", "json:at"])
 @pytest.mark.parametrize("unit", ["s", "ms", "iso8601"])
 @pytest.mark.parametrize("key_format", ["utf8", "whsec_base64"])
@@ -134,6 +138,26 @@ def test_private_key_senders_cannot_be_imitated(name: str, expected: str) -> Non
         (Sender("own", "pubkey", key_format="spki_base64"), f"-----BEGIN PUBLIC KEY-----\n{SPKI}\n", True),
         (Sender("own", "pubkey", key_format="spki_base64"), SPKI[:-8], False),
         (Sender("own", "event"), "s", False),
+    ],
+    ids=[
+        "bearer token",
+        "blank in a token",
+        "line end in a header",
+        "other characters in a header",
+        "other characters in a query",
+        "empty",
+        "MAC key",
+        "base64 MAC key",
+        "invalid base64",
+        "empty key",
+        "timestamp in the body",
+        "whpk",
+        "whpk without prefix",
+        "short whpk",
+        "SPKI",
+        "SPKI in PEM",
+        "short SPKI",
+        "events",
     ],
 )
 def test_usable_secrets(sender: Sender, secret: str, usable: bool) -> None:

@@ -58,6 +58,26 @@ def refusal(code: str, message: str = "", operation: str = "DescribeStacks") -> 
         (refusal("AccessDeniedException", "no", "GetSecretValue"), "may not GetSecretValue"),
         (refusal("Throttling", "Rate\nexceeded"), "AWS refuses DescribeStacks: Throttling: Rate exceeded"),
     ],
+    ids=[
+        "StackError",
+        "no credentials",
+        "partial credentials",
+        "credential process",
+        "unknown profile",
+        "SSO",
+        "token",
+        "login",
+        "no region",
+        "endpoint",
+        "connect timeout",
+        "read timeout",
+        "expired token",
+        "expired token, other name",
+        "unknown key",
+        "denied action",
+        "denied without action",
+        "throttling",
+    ],
 )
 def test_error_is_explained_in_one_line(error: StackError | ClientError | BotoCoreError, expected: str) -> None:
     text = explain(error)
@@ -72,6 +92,7 @@ def test_error_is_explained_in_one_line(error: StackError | ClientError | BotoCo
         exceptions.ParamValidationError(report="Invalid type for SecretString, value: s3cret"),
         exceptions.ProxyConnectionError(proxy_url="http://user:s3cret@proxy"),
     ],
+    ids=["value", "parameter", "proxy"],
 )
 def test_error_text_with_a_secret_is_not_printed(error: ClientError | BotoCoreError) -> None:
     assert "s3cret" not in explain(error)
@@ -88,6 +109,7 @@ def test_control_characters_are_escaped() -> None:
         ({"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}, "no AWS region is set"),
         ({"AWS_PROFILE": "nobody", "AWS_REGION": "eu-central-1"}, "correct AWS_PROFILE"),
     ],
+    ids=["no credentials", "no region", "unknown profile"],
 )
 def test_command_prints_one_line_instead_of_a_traceback(environment: dict[str, str], expected: str) -> None:
     variables = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "PATH"))}
