@@ -727,7 +727,7 @@ def test_local_stack(aws: LocalAws, stack: Stack, tmp_path: Path, monkeypatch: p
     """The user's AWS settings do not matter."""
     for name in aws.env:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    monkeypatch.setenv("AWS_PROFILE", "unknown")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -749,8 +749,8 @@ def test_unknown_stack(stack: Stack) -> None:
 def test_access_denied_names_the_action() -> None:
     """IAM is enforced, and the user has no permission."""
     with LocalAws(enforce_iam=True) as aws, pytest.MonkeyPatch.context() as patch:
-        aws.client("iam").create_user(UserName="nobody")
-        key = aws.client("iam").create_access_key(UserName="nobody")["AccessKey"]
+        aws.client("iam").create_user(UserName="unknown")
+        key = aws.client("iam").create_access_key(UserName="unknown")["AccessKey"]
         for name, value in aws.env.items():
             patch.setenv(name, value)
         patch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])

@@ -40,7 +40,7 @@ def refusal(code: str, message: str = "", operation: str = "DescribeStacks") -> 
         (exceptions.NoCredentialsError(), "no AWS credentials found"),
         (exceptions.PartialCredentialsError(provider="env", cred_var="x"), "no AWS credentials found"),
         (exceptions.CredentialRetrievalError(provider="process", error_msg="x"), "cannot be read"),
-        (exceptions.ProfileNotFound(profile="nobody"), "(nobody) could not be found: correct AWS_PROFILE"),
+        (exceptions.ProfileNotFound(profile="unknown"), "(unknown) could not be found: correct AWS_PROFILE"),
         (exceptions.UnauthorizedSSOTokenError(), "aws sso login"),
         (exceptions.TokenRetrievalError(provider="sso", error_msg="x"), "aws sso login"),
         (exceptions.LoginRefreshRequired(), "aws login"),
@@ -107,7 +107,7 @@ def test_control_characters_are_escaped() -> None:
     [
         ({"AWS_REGION": "eu-central-1"}, "no AWS credentials found"),
         ({"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}, "no AWS region is set"),
-        ({"AWS_PROFILE": "nobody", "AWS_REGION": "eu-central-1"}, "correct AWS_PROFILE"),
+        ({"AWS_PROFILE": "unknown", "AWS_REGION": "eu-central-1"}, "correct AWS_PROFILE"),
     ],
     ids=["no credentials", "no region", "unknown profile"],
 )
@@ -179,7 +179,7 @@ def test_unknown_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["no file", "empty", "not an object", "incomplete", "left by a killed make serve"],
 )
 def test_local_stack_is_not_running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None) -> None:
-    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    monkeypatch.setenv("AWS_PROFILE", "unknown")
     if content is not None:
         (tmp_path / "serve.json").write_text(content)
     with pytest.raises(StackError, match="make serve"):
