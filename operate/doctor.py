@@ -39,6 +39,11 @@ _CONSEQUENCES = {
     "retries come early",
     "EventBridge": "result events are lost; submissions are processed",
 }
+# Of a delivery with the right secret. Whether the sender is still closed, the checks of the senders say.
+_WITHOUT_LOCATION = (
+    "its secret was right, but no location was configured that it may name. If no line above reports this sender, that "
+    "is fixed: send the refused submissions again"
+)
 # Reasons that end a rotation permanently. All other failures are transient.
 _ROTATION_ADVICE = {
     "grant_refused": "HighLevel does not accept the refresh token any more. A refresh token works once: it was used "
@@ -331,11 +336,11 @@ def _check_log(stack: Stack, report: Report) -> None:
         )
     refused = _refused(stack)
     senders = all_senders() if refused else {}
-    for name, times in refused.items():
+    for name, (reason, times) in refused.items():
+        why = _WITHOUT_LOCATION if reason == "location_not_allowed" else _why_refused(name, senders)
         report.bad(
             f"sender {name}",
-            f"requests were refused in the last hour ({_often(times)}), and none was accepted since: "
-            f"{_why_refused(name, senders)}",
+            f"requests were refused in the last hour ({_often(times)}), and none was accepted since: {why}",
         )
     if not failures and not refused:
         report.good("log", "no failed AWS request, no internal error, no refused sender in the last hour")
@@ -362,13 +367,18 @@ def _why_refused(name: str, senders: Mapping[str, Sender]) -> str:
     )
 
 
-def _refused(stack: Stack) -> dict[str, list[float]]:
-    """Return the times of refused requests by sender, for known senders whose latest delivery was refused."""
-    refused: dict[str, list[float]] = {}
+def _refused(stack: Stack) -> dict[str, tuple[str, list[float]]]:
+    """Return the latest reason and the times of refused requests, for senders whose latest delivery was refused."""
+    refused: dict[str, list[dict[str, Any]]] = {}
     for line in _lines(stack, '{ ($.message = "submission") && ($.outcome = "unauthorized") }'):
         if line.get("outcome") == "unauthorized" and "sender" in line:
-            refused.setdefault(line["sender"], []).append(line["at"])
-    return {sender: times for sender, times in refused.items() if not _is_accepted(stack, sender, max(times))}
+            refused.setdefault(line["sender"], []).append(line)
+    found: dict[str, tuple[str, list[float]]] = {}
+    for sender, lines in refused.items():
+        latest = max(lines, key=lambda line: line["at"])
+        if not _is_accepted(stack, sender, latest["at"]):
+            found[sender] = (str(latest.get("reason", "")), [line["at"] for line in lines])
+    return found
 
 
 def _is_accepted(stack: Stack, sender: str, since: float) -> bool:

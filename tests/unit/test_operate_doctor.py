@@ -245,6 +245,25 @@ def test_refused_sender_is_reported(
 
 
 @pytest.mark.parametrize(
+    ("reasons", "is_the_secret"),
+    [
+        pytest.param(["location_not_allowed"], False, id="no location"),
+        pytest.param(["unauthorized", "location_not_allowed"], False, id="the right secret, then"),
+        pytest.param(["location_not_allowed", "unauthorized"], True, id="a wrong secret, then"),
+    ],
+)
+def test_a_sender_without_locations_is_not_advised_to_change_its_secret(
+    reasons: list[str], is_the_secret: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [submission("unauthorized") | {"reason": reason} for reason in reasons]
+    doctor._check_log(stack_that_logged(*lines), Report("local"))
+    printed = capsys.readouterr().out
+    assert printed.startswith("✗ sender typeform: requests were refused in the last hour ")
+    assert ("make sender" in printed) is is_the_secret
+    assert ("no location was configured" in printed) is not is_the_secret
+
+
+@pytest.mark.parametrize(
     ("name", "text", "unexpected"),
     [
         pytest.param(
