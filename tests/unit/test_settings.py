@@ -74,5 +74,6 @@ _Template.add_multi_constructor("!", lambda loader, _suffix, node: node.value)
 
 def test_the_template_sets_what_is_read_and_nothing_else() -> None:
     template = yaml.load((Path(__file__).parents[2] / "template.yaml").read_text(), _Template)
-    variables = template["Resources"]["CreateConversation"]["Properties"]["Environment"]["Variables"]
+    own = template["Resources"]["CreateConversation"]["Properties"]["Environment"]["Variables"]
+    variables = template["Globals"]["Function"]["Environment"]["Variables"] | own
     assert variables.keys() == {*TEXTS, *NUMBERS, "LOCATION_ID", "RESULT_BUS", "PAUSED", "URL_SUFFIX"}
