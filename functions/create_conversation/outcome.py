@@ -47,7 +47,7 @@ class Outcome:
 
     @classmethod
     def from_error(cls, error: SubmissionError) -> "Outcome":
-        """The outcome that an exception stands for."""
+        """Return the outcome that an exception stands for."""
         return cls(
             error.outcome,
             error.reason,

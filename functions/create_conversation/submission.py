@@ -31,7 +31,7 @@ class Submission:
     parsed: Body | None = field(default=None, repr=False, compare=False)
 
     def to_message(self) -> str:
-        """The body of a queue message: ASCII JSON. Of a body that is too large, the first MAX_STORED_BYTES."""
+        """Write the body of a queue message: ASCII JSON. Of a body that is too large, the first MAX_STORED_BYTES."""
         return json.dumps(
             {
                 "submission": {

@@ -545,7 +545,7 @@ def test_every_scalar_of_a_nested_payload_is_in_the_answers_once(payload: Any) -
     assert found == leaves(payload)
 
 
-# --- hostile bodies of 256 KiB ----------------------------------------------------------------------------------------
+# --- malicious bodies of 256 KiB ----------------------------------------------------------------------------------
 
 
 def nested(levels: int, kind: str) -> Any:
@@ -555,7 +555,7 @@ def nested(levels: int, kind: str) -> Any:
     return node
 
 
-HOSTILE: dict[str, Any] = {
+MALICIOUS: dict[str, Any] = {
     "80,000-keys": {f"{i:x}": "" for i in range(40_000)},
     "nested-objects": nested(900, "object") | {f"k{i}": "" for i in range(20_000)},
     "nested-lists": [nested(900, "list"), *[{} for _ in range(60_000)]],
@@ -587,8 +587,8 @@ HOSTILE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("format", ["flat", "jotform", "typeform", "gravity-forms", "formstack"])
-@pytest.mark.parametrize("payload", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_body_costs_little(payload: Any, format: str) -> None:
+@pytest.mark.parametrize("payload", MALICIOUS.values(), ids=MALICIOUS.keys())
+def test_a_malicious_body_costs_little(payload: Any, format: str) -> None:
     """Under 100 ms; measured in this thread's CPU time, the better of two: others run on this machine too."""
 
     def cost() -> float:

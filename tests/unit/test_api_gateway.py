@@ -132,7 +132,7 @@ def test_an_id_that_fits_no_header_is_replaced_by_lambdas(given: object) -> None
 # The answer
 
 
-def test_a_reply_is_json_that_nobody_keeps() -> None:
+def test_a_reply_is_json_that_no_one_keeps() -> None:
     answer = api_gateway.reply(202, "request-1", {"status": "deferred"}, retry_after="5")
     assert answer == {
         "statusCode": 202,
@@ -152,22 +152,22 @@ def test_a_reply_is_json_that_nobody_keeps() -> None:
 def test_a_problem_is_complete_for_each_reason(reason: str, status: int | None) -> None:
     answer = api_gateway.problem(Outcome("rejected", reason, retry_after=17.0), "request-1", status)
     body = json.loads(answer["body"])
-    told = status or REASONS[reason].status
-    assert answer["statusCode"] == body["status"] == told
+    shown = status or REASONS[reason].status
+    assert answer["statusCode"] == body["status"] == shown
     assert body["type"] == f"urn:highlevel-conversations:{reason}"
     assert body["title"] == REASONS[reason].title
     assert body["detail"].endswith(".")
     assert body["instance"] == answer["headers"]["x-request-id"] == "request-1"
     assert answer["headers"]["content-type"] == "application/problem+json"
-    assert answer["headers"].get("www-authenticate") == ("Bearer" if told == 401 else None)
-    assert answer["headers"].get("retry-after") == ("17" if told in (429, 503) else None)
+    assert answer["headers"].get("www-authenticate") == ("Bearer" if shown == 401 else None)
+    assert answer["headers"].get("retry-after") == ("17" if shown in (429, 503) else None)
 
 
 @pytest.mark.parametrize(
-    ("retry_after", "told"), [(None, "5"), (0.0, "5"), (0.4, "5"), (5.0, "5"), (42.0, "42"), (3600.0, "3600")]
+    ("retry_after", "shown"), [(None, "5"), (0.0, "5"), (0.4, "5"), (5.0, "5"), (42.0, "42"), (3600.0, "3600")]
 )
-def test_retry_after_is_whole_seconds_and_never_at_once(retry_after: float | None, told: str) -> None:
-    assert api_gateway.whole_seconds(retry_after) == told
+def test_retry_after_is_whole_seconds_and_never_at_once(retry_after: float | None, shown: str) -> None:
+    assert api_gateway.whole_seconds(retry_after) == shown
 
 
 def test_the_sample_has_what_is_read() -> None:

@@ -1,4 +1,4 @@
-"""The door of the EventBridge rule: done, or kept in one of the queues, or raised for Lambda to repeat."""
+"""The EventBridge trigger: done, or stored in one of the queues, or raised for Lambda to repeat."""
 
 import copy
 import json
@@ -42,14 +42,14 @@ def test_a_repeat_is_existing_and_looks_for_no_id(world: World, log: Log) -> Non
     assert world.sqs.calls == []
 
 
-def test_deferred_is_kept_for_another_try(world: World, log: Log) -> None:
+def test_deferred_is_stored_for_another_try(world: World, log: Log) -> None:
     world.highlevel.fail(kind="status", status=503)
     world.events.handle(EVENT, CONTEXT)
     (message,) = world.kept()
     assert message["MessageGroupId"] == LOCATION
-    kept = Submission.from_message(message["MessageBody"])
-    assert json.loads(kept.body) == EVENT
-    assert target_of(kept, SENDERS, None).contact == CONTACT
+    stored = Submission.from_message(message["MessageBody"])
+    assert json.loads(stored.body) == EVENT
+    assert target_of(stored, SENDERS, None).contact == CONTACT
     assert (log.line["outcome"], log.line["reason"]) == ("deferred", "upstream_error")
 
 
@@ -67,7 +67,7 @@ def test_deferred_is_kept_for_another_try(world: World, log: Log) -> None:
         ({}, "no_location", None),
     ],
 )
-def test_what_a_person_must_mend_is_a_dead_letter(
+def test_what_needs_an_operator_is_a_dead_letter(
     world: World, log: Log, event: dict[str, Any], reason: str, location: str | None
 ) -> None:
     world.highlevel.fail(kind="status", status=422, message="no such contact")
@@ -101,9 +101,9 @@ def test_what_is_no_event_is_a_dead_letter(world: World, event: Any) -> None:
 def test_a_lone_surrogate_in_an_event_does_no_harm(world: World) -> None:
     world.highlevel.fail(kind="status", status=503, times=1)
     world.events.handle(changed(detail=EVENT["detail"] | {"note": "\ud800"}), CONTEXT)
-    kept = Submission.from_message(world.kept()[0]["MessageBody"])
-    assert json.loads(kept.body)["detail"]["note"] == "\ud800"
-    assert target_of(kept, SENDERS, None).contact == CONTACT
+    stored = Submission.from_message(world.kept()[0]["MessageBody"])
+    assert json.loads(stored.body)["detail"]["note"] == "\ud800"
+    assert target_of(stored, SENDERS, None).contact == CONTACT
 
 
 def test_an_event_that_knows_only_a_person_opens_theirs(world: World, log: Log) -> None:
@@ -145,7 +145,7 @@ def test_an_event_of_another_kind_is_ignored(world: World, log: Log, tmp_path: P
 
 
 @pytest.mark.parametrize("status", [503, 422])
-def test_what_cannot_be_kept_is_raised_for_lambda_to_repeat(world: World, log: Log, status: int) -> None:
+def test_what_cannot_be_stored_is_raised_for_lambda_to_repeat(world: World, log: Log, status: int) -> None:
     world.highlevel.fail(kind="status", status=status, message="no")
     world.sqs.error = no_answer()
     with pytest.raises(NotStoredError):

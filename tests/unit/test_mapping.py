@@ -200,7 +200,7 @@ def test_phone(phone: object, expected: str | None) -> None:
         *((wrong, None) for wrong in (1, True, {"email": "a@b"}, "a" * 65 + "@b", "a@" + "b" * 190)),
         (["jane@example.com"], "jane@example.com"),
         ("jane@example.com\nBcc: all@example.com", "jane@example.com"),
-        # what has no bytes, or what nobody sees
+        # what has no bytes, or what no one sees
         *((wrong, None) for wrong in ("a\0b@c.de", "a\x1b[2J@c.de", "a\x7f@c.de", "\ud800@c.de", "a@\ufffec.de")),
         *((hidden, "a@c.de") for hidden in ("a@\u202ec.de", "a\u200b@c.de", "\ufeffa@c.de")),
     ],
@@ -240,7 +240,7 @@ def test_a_person_shows_nothing_personal() -> None:
         {"location_id": "bad\nplace"},
     ],
 )
-def test_what_the_caller_is_told_holds_no_value_of_the_body(change: dict[str, str]) -> None:
+def test_what_the_caller_is_answered_holds_no_value_of_the_body(change: dict[str, str]) -> None:
     with pytest.raises(InvalidError) as error:
         target_of(submission("token", documented("token") | change), PRESETS, None)
     shown = f"{error.value.detail} {error.value.explanation}"
@@ -353,7 +353,7 @@ def test_a_path_that_does_not_fit_the_value_finds_nothing(path: str, value: byte
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: value[:12].decode())
-def test_whatever_a_path_finds_the_outcome_is_one_of_ours(path: str, value: bytes, tmp_path: Path) -> None:
+def test_whatever_a_path_finds_the_outcome_is_one_in_the_code(path: str, value: bytes, tmp_path: Path) -> None:
     entry = OWN | {"when": path, "contact_id": path, "location_id": path}
     sent = submission("own", b'{"email": "jane@example.com", "a": ' + value + b"}")
     with suppress(IgnoredError, InvalidError, RejectedError):
@@ -614,7 +614,7 @@ def test_one_delivery_may_concern_two_locations(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [None, "", True, 1.5, [], {}, "a b", "é", "x" * 129, "a\n", "\ud800"], ids=ascii)
-def test_without_a_usable_id_the_body_tells_deliveries_apart(given: object, tmp_path: Path) -> None:
+def test_without_a_usable_id_the_body_names_deliveries_apart(given: object, tmp_path: Path) -> None:
     own = senders(tmp_path, own=OWN | {"id": "json:id"})
     sent = submission("own", {"email": "jane@example.com", "id": given})
     assert delivery(sent, own) == f"own#{LOCATION}#{hashlib.sha256(sent.body).hexdigest()}"

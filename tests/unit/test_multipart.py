@@ -185,7 +185,7 @@ def fuzzed() -> Iterator[tuple[str, bytes, str]]:
 
 
 @pytest.mark.parametrize(("body", "boundary"), [case[1:] for case in fuzzed()], ids=[case[0] for case in fuzzed()])
-def test_hostile_bytes_cost_no_time(body: bytes, boundary: str) -> None:
+def test_malicious_bytes_cost_no_time(body: bytes, boundary: str) -> None:
     """The slowest takes 16 ms. The standard library's parser: up to 8 s for one of these, or it overflows the stack."""
     started = time.thread_time()
     with suppress(InvalidError):
@@ -236,7 +236,7 @@ def test_the_standard_library_reads_the_same(name: str) -> None:
 # --- as a sender's ----------------------------------------------------------------------------------------------------
 
 
-def test_a_secret_in_a_part_is_not_kept() -> None:
+def test_a_secret_in_a_part_is_not_stored() -> None:
     body = (
         b"preamble\r\n"
         + part("a", "1")
@@ -279,7 +279,7 @@ def jotform(answers: object) -> Submission:
     ],
     ids=range(8),
 )
-def test_jotforms_answers_are_known_by_their_shape(answers: object, person: tuple[str | None, ...]) -> None:
+def test_jotforms_answers_are_known_by_their_format(answers: object, person: tuple[str | None, ...]) -> None:
     target = target_of(jotform(answers), SENDERS, LOCATION)
     assert target.person
     assert (target.person.email, target.person.phone, target.person.first_name, target.person.last_name) == person
@@ -287,7 +287,7 @@ def test_jotforms_answers_are_known_by_their_shape(answers: object, person: tupl
 
 
 @pytest.mark.parametrize("answers", ["", "{", "null", "7", '"a@example"', "[]", "[" * 100_000, {}, {"q4_email": ""}])
-def test_answers_that_name_nobody_are_kept(answers: object) -> None:
+def test_answers_that_name_no_one_are_stored(answers: object) -> None:
     with pytest.raises(InvalidError, match="no_contact"):
         target_of(jotform(answers), SENDERS, LOCATION)
 

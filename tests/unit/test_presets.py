@@ -1,4 +1,4 @@
-"""Each preset on the sample that its sender sends: let in and understood; spoilt, refused; mapped wrongly, kept."""
+"""Each preset on the sample that its sender sends: accepted and mapped; changed, refused; mapped wrongly, stored."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ from operate.signing import sign
 from tests.payloads import delivery
 from tests.samples import LOCATION, PEOPLE, SENDERS, Sent, mistaken, sample_of, secret_of
 from tests.unit.conftest import Log
-from tests.unit.test_webhooks import attributes, check_problem, check_told
+from tests.unit.test_webhooks import attributes, check_answer, check_problem
 from tests.unit.world import World, sqs_record
 
 PRESETS = sorted(PEOPLE)
@@ -45,7 +45,7 @@ def event_of(sent: Sent) -> dict[str, Any]:
     return event | {"headers": sent.headers, "rawQueryString": sent.query, "body": body}
 
 
-def told(world: World) -> dict[str, Any]:
+def sent_person(world: World) -> dict[str, Any]:
     """Whom HighLevel was asked for."""
     (call,) = [call for call in world.highlevel.calls if call.path == "/contacts/upsert"]
     person: dict[str, Any] = json.loads(call.body)
@@ -61,10 +61,10 @@ def test_every_preset_has_a_sample_or_knows_the_contact_id() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_its_sample_is_let_in_and_understood(name: str, world: World, log: Log) -> None:
     sent = Sent.of(name)
-    check_told(world.post(event_of(sent)), "opened")
-    assert told(world) == PEOPLE[name]
-    check_told(world.post(event_of(Sent.of(name))), "existing")
-    told(world)
+    check_answer(world.post(event_of(sent)), "opened")
+    assert sent_person(world) == PEOPLE[name]
+    check_answer(world.post(event_of(Sent.of(name))), "existing")
+    sent_person(world)
     assert {line["sender"] for line in log.lines} == {name}
     assert secret_of(name) not in log.text
     assert PEOPLE[name]["email"] not in log.text
@@ -78,8 +78,8 @@ def test_one_byte_changed_is_refused(name: str, world: World) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_without_what_proves_it_it_is_refused(name: str, world: World) -> None:
-    check_problem(world.post(event_of(Sent.of(name).without_credentials())), 401, "unauthorized")
+def test_without_what_authenticates_it_it_is_refused(name: str, world: World) -> None:
+    check_problem(world.post(event_of(Sent.of(name).unproved())), 401, "unauthorized")
     assert not world.highlevel.calls
     assert not world.sqs.calls
 
@@ -91,32 +91,32 @@ def test_with_the_secret_of_another_it_is_refused(name: str, world: World) -> No
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_wrong_mapping_is_kept(name: str, world: World) -> None:
+def test_a_wrong_mapping_is_stored(name: str, world: World) -> None:
     world.senders[name] = mistaken(SENDERS[name])
-    check_told(world.post(event_of(Sent.of(name))), "invalid")
+    check_answer(world.post(event_of(Sent.of(name))), "invalid")
     (letter,) = world.dead_letters()
     assert attributes(letter) == {"reason": "invalid_body", "sender": name, "attempts": "1"}
     assert secret_of(name).encode() not in Submission.from_message(letter["MessageBody"]).body
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_somebody_without_address_and_number_is_kept(name: str, world: World) -> None:
-    check_told(world.post(event_of(Sent.of(name).without_contact())), "invalid")
+def test_someone_without_address_and_number_is_stored(name: str, world: World) -> None:
+    check_answer(world.post(event_of(Sent.of(name).nobody())), "invalid")
     assert world.reasons() == ["no_contact"]
 
 
 @pytest.mark.parametrize("name", ["jotform", "formstack", "google-ads"])
-def test_what_time_mends_is_kept_whole_and_opened_later(name: str, world: World) -> None:
+def test_transient_failures_is_stored_whole_and_opened_later(name: str, world: World) -> None:
     world.highlevel.fail(kind="status", status=503, times=1)
-    check_told(world.post(event_of(Sent.of(name))), "deferred")
+    check_answer(world.post(event_of(Sent.of(name))), "deferred")
     (message,) = world.kept()
     world.highlevel.calls.clear()
     assert world.retry(sqs_record(message["MessageBody"])) == []
-    assert told(world)["email"] == PEOPLE[name]["email"]
+    assert sent_person(world)["email"] == PEOPLE[name]["email"]
     assert len(world.highlevel.conversations) == 1
 
 
-# --- other shapes of theirs -------------------------------------------------------------------------------------------
+# --- their other formats ----------------------------------------------------------------------------------------------
 
 A, PHONE = "a@example.com", "+15555550199"
 
@@ -203,7 +203,7 @@ def invitee(**members: object) -> dict[str, Any]:
         ),
     ],
 )
-def test_another_shape(name: str, payload: dict[str, Any], content_type: str, person: tuple[str | None, ...]) -> None:
+def test_another_format(name: str, payload: dict[str, Any], content_type: str, person: tuple[str | None, ...]) -> None:
     found = target(name, payload, content_type)
     assert found.person == Person(*(*person, *[None] * (5 - len(person))))
     assert (found.location, found.contact) == (LOCATION, None)
@@ -256,8 +256,8 @@ def test_other_events_and_test_leads_are_ignored(name: str, payload: dict[str, A
     ],
 )
 def test_a_repeated_delivery_is_known_by_its_id(name: str, payload: dict[str, Any], delivery: str | None) -> None:
-    told = payload["payload"]["uri"] if delivery is None else delivery
-    assert target(name, payload).delivery == f"{name}#{LOCATION}#{told}"
+    shown = payload["payload"]["uri"] if delivery is None else delivery
+    assert target(name, payload).delivery == f"{name}#{LOCATION}#{shown}"
 
 
 # --- what is particular to one of them --------------------------------------------------------------------------------
@@ -273,7 +273,7 @@ def woocommerce(body: bytes, **headers: str) -> dict[str, Any]:
 def test_woocommerces_ping_is_answered_200_and_nothing_is_done(secrets: str, world: World, log: Log) -> None:
     if secrets == "none":
         world.secrets.texts["SenderSecrets"] = "{}"
-    check_told(world.post(woocommerce(b"webhook_id=7")), "ignored")
+    check_answer(world.post(woocommerce(b"webhook_id=7")), "ignored")
     assert not world.highlevel.calls
     assert not world.sqs.calls
     (line,) = log.lines
@@ -309,7 +309,7 @@ def test_two_orders_of_one_second_are_two_deliveries(world: World) -> None:
     second = Sent.of("woocommerce", json.dumps(order).encode())
     assert first.headers["x-wc-webhook-delivery-id"] == second.headers["x-wc-webhook-delivery-id"]
     for sent in (first, second):
-        check_told(world.post(event_of(sent)), "opened")
+        check_answer(world.post(event_of(sent)), "opened")
 
 
 @pytest.mark.parametrize(
@@ -325,8 +325,8 @@ def test_formidables_array_is_one_submission(name: str, world: World) -> None:
         "29yf4d": "tess@example.com",
     }
     payload = delivery(name)["json"] if name.endswith("key") else [entry]
-    check_told(world.post(event_of(Sent.of("formidable-forms", json.dumps(payload).encode()))), "opened")
-    assert told(world)["email"] in ("tess@example.com", "jude@example.com")
+    check_answer(world.post(event_of(Sent.of("formidable-forms", json.dumps(payload).encode()))), "opened")
+    assert sent_person(world)["email"] in ("tess@example.com", "jude@example.com")
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_formidables_array_is_one_submission(name: str, world: World) -> None:
 )
 def test_what_carries_no_contact_is_answered_200_and_ignored(name: str, world: World) -> None:
     spec = delivery(name)
-    check_told(world.post(event_of(Sent.of(spec["sender"], json.dumps(spec["json"]).encode()))), "ignored")
+    check_answer(world.post(event_of(Sent.of(spec["sender"], json.dumps(spec["json"]).encode()))), "ignored")
     assert not world.highlevel.calls
     assert not world.sqs.calls
 
@@ -350,7 +350,7 @@ def test_the_key_in_the_body_is_not_stored(kind: str, world: World) -> None:
     headers, query, body = sign(sender, secret, body, content_type, time.time())
     assert secret.encode() in body
     sent = Sent(sender, headers | {"content-type": content_type}, query, body)
-    check_told(world.post(event_of(sent)), "invalid")
+    check_answer(world.post(event_of(sent)), "invalid")
     (letter,) = world.dead_letters()
     stored = Submission.from_message(letter["MessageBody"]).body
     assert b"Cora" in stored
@@ -366,16 +366,16 @@ def test_a_multipart_secret_is_removed_in_each_charset(charset: str) -> None:
 
 
 @pytest.mark.parametrize("content_type", [JSON, FORM])
-def test_formstacks_key_in_the_body_is_not_kept(content_type: str, world: World) -> None:
-    fields = {"FormID": "1", "HandshakeKey": "hush-hush", "Name": "nobody"}
+def test_formstacks_key_in_the_body_is_not_stored(content_type: str, world: World) -> None:
+    fields = {"FormID": "1", "HandshakeKey": "hush-hush", "Name": "no one"}
     body = (json.dumps(fields) if content_type == JSON else urlencode(fields)).encode()
     headers, query, body = sign(SENDERS["formstack"], secret_of("formstack"), body, content_type, time.time())
     sent = Sent(SENDERS["formstack"], headers | {"content-type": content_type}, query, body)
-    check_told(world.post(event_of(sent)), "invalid")
+    check_answer(world.post(event_of(sent)), "invalid")
     (letter,) = world.dead_letters()
-    kept = Submission.from_message(letter["MessageBody"]).body
-    assert b"nobody" in kept
-    assert b"hush" not in kept
+    stored = Submission.from_message(letter["MessageBody"]).body
+    assert b"no one" in stored
+    assert b"hush" not in stored
 
 
 # --- the secret, repeated in the payload ------------------------------------------------------------------------------
@@ -408,7 +408,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 def test_the_secret_is_in_nothing_that_is_stored(name: str, spelling: str, status: int, world: World, log: Log) -> None:
     text = SPELLINGS[spelling](secret_of(name))
     world.highlevel.fail(kind="status", status=status, message="email must be an email")
-    check_told(world.post(event_of(with_secret(name, text))), "deferred" if status == 503 else "rejected")
+    check_answer(world.post(event_of(with_secret(name, text))), "deferred" if status == 503 else "rejected")
     world.highlevel.heal()
     (message,) = world.kept() or world.dead_letters()
     stored = Submission.from_message(message["MessageBody"])
@@ -418,7 +418,7 @@ def test_the_secret_is_in_nothing_that_is_stored(name: str, spelling: str, statu
     assert b"REDACTED" in stored.body
     world.highlevel.calls.clear()
     assert world.retry(sqs_record(message["MessageBody"])) == []
-    again = told(world)  # a later try leaves out the names
+    again = sent_person(world)  # a later try leaves out the names
     assert {each: again.get(each) for each in ("email", "phone")} == {
         each: PEOPLE[name].get(each) for each in ("email", "phone")
     }
@@ -428,7 +428,7 @@ def test_jotform_posts_its_own_url(world: World) -> None:
     sent = Sent.of("jotform")
     assert f"?token={secret_of('jotform')}".encode() in sent.body
     world.highlevel.fail(kind="status", status=503, times=1)
-    check_told(world.post(event_of(sent)), "deferred")
+    check_answer(world.post(event_of(sent)), "deferred")
     (message,) = world.kept()
     body = Submission.from_message(message["MessageBody"]).body
     assert b'/webhooks/jotform?token=REDACTED","' in body
@@ -459,7 +459,7 @@ def test_with_locations_it_is_open(name: str, locations: tuple[str, ...], world:
     world.senders[name] = replace(world.senders[name], locations=locations)
     answer = world.post(event_of(Sent.of(name)))
     names_none = locations == ("*",) and name not in PLACED
-    check_told(answer, "invalid" if names_none else "opened")
+    check_answer(answer, "invalid" if names_none else "opened")
     assert world.reasons() == (["no_location"] if names_none else [])
 
 

@@ -143,11 +143,11 @@ def parsed(body: bytes, content_type: str) -> Any:
     return {name: json.loads(value) if value[:1] == "{" and name == "x" else value for name, value in fields}
 
 
-def shape(value: Any) -> Any:
+def structure(value: Any) -> Any:
     """Of a payload: what kinds of values it has, where."""
     if isinstance(value, dict):
-        return [shape(each) for each in value.values()]
-    return [shape(each) for each in value] if isinstance(value, list) else type(value).__name__
+        return [structure(each) for each in value.values()]
+    return [structure(each) for each in value] if isinstance(value, list) else type(value).__name__
 
 
 URL_SAFE = st.text("abcXYZ019-_", min_size=8, max_size=44)
@@ -181,10 +181,10 @@ def test_no_spelling_at_no_place_is_left(secret: str, spelling: list[str], place
     assert left != body
     assert [each for each in simple_spellings(secret) if each in left] == []
     try:
-        before_it = shape(parsed(body, content_type))
+        before_it = structure(parsed(body, content_type))
     except ValueError:
         return  # the text around it has spoilt it
-    assert shape(parsed(left, content_type)) == before_it
+    assert structure(parsed(left, content_type)) == before_it
     assert body_of(left, secret, content_type) == left
     assert len(left) <= len(body)
 
@@ -297,7 +297,7 @@ def test_a_number_stays_a_number(secret: str) -> None:
     body = f'{{"x": 9{secret.lstrip("-")}, "y": [{secret}], "z": "{secret}", "j": "[{secret}]"}}'.encode()
     left = body_of(body, secret)
     assert secret.encode() not in left
-    assert shape(json.loads(left)) == shape(json.loads(body))
+    assert structure(json.loads(left)) == structure(json.loads(body))
     json.loads(json.loads(left)["j"])
 
 
@@ -319,7 +319,7 @@ def test_nothing_else_changes() -> None:
 
 
 SIZE = 256 * 1024
-HOSTILE = {
+MALICIOUS = {
     "backslashes": b"\\",
     "slashes": b"\\/x",
     "percent": b"%41",
@@ -338,7 +338,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("piece", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("piece", MALICIOUS.values(), ids=MALICIOUS)
 def test_the_largest_body_is_searched_in_linear_time(piece: bytes) -> None:
     def seconds(size: int) -> float:
         body = b"%" + piece * (size // len(piece))

@@ -167,7 +167,7 @@ def test_a_mistake_names_file_entry_key_and_what_is_right(entry: str, key: str, 
         (PUBKEY + 'public_keys = ["MCowBQYDK2VwAyEA"]', "public_keys", "Ed25519"),
     ],
 )
-def test_an_entry_that_could_let_nobody_in_is_a_mistake(entry: str, key: str, right: str, folder: Path) -> None:
+def test_an_entry_that_could_let_no_one_in_is_a_mistake(entry: str, key: str, right: str, folder: Path) -> None:
     said = mistake(folder, f"[our-site]\n{entry}")
     assert said.startswith(f"senders.toml: [our-site] {key}: ")
     assert right in said
@@ -268,7 +268,7 @@ def test_the_entry_for_all_other_events_stays_one_for_all(change: str, folder: P
 
 
 @pytest.mark.parametrize("name", ["api", "event"])
-def test_the_doors_own_entries_keep_their_scheme(name: str, folder: Path) -> None:
+def test_the_triggers_own_entries_keep_their_scheme(name: str, folder: Path) -> None:
     scheme = "event" if name == "api" else "token"
     assert mistake(folder, f'[{name}]\nscheme = "{scheme}"\n').startswith(f"senders.toml: [{name}] ")
 

@@ -1,4 +1,4 @@
-"""What travels through the queues, in every shape a dead letter can have."""
+"""What travels through the queues, in every format that a dead letter can have."""
 
 import json
 from typing import Any
@@ -36,13 +36,13 @@ def test_what_goes_into_the_log_is_plain(member: str, odd: str) -> None:
 
 
 @pytest.mark.parametrize("filler", ["1e15,", '"' + "a" * 1000 + '",'])
-def test_an_event_too_large_for_the_queue_is_kept_as_far_as_it_fits(filler: str) -> None:
-    size = 1_000_000 if "a" in filler else 250_000  # of an event of the bus; numbers grow as they are written anew
+def test_an_event_too_large_for_the_queue_is_stored_as_far_as_it_fits(filler: str) -> None:
+    size = 1_000_000 if "a" in filler else 250_000  # of an event of the bus; numbers grow as they are written again
     event = json.loads(f'{{"detail": {{"more": [{filler * (size // len(filler))}0]}}}}')
-    kept = Submission.from_event(event, "request-1")
-    message = kept.to_message()
+    stored = Submission.from_event(event, "request-1")
+    message = stored.to_message()
     assert len(message) < 1 << 20
-    assert len(kept.body) > 900_000
+    assert len(stored.body) > 900_000
     assert len(Submission.from_message(message).body) > 700_000
     with pytest.raises(InvalidError, match="body_too_large"):
         target_of(Submission.from_message(message), SENDERS, None)
@@ -74,7 +74,7 @@ def test_lambdas_record_of_a_failed_invocation_is_read() -> None:
     assert target_of(read, SENDERS, None) == Target(LOCATION, CONTACT)
 
 
-def kept(**changes: Any) -> str:
+def stored_message(**changes: Any) -> str:
     message: dict[str, Any] = json.loads(submission().to_message())
     message["submission"] |= changes
     return json.dumps(message)
@@ -97,19 +97,19 @@ def kept(**changes: Any) -> str:
         '{"submission": {}}',
         "[" * 100_000,
         "9" * 5000,
-        kept(trigger=None),
-        kept(sender=7),
-        kept(request_id=[]),
-        kept(content_type=None),
-        kept(body=None),
-        kept(body="not base64!"),
-        kept(body="YQ"),
-        kept(body="\u00fc"),
-        kept(delivery_id=7),
-        kept(delivery_id=None),
-        kept(received_at=None),
-        kept(received_at="1"),
-        kept(received_at=10**400),
+        stored_message(trigger=None),
+        stored_message(sender=7),
+        stored_message(request_id=[]),
+        stored_message(content_type=None),
+        stored_message(body=None),
+        stored_message(body="not base64!"),
+        stored_message(body="YQ"),
+        stored_message(body="\u00fc"),
+        stored_message(delivery_id=7),
+        stored_message(delivery_id=None),
+        stored_message(received_at=None),
+        stored_message(received_at="1"),
+        stored_message(received_at=10**400),
     ],
 )
 def test_any_other_message_is_unreadable(text: str) -> None:
@@ -130,6 +130,6 @@ def test_an_event_as_large_as_a_body_may_be_fits() -> None:
     assert target_of(Submission.from_event(json.loads(event)), SENDERS, None) == EVENT_TARGET
 
 
-def test_an_event_without_an_id_takes_the_doors() -> None:
+def test_an_event_without_an_id_takes_the_triggers() -> None:
     assert Submission.from_event({}, "request-9", 7.0).request_id == "request-9"
     assert Submission.from_event({}).request_id == ""

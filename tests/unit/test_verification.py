@@ -51,7 +51,7 @@ def loaded(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 
 @pytest.fixture(scope="module")
 def senders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sender]:
-    """The presets; the entries of the documented signatures; the presets that need a key of ours to sign with."""
+    """The presets; the entries of the documented signatures; the presets that need a key of the tests to sign with."""
     ours = {"highlevel-app": {"public_keys": [SPKI], "app_id": APP}}
     return loaded(tmp_path_factory.mktemp("functions"), DATA["senders"] | ours)
 
@@ -90,8 +90,8 @@ class Signed:
 
     def accepted(self, *secrets: str, now: float = NOW, headers: Mapping[str, str | None] = NONE) -> bool:
         """Whether it is let in, with these secrets instead of its own, and these headers (None: left out) changed."""
-        kept = {name: value for name, value in {**self.request.headers, **headers}.items() if value is not None}
-        return is_authentic(self.sender, replace(self.request, headers=kept), secrets or (self.secret,), now)
+        stored = {name: value for name, value in {**self.request.headers, **headers}.items() if value is not None}
+        return is_authentic(self.sender, replace(self.request, headers=stored), secrets or (self.secret,), now)
 
     def with_body(self, body: bytes) -> "Signed":
         return replace(self, request=replace(self.request, body=body))
@@ -140,7 +140,7 @@ def app_body(at: float = NOW, **members: object) -> bytes:
 
 
 def sign(sender: Sender, body: bytes = BODY, at: float = NOW) -> Signed:
-    """As each sender's documentation says, without a line of ours."""
+    """As each sender's documentation says, without the code of this project."""
     seconds = str(int(at))
     match sender.name:
         case "standard-webhooks" | "standard-webhooks-v1a":
@@ -241,7 +241,7 @@ def test_two_secrets_at_a_time(name: str, senders: dict[str, Sender]) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SIGNERS if name != "highlevel-app"])
-def test_without_a_secret_nobody_gets_in(name: str, senders: dict[str, Sender]) -> None:
+def test_without_a_secret_no_one_gets_in(name: str, senders: dict[str, Sender]) -> None:
     signed = sign(senders[name])
     assert not is_authentic(signed.sender, signed.request, (), NOW)
     for empty in ("", " ", "whsec_", "whpk_", "=", "===="):
@@ -259,7 +259,7 @@ def test_an_empty_key_is_no_key_even_for_who_signs_with_it(empty: str, senders: 
 @pytest.mark.parametrize(
     "secret", ["whsec_not base64!", "whsec_ünicode", "whsec_a", "whsec_\ud800", "whsec_Mf-_9r8G", "whsec_M\nfKQ"]
 )
-def test_a_shared_secret_that_is_not_base64_lets_nobody_in(secret: str, senders: dict[str, Sender]) -> None:
+def test_a_shared_secret_that_is_not_base64_lets_no_one_in(secret: str, senders: dict[str, Sender]) -> None:
     assert not sign(senders["standard-webhooks"]).accepted(secret)
     assert sign(senders["standard-webhooks"]).accepted(secret, WHSEC), "and is no hindrance to the right one"
 
@@ -276,13 +276,13 @@ def test_a_shared_secret_that_is_not_base64_lets_nobody_in(secret: str, senders:
         SPKI,
     ],
 )
-def test_a_malformed_public_key_lets_nobody_in(key: str, senders: dict[str, Sender]) -> None:
+def test_a_malformed_public_key_lets_no_one_in(key: str, senders: dict[str, Sender]) -> None:
     assert not sign(senders["standard-webhooks-v1a"]).accepted(key)
     assert sign(senders["standard-webhooks-v1a"]).accepted(key, WHPK)
     assert sign(senders["standard-webhooks-v1a"]).accepted(WHPK.rstrip("="))
 
 
-def test_a_public_key_of_small_order_lets_nobody_in(senders: dict[str, Sender]) -> None:
+def test_a_public_key_of_small_order_lets_no_one_in(senders: dict[str, Sender]) -> None:
     identity = (1).to_bytes(32, "little")
     forged = f"v1a,{b64(identity + bytes(32))}"
     signed = sign(senders["standard-webhooks-v1a"])
@@ -366,7 +366,7 @@ def test_of_two_timestamps_the_one_that_was_signed_counts(senders: dict[str, Sen
 # --- a HighLevel app --------------------------------------------------------------------------------------------------
 
 
-def test_a_highlevel_app_proves_itself_by_highlevels_key_and_its_own_id(senders: dict[str, Sender]) -> None:
+def test_a_highlevel_app_authenticates_itself_by_highlevels_key_and_its_own_id(senders: dict[str, Sender]) -> None:
     assert app(senders, app_body()).accepted()
     assert app(senders, app_body()).accepted("", "not a key", SPKI[:-4])
 
@@ -799,7 +799,7 @@ def test_a_multipart_body_without_the_token_is_refused(
     assert not bears(senders["token"], body=body, content_type=content_type)
 
 
-def test_without_a_token_on_record_nobody_gets_in(senders: dict[str, Sender]) -> None:
+def test_without_a_token_stored_no_one_gets_in(senders: dict[str, Sender]) -> None:
     empty = Request({"authorization": "Bearer ", "x-webhook-token": ""}, "token=", b'{"token": ""}')
     assert not is_authentic(senders["token"], empty, (), NOW)
     for text in ("", "{}", '{"token": ""}', '{"token": [""]}'):

@@ -170,7 +170,7 @@ class Fuzz:
         self._pieces = [*PIECES, *whole, *(part for text in whole for part in text.replace(",", " ").split(" "))]
 
     def requests(self) -> Iterator[tuple[Request, tuple[str, ...]]]:
-        """Each lacks what proves it: the body, the secret, or the proof itself is another."""
+        """Each lacks its authentication: the body, the secret, or the signature is another."""
         for _ in range(COUNT):
             request, secrets = self._right.request, self._right.secrets
             match self._draw.randrange(4):
@@ -181,16 +181,16 @@ class Fuzz:
                 case 2:
                     yield self._with_other_body(), secrets
                 case _:
-                    yield self._without_proof(), secrets
+                    yield self._unsigned(), secrets
 
     def _with_other_body(self) -> Request:
         request = self._right.request
         if self._right.sender.scheme == "token":
-            return self._without_proof()
+            return self._unsigned()
         headers = request.headers if self._draw.random() < 0.5 else self._headers()
         return Request(headers, self.text(), self._other_body())
 
-    def _without_proof(self) -> Request:
+    def _unsigned(self) -> Request:
         sender, request = self._right.sender, self._right.request
         if sender.scheme == "token":
             wrong = self._near(TOKEN)
@@ -202,9 +202,11 @@ class Fuzz:
             headers = {"authorization": scheme + credentials, "x-webhook-token": wrong, "content-type": FORM}
             return Request(headers, f"token={quote(wrong, errors='replace')}", body)
         given = request.headers[sender.sig_header]
-        proof = max(given.replace(",", " ").replace("=", " ", 1).split(" "), key=len)
-        other = given.replace(proof, self._near(proof)) if self._draw.random() < 0.7 else self.text()
-        return replace(request, headers={**request.headers, sender.sig_header: other if proof not in other else "N/A"})
+        signature = max(given.replace(",", " ").replace("=", " ", 1).split(" "), key=len)
+        other = given.replace(signature, self._near(signature)) if self._draw.random() < 0.7 else self.text()
+        return replace(
+            request, headers={**request.headers, sender.sig_header: other if signature not in other else "N/A"}
+        )
 
     def _near(self, text: str) -> str:
         """The text with a character or more changed, cut or added in its middle."""
@@ -225,13 +227,13 @@ class Fuzz:
         return bytes(body) if bytes(body) != self._right.request.body else bytes(body) + b" "
 
     def _wrong_secrets(self) -> tuple[str, ...]:
-        """None of them the right one; some malformed, some of the right shape."""
+        """None of them the right one; some malformed, some of the right format."""
         near = [self._near(secret) for secret in self._right.secrets]
         random_key = base64.b64encode(self._draw.randbytes(self._draw.choice([0, 1, 24, 32, 33]))).decode()
         texts = [*near, self.text() + "#", f"whsec_{random_key}", f"whpk_{random_key}", random_key]
         chosen = self._draw.sample(texts, self._draw.randrange(len(texts) + 1))
-        kept = secrets_for(json.dumps({"x": chosen}), "x")
-        return tuple(secret for secret in kept if secret.strip() and secret not in ("whsec_", "whpk_"))
+        stored = secrets_for(json.dumps({"x": chosen}), "x")
+        return tuple(secret for secret in stored if secret.strip() and secret not in ("whsec_", "whpk_"))
 
     def _headers(self) -> dict[str, str]:
         return {name: self.text() for name in self._draw.sample(self._names, self._draw.randrange(len(self._names)))}

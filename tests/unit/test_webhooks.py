@@ -1,4 +1,4 @@
-"""The door POST /webhooks/{sender}: what its sender gets for each outcome, and what is kept."""
+"""The trigger POST /webhooks/{sender}: what its sender gets for each outcome, and what is stored."""
 
 import base64
 import json
@@ -41,7 +41,7 @@ FORM = "application/x-www-form-urlencoded"
 JANE = {"locationId": LOCATION, "email": "jane@example.com", "phone": "+15555550100", "firstName": "Jane-Anne"}
 
 
-def check_told(answer: dict[str, Any], outcome: str) -> None:
+def check_answer(answer: dict[str, Any], outcome: str) -> None:
     """It is a 200 of that outcome, which no sender takes for a failure."""
     assert answer["statusCode"] == 200, answer["body"]
     body = json.loads(answer["body"])
@@ -95,7 +95,7 @@ def in_time(seconds: float) -> Iterator[None]:
 
 
 def test_opened_is_200(world: World, log: Log) -> None:
-    check_told(world.post(webhook_event(request())), "opened")
+    check_answer(world.post(webhook_event(request())), "opened")
     assert (LOCATION, CONTACT) in world.highlevel.conversations
     assert world.sqs.calls == []
     line = log.line
@@ -105,17 +105,17 @@ def test_opened_is_200(world: World, log: Log) -> None:
 
 def test_existing_is_200_and_no_id_is_looked_for(world: World) -> None:
     HighLevel(world.highlevel.url).create_conversation(TOKEN, LOCATION, CONTACT, within=2)
-    check_told(world.post(webhook_event(request())), "existing")
+    check_answer(world.post(webhook_event(request())), "existing")
     assert [call.path for call in world.highlevel.calls] == ["/conversations/"] * 2
     assert world.sqs.calls == []
 
 
 def test_a_person_is_opened_and_a_repeat_makes_no_call(world: World, log: Log) -> None:
-    check_told(world.post(webhook_event(JANE)), "opened")
+    check_answer(world.post(webhook_event(JANE)), "opened")
     ((_, contact),) = world.highlevel.conversations
     assert world.highlevel.contacts[contact]["firstName"] == "Jane-Anne"
     world.highlevel.calls.clear()
-    check_told(world.post(webhook_event(JANE)), "existing")
+    check_answer(world.post(webhook_event(JANE)), "existing")
     assert world.highlevel.calls == []
     assert {line["contact_id"] for line in log.lines} == {contact}
     for private in ("jane@example.com", "+15555550100", "Jane-Anne"):
@@ -124,7 +124,7 @@ def test_a_person_is_opened_and_a_repeat_makes_no_call(world: World, log: Log) -
 
 def test_a_form_is_understood(world: World) -> None:
     body = f"locationId={LOCATION}&email=jane%40example.com&phone=%2B15555550100"
-    check_told(world.post(webhook_event(body, content_type=FORM)), "opened")
+    check_answer(world.post(webhook_event(body, content_type=FORM)), "opened")
     (contact,) = world.highlevel.contacts.values()
     assert (contact["email"], contact["phone"]) == ("jane@example.com", "+15555550100")
 
@@ -132,11 +132,11 @@ def test_a_form_is_understood(world: World) -> None:
 @pytest.mark.parametrize("empty", ["", None])
 def test_an_empty_id_is_a_missing_one(world: World, empty: str | None) -> None:
     world.settings = replace(world.settings, location_id=LOCATION)
-    check_told(world.post(webhook_event(JANE | {"contactId": empty, "locationId": empty})), "opened")
+    check_answer(world.post(webhook_event(JANE | {"contactId": empty, "locationId": empty})), "opened")
     assert len(world.highlevel.contacts) == 1
 
 
-# Kept
+# Stored
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,12 @@ def test_an_empty_id_is_a_missing_one(world: World, empty: str | None) -> None:
 )
 def test_deferred_is_stored_then_200(world: World, log: Log, fault: dict[str, Any]) -> None:
     world.highlevel.fail(**fault)
-    check_told(world.post(webhook_event(request())), "deferred")
+    check_answer(world.post(webhook_event(request())), "deferred")
     (message,) = world.kept()
     assert message["MessageGroupId"] == LOCATION
-    kept = Submission.from_message(message["MessageBody"])
-    assert (kept.trigger, kept.sender, kept.request_id) == ("webhook", "token", REQUEST_ID)
-    assert json.loads(kept.body) == request()
+    stored = Submission.from_message(message["MessageBody"])
+    assert (stored.trigger, stored.sender, stored.request_id) == ("webhook", "token", REQUEST_ID)
+    assert json.loads(stored.body) == request()
     assert log.line["outcome"] == "deferred"
     world.highlevel.heal()
 
@@ -165,7 +165,7 @@ def test_deferred_is_stored_then_200(world: World, log: Log, fault: dict[str, An
 )
 def test_rejected_is_a_dead_letter_then_200(world: World, log: Log, status: int, message: Any, reason: str) -> None:
     world.highlevel.fail(kind="status", status=status, message=message)
-    check_told(world.post(webhook_event(request())), "rejected")
+    check_answer(world.post(webhook_event(request())), "rejected")
     (letter,) = world.dead_letters()
     assert attributes(letter) == {"reason": reason, "sender": "token", "location": LOCATION, "attempts": "1"}
     assert json.loads(Submission.from_message(letter["MessageBody"]).body) == request()
@@ -175,20 +175,20 @@ def test_rejected_is_a_dead_letter_then_200(world: World, log: Log, status: int,
 
 def test_a_person_whom_highlevel_refuses_is_a_dead_letter(world: World) -> None:
     world.highlevel.fail(kind="status", status=422, message="email must be an email", path="/contacts/upsert")
-    check_told(world.post(webhook_event(JANE)), "rejected")
+    check_answer(world.post(webhook_event(JANE)), "rejected")
     assert world.reasons() == ["contact_refused"]
 
 
 def test_a_missing_token_is_a_dead_letter(world: World) -> None:
     world.secrets.texts["HighLevelToken"] = None
-    check_told(world.post(webhook_event(request())), "rejected")
+    check_answer(world.post(webhook_event(request())), "rejected")
     assert world.reasons() == ["no_token"]
 
 
 def test_a_location_that_it_may_not_name_is_a_dead_letter(world: World) -> None:
     world.senders = load()
     world.settings = replace(world.settings, location_id="another-location")
-    check_told(world.post(webhook_event(request())), "rejected")
+    check_answer(world.post(webhook_event(request())), "rejected")
     assert attributes(world.dead_letters()[0]) == {
         "reason": "location_not_allowed",
         "sender": "token",
@@ -214,11 +214,11 @@ def test_a_location_that_it_may_not_name_is_a_dead_letter(world: World) -> None:
 def test_what_can_be_read_but_not_used_is_a_dead_letter_then_200(
     world: World, log: Log, body: object, reason: str
 ) -> None:
-    check_told(world.post(webhook_event(body)), "invalid")
+    check_answer(world.post(webhook_event(body)), "invalid")
     (letter,) = world.dead_letters()
-    told = attributes(letter)
-    assert told.pop("location", LOCATION) == LOCATION
-    assert told == {"reason": reason, "sender": "token", "attempts": "1"}
+    shown = attributes(letter)
+    assert shown.pop("location", LOCATION) == LOCATION
+    assert shown == {"reason": reason, "sender": "token", "attempts": "1"}
     assert (log.line["outcome"], log.line["reason"], log.line["sender"]) == ("invalid", reason, "token")
     assert world.highlevel.calls == []
 
@@ -246,7 +246,7 @@ def test_an_unreadable_body_is_a_dead_letter_then_200(
     world: World, log: Log, event: dict[str, Any], reason: str
 ) -> None:
     answer = world.post(event)
-    check_told(answer, "invalid")
+    check_answer(answer, "invalid")
     assert json.loads(answer["body"])["reason"] == reason
     (letter,) = world.dead_letters()
     assert attributes(letter) == {"reason": reason, "sender": "token", "attempts": "1"}
@@ -267,7 +267,7 @@ def test_a_sender_that_retries_gets_a_problem_for_an_unreadable_body(
 
 def test_a_body_that_no_queue_message_holds_is_a_413(world: World) -> None:
     check_problem(world.post(webhook_event("x" * (MAX_STORED_BYTES + 1))), 413, "body_too_large")
-    check_told(world.post(webhook_event("x" * MAX_STORED_BYTES)), "invalid")
+    check_answer(world.post(webhook_event("x" * MAX_STORED_BYTES)), "invalid")
     assert world.reasons() == ["body_too_large"]
 
 
@@ -290,7 +290,7 @@ def test_large_members_are_left_out_and_not_the_delivery(world: World, content_t
         parts = (f'{head}"{name}"\r\n\r\n{text}\r\n' for name, text in members.items() if name != "raw")
         body = "".join(parts) + "--x--\r\n"
     world.highlevel.fail(kind="status", status=503, times=1)
-    check_told(world.post(webhook_event(body, content_type=content_type)), "deferred")
+    check_answer(world.post(webhook_event(body, content_type=content_type)), "deferred")
     (message,) = world.kept()
     stored = Submission.from_message(message["MessageBody"])
     assert len(stored.body) < 2000
@@ -354,7 +354,7 @@ UNKNOWN = {
     "of the callers of POST /conversations": webhook_event(request(), secret=API_SECRET),
     "of another sender": webhook_event(request(), "api"),
     "a sender without a secret": webhook_event(request(), "typeform"),
-    "no such sender": webhook_event(request(), "nobody"),
+    "no such sender": webhook_event(request(), "no-such-sender"),
     "the events' entry": webhook_event(request(), "event"),
     "no name": webhook_event(request(), ""),
     "another spelling": webhook_event(request(), "Token"),
@@ -400,15 +400,17 @@ def test_without_a_secret_a_sender_is_closed(world: World, text: str | None) -> 
     ],
     ids=["bearer", "header", "query", "json", "basic", "form"],
 )
-def test_a_secret_may_ride_in_each_of_its_places_and_is_not_kept(world: World, log: Log, event: dict[str, Any]) -> None:
+def test_a_secret_may_ride_in_each_of_its_places_and_is_not_stored(
+    world: World, log: Log, event: dict[str, Any]
+) -> None:
     world.highlevel.fail(kind="status", status=503, times=1)
-    check_told(world.post(event), "deferred")
+    check_answer(world.post(event), "deferred")
     (message,) = world.kept()
-    kept = Submission.from_message(message["MessageBody"])
-    assert TOKEN_SECRET.encode() not in kept.body
+    stored = Submission.from_message(message["MessageBody"])
+    assert TOKEN_SECRET.encode() not in stored.body
     assert TOKEN_SECRET not in message["MessageBody"]
     assert TOKEN_SECRET not in log.text
-    check_told(world.post(event), "opened")
+    check_answer(world.post(event), "opened")
 
 
 # Ignored
@@ -419,19 +421,19 @@ def test_another_kind_of_event_is_ignored(world: World, log: Log, kind: object) 
     world.senders["token"] = replace(
         world.senders["token"], paths=world.senders["token"].paths | {"when": world.senders["typeform"].paths["when"]}
     )
-    check_told(world.post(webhook_event(request() | {"event_type": kind})), "ignored")
+    check_answer(world.post(webhook_event(request() | {"event_type": kind})), "ignored")
     assert (log.line["outcome"], log.line["reason"]) == ("ignored", "other_event")
     assert not world.highlevel.calls
     assert not world.dynamodb.calls
     assert not world.sqs.calls
-    check_told(world.post(webhook_event(request() | {"event_type": "form_response"})), "opened")
+    check_answer(world.post(webhook_event(request() | {"event_type": "form_response"})), "opened")
 
 
 # Not stored
 
 
 @pytest.mark.parametrize(("status", "body"), [(503, request()), (422, request()), (200, {"locationId": LOCATION})])
-def test_what_cannot_be_kept_is_a_429(world: World, log: Log, status: int, body: object) -> None:
+def test_what_cannot_be_stored_is_a_429(world: World, log: Log, status: int, body: object) -> None:
     """A 503 would be final for some."""
     world.highlevel.fail(kind="status", status=status, message="no")
     world.sqs.error = UNREACHABLE
@@ -446,19 +448,21 @@ def test_secrets_that_cannot_be_read_now_are_a_429(world: World, error: Exceptio
 
 
 def test_a_sender_ahead_of_the_cache_is_a_429_while_secrets_cannot_be_read(world: World) -> None:
-    check_told(world.post(webhook_event(request())), "opened")
+    check_answer(world.post(webhook_event(request())), "opened")
     world.secrets.error = UNREACHABLE
     check_problem(world.post(webhook_event(request(), secret="rotated")), 429, "sender_secrets_unavailable")
-    check_told(world.post(webhook_event(request())), "existing")
+    check_answer(world.post(webhook_event(request())), "existing")
 
 
-def test_a_mistake_of_ours_is_a_429_without_its_text(world: World, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_in_the_code_is_a_429_without_its_text(
+    world: World, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def burst(*_: object, **__: object) -> None:
         raise RuntimeError(TOKEN_SECRET)
 
     monkeypatch.setattr(http_module, "target_of", burst)
     check_problem(world.post(webhook_event(request())), 429, "failed")
-    assert [trouble["error"] for trouble in log.troubles] == ["RuntimeError"]
+    assert [line["error"] for line in log.troubles] == ["RuntimeError"]
     assert TOKEN_SECRET not in log.text
 
 
@@ -466,37 +470,37 @@ def test_a_mistake_of_ours_is_a_429_without_its_text(world: World, log: Log, mon
 
 
 def test_an_array_is_one_submission_each(world: World, log: Log) -> None:
-    check_told(world.post(webhook_event([request(contact=f"contact-{number}") for number in range(3)])), "opened")
+    check_answer(world.post(webhook_event([request(contact=f"contact-{number}") for number in range(3)])), "opened")
     assert len(world.highlevel.conversations) == 3
     assert [line["contact_id"] for line in log.lines] == [f"contact-{number}" for number in range(3)]
     assert {(line["outcome"], line["request_id"]) for line in log.lines} == {("opened", REQUEST_ID)}
 
 
-def test_an_array_tells_the_gravest_of_its_outcomes(world: World, log: Log) -> None:
+def test_an_array_names_the_most_severe_of_its_outcomes(world: World, log: Log) -> None:
     world.highlevel.fail(kind="status", status=503, contact="later")
     world.highlevel.fail(kind="status", status=422, message="no", contact="refused")
     done, later = request(contact="done"), request(contact="later")
     invalid, refused = request(location=None), request(contact="refused")
-    check_told(world.post(webhook_event([done])), "opened")
-    check_told(world.post(webhook_event([done, done])), "existing")
-    check_told(world.post(webhook_event([done, request(contact="new")])), "opened")
-    check_told(world.post(webhook_event([done, later])), "deferred")
-    check_told(world.post(webhook_event([later, invalid, done])), "invalid")
-    check_told(world.post(webhook_event([refused, done, invalid, later])), "rejected")
+    check_answer(world.post(webhook_event([done])), "opened")
+    check_answer(world.post(webhook_event([done, done])), "existing")
+    check_answer(world.post(webhook_event([done, request(contact="new")])), "opened")
+    check_answer(world.post(webhook_event([done, later])), "deferred")
+    check_answer(world.post(webhook_event([later, invalid, done])), "invalid")
+    check_answer(world.post(webhook_event([refused, done, invalid, later])), "rejected")
     assert world.reasons() == ["no_location", "ids_refused", "no_location"]
     assert len(world.kept()) == 3
     for message in (*world.kept(), *world.dead_letters()):
-        assert isinstance(json.loads(Submission.from_message(message["MessageBody"]).body), dict), "each by itself"
+        assert isinstance(json.loads(Submission.from_message(message["MessageBody"]).body), dict), "each alone"
 
 
 @pytest.mark.parametrize("body", ["[]", " [ ] "])
 def test_an_empty_array_is_nothing_to_do(world: World, body: str) -> None:
-    check_told(world.post(webhook_event(body)), "ignored")
+    check_answer(world.post(webhook_event(body)), "ignored")
     assert world.sqs.calls == []
 
 
 def test_what_is_no_object_in_an_array_is_a_dead_letter_and_harms_no_other(world: World) -> None:
-    check_told(world.post(webhook_event([7, None, [request()], "text", request()])), "invalid")
+    check_answer(world.post(webhook_event([7, None, [request()], "text", request()])), "invalid")
     assert world.reasons() == ["invalid_body"] * 4
     assert (LOCATION, CONTACT) in world.highlevel.conversations
 
@@ -507,7 +511,7 @@ def test_what_is_no_object_in_an_array_is_a_dead_letter_and_harms_no_other(world
 def test_an_array_of_too_many_is_refused_as_a_whole(world: World, log: Log, body: str) -> None:
     assert len(body) <= MAX_BODY_BYTES
     answer = world.post(webhook_event(body))
-    check_told(answer, "invalid")
+    check_answer(answer, "invalid")
     assert "send it in parts" in json.loads(answer["body"])["detail"]
     assert world.reasons() == ["too_many_submissions"]
     assert world.highlevel.calls == []
@@ -517,44 +521,44 @@ def test_an_array_of_too_many_is_refused_as_a_whole(world: World, log: Log, body
 
 
 @pytest.mark.alone  # storing 2,000 takes the processor
-def test_an_array_of_as_many_as_allowed_is_kept_in_time(world: World, quick: None) -> None:
+def test_an_array_of_as_many_as_allowed_is_stored_in_time(world: World, quick: None) -> None:
     world.highlevel.fail(kind="hang")
     body = [{"locationId": "LOC", "contactId": f"c{number}"} for number in range(2000)]
-    check_told(world.post(webhook_event(body)), "deferred")
+    check_answer(world.post(webhook_event(body)), "deferred")
     assert len(world.kept()) == 2000
 
 
-def test_persons_in_an_array_are_told_apart(world: World) -> None:
+def test_persons_in_an_array_are_answered_apart(world: World) -> None:
     body = [JANE, {"locationId": LOCATION, "email": "joe@example.com"}]
-    check_told(world.post(webhook_event(body)), "opened")
+    check_answer(world.post(webhook_event(body)), "opened")
     assert len(world.highlevel.contacts) == len(world.highlevel.conversations) == 2
     world.highlevel.calls.clear()
-    check_told(world.post(webhook_event(body)), "existing")
+    check_answer(world.post(webhook_event(body)), "existing")
     assert world.highlevel.calls == []
 
 
-def test_an_array_of_which_one_cannot_be_kept_is_a_429_and_its_repeat_ends_it(world: World) -> None:
+def test_an_array_of_which_one_cannot_be_stored_is_a_429_and_its_repeat_ends_it(world: World) -> None:
     world.highlevel.fail(kind="status", status=503, contact="contact-1")
     world.sqs.error = UNREACHABLE
     body = [request(contact=f"contact-{number}") for number in range(3)]
     check_problem(world.post(webhook_event(body)), 429, "not_stored")
     world.sqs.error = None
     world.highlevel.heal()
-    check_told(world.post(webhook_event(body)), "opened")
+    check_answer(world.post(webhook_event(body)), "opened")
     assert len(world.highlevel.conversations) == 3
 
 
 @pytest.mark.alone  # its time is real
-def test_an_array_that_highlevel_is_too_slow_for_is_kept_in_time(world: World, quick: None) -> None:
+def test_an_array_that_highlevel_is_too_slow_for_is_stored_in_time(world: World, quick: None) -> None:
     world.highlevel.fail(kind="slow", seconds=0.3)
     body = [request(contact=f"contact-{number}") for number in range(20)]
     with in_time(4.0 / 4):
-        check_told(world.post(webhook_event(body)), "deferred")
+        check_answer(world.post(webhook_event(body)), "deferred")
     assert 15 <= len(world.kept()) <= 20
     assert len(world.highlevel.calls) <= 4
 
 
-def test_an_array_that_cannot_be_kept_in_time_is_a_429_in_time(
+def test_an_array_that_cannot_be_stored_in_time_is_a_429_in_time(
     world: World, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.highlevel.fail(kind="hang")
@@ -571,17 +575,17 @@ def test_an_array_that_cannot_be_kept_in_time_is_a_429_in_time(
 
 
 def test_an_element_may_be_as_large_as_a_body(world: World) -> None:
-    """Not larger than it came, once it stands alone: what is too large for a queue could never be kept."""
+    """Not larger than it came, once it stands alone: what is too large for a queue could never be stored."""
     note = "ü" * 100_000
-    check_told(world.post(webhook_event(json.dumps(request() | {"note": note}, ensure_ascii=False))), "opened")
+    check_answer(world.post(webhook_event(json.dumps(request() | {"note": note}, ensure_ascii=False))), "opened")
     body = json.dumps([request(contact="another") | {"note": note}], ensure_ascii=False)
-    check_told(world.post(webhook_event(body)), "opened")
+    check_answer(world.post(webhook_event(body)), "opened")
 
 
 def test_a_body_is_not_larger_without_its_secret(world: World) -> None:
     note = "ü" * 100_000
     body = json.dumps(request() | {"token": TOKEN_SECRET, "note": note}, ensure_ascii=False)
-    check_told(world.post(webhook_event(body, secret=None)), "opened")
+    check_answer(world.post(webhook_event(body, secret=None)), "opened")
 
 
 # In time
@@ -604,7 +608,7 @@ def test_sender_secrets_that_hang_are_a_429_in_time(world: World, quick: None) -
 def test_a_highlevel_that_hangs_is_answered_for_in_time(world: World, quick: None) -> None:
     world.highlevel.fail(kind="hang")
     with in_time(2 * 2.5 / 4):
-        check_told(world.post(webhook_event(JANE)), "deferred")
+        check_answer(world.post(webhook_event(JANE)), "deferred")
     assert len(world.kept()) == 1
 
 
@@ -626,8 +630,8 @@ def test_a_sender_of_the_users_own_names_its_one_location(world: World, tmp_path
     world.secrets.texts["SenderSecrets"] = '{"our-site": "its-secret"}'
     body: dict[str, Any] = {"contact": {"mail": "jane@example.com"}}
     sent = webhook_event(body, "our-site", secret=None, x_our_key="its-secret")
-    check_told(world.post(sent), "opened")
+    check_answer(world.post(sent), "opened")
     elsewhere = webhook_event(body | {"place": "another"}, "our-site", secret=None, x_our_key="its-secret")
-    check_told(world.post(elsewhere), "rejected")
+    check_answer(world.post(elsewhere), "rejected")
     assert world.reasons() == ["location_not_allowed"]
     check_problem(world.post(webhook_event(body, "our-site", secret="its-secret")), 401, "unauthorized")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-MAX_ANSWERS = 3_000  # no form has more; a hostile body has
+MAX_ANSWERS = 3_000  # no form has more; a malicious body has
 MAX_NODES = 12_000  # of objects, lists and scalars
 MAX_LISTED = 1_000  # scalars in one list
 MAX_LABEL = 500
@@ -50,8 +50,11 @@ _PHONE_OTHERS = {"extension", "ext", "type", "fieldtype", "iso", "countryiso"}
 
 
 class Answer(NamedTuple):
-    """One answer, unchangeable. `label` is the one that the payload carries (a question, or the path to a member),
-    `type` what the payload says of the field, or empty; `value` may have several lines, or none."""
+    """One answer.
+
+    `label` is the one in the payload (a question, or the path to a member), `type` what the payload says of the field,
+    or empty; `value` may have several lines, or none.
+    """
 
     label: str
     type: str
@@ -59,12 +62,12 @@ class Answer(NamedTuple):
 
 
 def answers(payload: Any, format: str) -> list[Answer]:
-    """The answers in a parsed payload. A format that has no function of its own is read as `flat`."""
+    """List the answers in a parsed payload. A format that has no function of its own is read as `flat`."""
     return [*islice(FORMATS.get(format, _flat)(payload), MAX_ANSWERS)]
 
 
 def texts_in(node: Any) -> list[str]:
-    """The first texts in a small part of a payload."""
+    """List the first texts in a small part of a payload."""
     return [answer.value for answer in _walk([node], nodes=200)]
 
 
@@ -87,8 +90,10 @@ def _opened(value: Any) -> Any:
 
 
 def _from(*roots: str, skip: Iterable[str] = ()) -> Callable[[Any], Iterator[Answer]]:
-    """The generic format below these paths, as far as they are there; if none is, below the payload itself without
-    the members `skip`, which are the sender's own and not the form's."""
+    """Read the generic format below these paths, as far as they are there.
+
+    If none is, below the payload itself without the members `skip`, which are the sender's own and not the form's.
+    """
     skipped = frozenset(skip)
 
     def read(payload: Any) -> Iterator[Answer]:
@@ -106,8 +111,11 @@ type _Part = tuple[str, str, Any]  # label, type, and what is there
 
 
 def _walk(root: Any, prefix: str = "", nodes: int = MAX_NODES) -> Iterator[Answer]:
-    """Every scalar below `root`. Without recursion: bodies are nested as deep as their sender likes. The root itself
-    is no question with its answer: {"name": …, "value": …} may be a form of two fields."""
+    """Read every scalar below `root`.
+
+    Without recursion: bodies are nested as deep as their sender likes. The root itself is not a question with its
+    answer: {"name": …, "value": …} may be a form of two fields.
+    """
     below = [_members(prefix, root) if isinstance(root, dict) else iter([(prefix, "", root)])]
     for _ in range(nodes):
         if not below:
@@ -141,7 +149,7 @@ def _members(label: str, node: dict[str, Any]) -> Iterator[_Part]:
 
 
 def _of_object(label: str, node: dict[str, Any]) -> Iterator[_Part]:
-    """What an object below the root holds: one answer, the parts of a name or of a phone number, or its members."""
+    """Read an object below the root: one answer, the parts of a name or of a phone number, or its members."""
     if len(node) > MAX_ABOUT:
         return _members(label, node)
     by_part = {name.lower().replace("_", ""): child for name, child in node.items()}
@@ -156,7 +164,7 @@ def _of_object(label: str, node: dict[str, Any]) -> Iterator[_Part]:
 
 
 def _phone(by_part: dict[str, Any]) -> str | None:
-    """A phone number whose country code, area code and rest are members of one object."""
+    """Join a phone number whose country code, area code and rest are members of one object."""
     is_phone = "full" in by_part or any(name in by_part for name in (*_DIAL_CODES, *_AREA_CODES))
     if not is_phone or not by_part.keys() <= {*_DIAL_CODES, *_AREA_CODES, *_PHONE_NUMBERS, *_PHONE_OTHERS}:
         return None
@@ -176,7 +184,7 @@ def _phone(by_part: dict[str, Any]) -> str | None:
 
 
 def _entry(label: str, node: dict[str, Any]) -> _Part | None:
-    """An object that is one question with its answer, or a value with what its sender knows about it."""
+    """Read an object that is one question with its answer, or a value with what its sender knows about it."""
     value_key = next((name for name in _VALUES if name in node), None)
     if value_key is None or (value_key in ("text", "response") and not _QUESTIONS & node.keys()):
         return None
@@ -204,7 +212,7 @@ def _is_indexed(label: str) -> bool:
 
 
 def _chosen(value: Any, options: Any) -> Any:
-    """What was chosen, by its text: some senders give the options' ids, or objects with id and label."""
+    """Return what was chosen, by its text: some senders give the options' ids, or objects with id and label."""
     items = value if isinstance(value, list) else [value]
     if items and all(isinstance(item, dict) and item.keys() <= {"id", "label"} for item in items):
         return [item.get("label") or item.get("id") for item in items]
@@ -219,7 +227,7 @@ def _chosen(value: Any, options: Any) -> Any:
 
 
 def _text(node: Any) -> str:
-    """A scalar, or a list of them, as people read it."""
+    """Write a scalar, or a list of them, as people read it."""
     if isinstance(node, str):
         return _string(node)
     if isinstance(node, bool):
@@ -247,7 +255,7 @@ def _at(payload: Any, path: str) -> Any:
 
 
 def _nested(payload: Any) -> Any:
-    """A form whose names have brackets, `contact[email]` or `tags[]`, as the object that they stand for."""
+    """Build the object that a form's names with brackets stand for: `contact[email]`, `tags[]`."""
     if not isinstance(payload, dict) or not any("[" in name for name in payload):
         return payload
     tree: dict[str, Any] = {}
@@ -321,7 +329,7 @@ def _typeform(payload: Any) -> Iterator[Answer]:
 
 
 def _typeform_titles(fields: Any) -> dict[str, dict[str, Any]]:
-    """The definition's fields by id; those of a block (contact info, group) are among its properties."""
+    """Index the definition's fields by id; those of a block (contact info, group) are among its properties."""
     titles: dict[str, dict[str, Any]] = {}
     waiting = [fields]
     while waiting and len(titles) < MAX_ANSWERS:
@@ -359,7 +367,7 @@ _JOTFORM_OWN = {
 
 
 def _jotform(payload: Any) -> Iterator[Answer]:
-    """The answers are JSON text in `rawRequest`, under keys such as `q4_email`; the questions are in `pretty`."""
+    """Read the JSON text in `rawRequest`, with keys such as `q4_email`; the questions are in `pretty`."""
     raw = _parsed(_at(payload, "rawRequest"))
     if not isinstance(raw, dict):
         yield from _flat(payload)
@@ -376,7 +384,7 @@ def _jotform(payload: Any) -> Iterator[Answer]:
 
 
 def _in_pretty(pretty: Any, start: int, values: list[str]) -> tuple[str, int]:
-    """The question before these values in `Name:Ana Lind, Email:ana@example.com, …`, and where to go on."""
+    """Find the question before these values in `Name:Ana Lind, Email:ana@example.com, …`, and where to go on."""
     text = " ".join(values)
     if not isinstance(pretty, str) or not text or len(text) > 2000 or start >= len(pretty):
         return "", start
@@ -413,14 +421,16 @@ def _gravity_forms(payload: Any) -> Iterator[Answer]:
 
 
 def _callrail(payload: Any) -> Iterator[Answer]:
-    """A form's fields as the site named them, which is often by numbers; or a call or text message."""
+    """Read a form's fields, which the site often names by numbers; or a call or text message."""
     of_call = ("customer_name", "customer_phone_number", "source_number", "content")
     return _numbered(_from("form_data", *of_call)(payload))
 
 
 def _numbered(unnamed: Iterable[Answer]) -> Iterator[Answer]:
-    """Gravity Forms' numbers: of a name field's inputs, .3 is the first and .6 the last name. Address fields and
-    checkboxes have inputs of these numbers too, but also a .1, which a name field has not."""
+    """Read Gravity Forms' numbers: of a name field's inputs, .3 is the first and .6 the last name.
+
+    Address fields and checkboxes have inputs of these numbers too, but also a .1, which a name field has not.
+    """
     listed = [*islice(unnamed, MAX_ANSWERS)]
     labels = {answer.label for answer in listed}
     for label, type_, value in listed:
@@ -430,7 +440,7 @@ def _numbered(unnamed: Iterable[Answer]) -> Iterator[Answer]:
 
 
 def _webflow(payload: Any) -> Iterator[Answer]:
-    """The form's labels and answers; the types of the fields are in a list beside them."""
+    """Read the form's labels and answers; the types of the fields are in a list beside them."""
     types = {
         _text(field.get("fieldName")): _text(field.get("fieldType"))
         for field in _objects(_at(payload, "payload.schema"))
@@ -440,7 +450,7 @@ def _webflow(payload: Any) -> Iterator[Answer]:
 
 
 def _calendly(payload: Any) -> Iterator[Answer]:
-    """The invitee's own words; hosts, guests and links are left out."""
+    """Read the invitee's own answers; hosts, guests and links are left out."""
     invitee = _at(payload, "payload")
     if not isinstance(invitee, dict):
         yield from _flat(payload)
@@ -492,7 +502,7 @@ _LIKE_A_NAME = re.compile(r"[^\W\d_]{2,20}(?:[ '-][^\W\d_]{1,20}){0,2}")
 
 
 def _wufoo(payload: Any) -> Iterator[Answer]:
-    """`Field4` and so on; what they are is in `FieldStructure`, if the form was told to send it."""
+    """`Field4` and so on; what they are is in `FieldStructure`, if the form is set to send it."""
     if not isinstance(payload, dict):
         yield from _flat(payload)
         return

@@ -33,8 +33,11 @@ _NO_CHARSETS = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "utf
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Body:
-    """A body that could be read. `raw` and `content_type` are what is stored, and read again later; `payload` is the
-    JSON value, or a form's fields by name: one that comes several times is a list."""
+    """A body that could be read.
+
+    `raw` and `content_type` are what is stored, and read again later; `payload` is the JSON value, or a form's fields
+    by name: one that comes several times is a list.
+    """
 
     raw: bytes
     content_type: str
@@ -43,14 +46,14 @@ class Body:
 
     @classmethod
     def of_json(cls, payload: Any) -> "Body":
-        """The body of a JSON value."""
+        """Make the body of a JSON value."""
         return cls(json_bytes(payload), JSON, payload)
 
 
 def read_body(raw: bytes, content_type: str, *, is_text: bool = False, only_json: bool = False) -> Body:
     """Decode and parse a body. `is_text`: it is in UTF-8, whatever the type says. `only_json`: refuse all other types.
 
-    Raises InvalidError: its detail says where JSON ends to be JSON.
+    Raises InvalidError; its detail has the place of an error in JSON.
     """
     if len(raw) > (MAX_BODY_BYTES if only_json else MAX_STORED_BYTES):
         raise too_large()
@@ -72,7 +75,7 @@ def read_body(raw: bytes, content_type: str, *, is_text: bool = False, only_json
 
 
 def without_members(body: Body, names: frozenset[str]) -> Body:
-    """The body without these members: of the payload, or of each element of an array."""
+    """Remove these members: of the payload, or of each element of an array."""
     payload = body.payload
     each = payload if isinstance(payload, list) else [payload]
     if not any(isinstance(one, dict) and names & one.keys() for one in each):
@@ -82,7 +85,7 @@ def without_members(body: Body, names: frozenset[str]) -> Body:
 
 
 def without_large_members(body: Body) -> Body:
-    """A body of at most MAX_BODY_BYTES: the large texts of a larger one are left out. Raises InvalidError."""
+    """Leave out the large texts of a body over MAX_BODY_BYTES. Raises InvalidError if it stays larger."""
     if len(body.raw) <= MAX_BODY_BYTES:
         return body
     try:
@@ -111,7 +114,7 @@ def _without_large(value: Any) -> Any:
 
 
 def json_or_text(text: str) -> Any:
-    """A member that is itself JSON; the text, if it is not."""
+    """Parse a member that is itself JSON; return the text, if it is not."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -119,13 +122,16 @@ def json_or_text(text: str) -> Any:
 
 
 def json_bytes(value: Any) -> bytes:
-    """JSON in UTF-8, no larger than it came: in ASCII it could have six times the bytes, and a message has a limit. A
-    lone surrogate, which has no bytes, is escaped."""
+    """Write JSON in UTF-8, no larger than it came.
+
+    In ASCII it could have six times the bytes, and a message has a limit. A lone surrogate, which has no bytes, is
+    escaped.
+    """
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
 def text_codec(content_type: str) -> str:
-    """The codec in which the whole body is text; UTF-8 where none is declared, or one that is not known."""
+    """Name the codec in which the whole body is text; UTF-8 where none is declared, or one that is not known."""
     try:
         media_type, charset = _declared(content_type)
     except InvalidError:
@@ -134,7 +140,7 @@ def text_codec(content_type: str) -> str:
 
 
 def in_utf8(content_type: str) -> str:
-    """The content type of the same body in UTF-8. Raises InvalidError for one that is not known."""
+    """Return the content type of the same body in UTF-8. Raises InvalidError for one that is not known."""
     media_type, charset = _declared(content_type)
     if charset == "utf-8-sig":
         return content_type
@@ -176,7 +182,7 @@ def _boundary(content_type: str) -> bytes:
 
 
 def _in_form(charset: str) -> str:
-    """The codec of a form's percent-encoded bytes; those of UTF-16 and the like are in UTF-8."""
+    """Name the codec of a form's percent-encoded bytes; those of UTF-16 and the like are in UTF-8."""
     return "utf-8" if charset.startswith(("utf-16", "utf-32", "utf-8")) else charset
 
 
@@ -205,7 +211,7 @@ def _json_in(charset: str) -> str:
 
 
 def _position(error: Exception) -> str:
-    """Where a text ceases to be JSON, without any of it."""
+    """Describe the place of an error in JSON, without any of its text."""
     if isinstance(error, json.JSONDecodeError):
         return f"Line {error.lineno}, column {error.colno}: {error.msg}."
     return "It is nested too deeply." if isinstance(error, RecursionError) else "It holds a number that is too long."
@@ -221,13 +227,13 @@ def _urlencoded(text: str, charset: str) -> list[tuple[str, str]]:
 
 
 def _lines(text: str) -> list[tuple[str, str]]:
-    """The third encoding of an HTML form: a line `name=value` for each field."""
+    """Read the third encoding of an HTML form: a line `name=value` for each field."""
     pairs = [line.partition("=") for line in text.splitlines() if line]
     return [(name, value) for name, _, value in pairs]
 
 
 def _multipart(raw: bytes, content_type: str, charset: str) -> list[tuple[str, str]]:
-    """The fields; files are passed over."""
+    """List the fields; files are passed over."""
     try:
         parts = parts_of(raw, _boundary(content_type), MAX_FORM_FIELDS)
     except ValueError as error:

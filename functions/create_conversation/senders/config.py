@@ -37,7 +37,7 @@ class JmesPath:
         return (self,) if len(parts) < 2 else tuple(map(JmesPath, parts))
 
     def search(self, payload: Any) -> Any:
-        """What the expression finds in the payload. Raises what jmespath raises."""
+        """Find what the expression names in the payload. Raises what jmespath raises."""
         return self._compiled.search(payload)
 
 

@@ -55,16 +55,20 @@ def check_entry(file: str, name: str, entry: dict[str, Any]) -> None:
         raise wrong("scheme", right)
     scheme = str(scheme)
     for key, value in entry.items():
-        if key not in _KEYS[scheme]:
-            raise wrong(key, f"is not a key of scheme {scheme}; {_hint(key, _KEYS[scheme])}")
-        for check in _CHECKS.get(key, (_text,)):
-            if right := check(value, scheme):
-                raise wrong(key, right)
+        if right := _mistake(key, value, scheme):
+            raise wrong(key, right)
     for key in sorted(_NEEDED[scheme] - entry.keys()):
         raise wrong(key, f"is missing; scheme {scheme} needs it")
     for rule in _RULES:
         if rule.is_broken(name, entry):
             raise wrong(rule.key, rule.right.format(**entry))
+
+
+def _mistake(key: str, value: Any, scheme: str) -> str:
+    """Say what would be right for this key; empty if its value is right."""
+    if key not in _KEYS[scheme]:
+        return f"is not a key of scheme {scheme}; {_hint(key, _KEYS[scheme])}"
+    return next(filter(None, (check(value, scheme) for check in _CHECKS.get(key, (_text,)))), "")
 
 
 def _close(name: str, known: Iterable[str]) -> list[str]:
@@ -157,7 +161,7 @@ def _id_path(value: Any, scheme: str) -> str:
 
 
 def _wrong_call(node: Any) -> str:
-    """What is wrong with a function that the parsed JMESPath calls; jmespath itself notices only when it runs."""
+    """Describe a wrong function call in the parsed JMESPath; jmespath itself notices only when it runs."""
     if isinstance(node, list):
         return next(filter(None, map(_wrong_call, node)), "")
     if not isinstance(node, dict):

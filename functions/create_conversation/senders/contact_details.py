@@ -18,7 +18,7 @@ from create_conversation.senders.person import Person as Person
 
 FIELDS = ("email", "phone", "first_name", "last_name", "full_name")
 MAX_NAME = 100
-_MAX_CANDIDATES = 300  # of each kind: no form has more, and a hostile body costs no more than these
+_MAX_CANDIDATES = 300  # of each kind: no form has more, and a malicious body costs no more than these
 _MAX_FIELDS = 500
 _MAX_SHOWN = 50
 
@@ -53,7 +53,7 @@ _NO_WORD = re.compile(r"[\W_]+")
 
 @lru_cache(maxsize=1024)
 def words_of(label: str) -> str:
-    """A label without case, accents and punctuation, its words with one blank at both sides: ` e mail adresse `."""
+    """Reduce a label to its words, with one blank at both sides: ` e mail adresse `; no case, accents, punctuation."""
     text = _CAMEL.sub(" ", label[:200])
     if not text.isascii():
         text = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
@@ -123,13 +123,13 @@ _EXTENSIONS = _Words(label_words.EXTENSION)
 
 
 def shown(label: str) -> str | None:
-    """The label if it may be logged: it looks like a field's name, and holds no address and no number."""
+    """Return the label if it may be logged: it looks like a field's name, and holds no address and no number."""
     is_plain = re.fullmatch(r"[\w .\[\]-]{1,64}", label) and sum(c.isdecimal() for c in label) < 7
     return label if is_plain and label.isprintable() else None
 
 
 def _segments(label: str) -> tuple[str, str]:
-    """The last name in a path, and what is before it: `billing.email`. A question is one name."""
+    """Split a path before its last name: `billing.email`. A question is one name."""
     parent, _, last = label.rpartition(".")
     return (parent, last) if last and not last[0].isspace() else ("", label)
 
@@ -186,10 +186,10 @@ _FILE = re.compile(
 
 
 def clean_email(text: str) -> str | None:
-    """The first address in a field that says it is an e-mail, as HighLevel may take it; None if there is none.
+    """Find the first address in a field that says it is an e-mail; None if there is none.
 
     Around it may be blanks, invisible characters, `mailto:`, angle brackets with a name before them, quotes, closing
-    punctuation. Letters of all scripts are left as typed, in NFKC (full-width ones become narrow), case kept.
+    punctuation. Letters of all scripts are left as typed, in NFKC (full-width ones become narrow), case stays.
     """
     return next(_addresses(text), None)
 
@@ -230,7 +230,7 @@ def _trimmed(text: str) -> str:
 
 
 def _is_address(text: str) -> bool:
-    """What HighLevel would refuse is none. Its own rule is not published: this is the strict half of RFC 5321."""
+    """Check for what HighLevel takes. Its own rule is not published: this is the strict half of RFC 5321."""
     local, _, domain = text.rpartition("@")
     if not (0 < len(local) <= 64 and text.isprintable() and len(text.encode()) <= 254):
         return False
@@ -269,12 +269,12 @@ def _extension() -> re.Pattern[str]:
 
 
 def clean_phone(text: str) -> str | None:
-    """The first number of 7 to 15 digits in a field that says it is a phone, written with digits and `+ ( ) . / -`."""
+    """Find the first number of 7 to 15 digits in a field that says it is a phone, in digits and `+ ( ) . / -`."""
     return _number_in(text)[0]
 
 
 def _number_in(text: str) -> tuple[str | None, str]:
-    """The number, and the extension behind it."""
+    """Find the number, and the extension behind it."""
     text = _ascii_digits(_visible(text[:300]))
     text = _DASHES.sub("-", text)
     for run in _RUN.finditer(text):
@@ -314,7 +314,7 @@ def _first_of_several(run: str) -> list[str]:
 
 
 def _with_country(number: str, code: str | None) -> str:
-    """A number without its country code, after the code that came in a field of its own."""
+    """Put the country code that came in a field of its own before a number without one."""
     if code is None or number.startswith("+"):
         return number
     digits, national = re.sub(r"\D", "", code), re.sub(r"\D", "", number)
@@ -343,8 +343,10 @@ _NO_NAMES = {"n/a", "null", "undefined", "nan", "none", "xxxxx", "-"}
 
 
 def clean_name(text: str) -> str | None:
-    """A name: any white space is one blank, control and invisible characters go, joiners inside stay; not cut within
-    a letter. None for an address, a leftover of a template, or what has no letter."""
+    """Clean a name: any white space is one blank, control and invisible characters go, joiners inside stay.
+
+    It is not cut within a letter. None for an address, a leftover of a template, or a text without a letter.
+    """
     text = text[:2000]
     if not text.isascii() or not text.isprintable():
         text = "".join(" " if c.isspace() or c in "\u2800\u3164" else c for c in text)
@@ -414,12 +416,12 @@ def is_same_person(person: Person, email: str | None, phone: str | None) -> bool
 
 
 class _Candidate(NamedTuple):
-    rank: tuple[int, int, int]  # whether of somebody near, how sure, whether a further one of the same person
+    rank: tuple[int, int, int]  # whether of a related person, how sure, whether a further one of the same person
     value: str
 
 
 def find_person(listed: Sequence[Answer], preferred: Mapping[str, Sequence[tuple[str, Any]]]) -> Found:
-    """The person in the answers. `preferred` has by field what a preset's paths gave, in order: (path, JSON value)."""
+    """Find the person in the answers. `preferred`: by field what a preset's paths gave, in order."""
     dropped: list[Dropped] = []
     others = _others(listed, preferred)
     emails = _emails(listed, preferred.get("email", ()), others, dropped)
@@ -444,7 +446,7 @@ def _drop(dropped: list[Dropped], label: str, what: str, reason: str) -> None:
 
 
 def _texts(value: Any) -> list[str]:
-    """The texts in what a path gave: one, a number, the elements of a list, the answers in an object."""
+    """List the texts in what a path gave: one, a number, the elements of a list, the answers in an object."""
     if isinstance(value, bool) or (isinstance(value, int | float) and value < 0):
         return []
     items = value[:50] if isinstance(value, list) else [value]
@@ -503,7 +505,7 @@ def _rank(label: str, how_sure: int) -> tuple[int, int, int]:
 
 
 def _others(listed: Sequence[Answer], preferred: Mapping[str, Sequence[tuple[str, Any]]]) -> tuple[_Words, ...]:
-    """Whose fields are not the person's. The owner's are, where a form asks for the e-mail and phone of nobody else."""
+    """Name the owners of fields that are not the person's; the form's owner is one only if the form asks for others."""
     is_given = any(value for field in ("email", "phone") for _, value in preferred.get(field, ()))
     has_own = is_given or any(
         not (_OWNER.are_in(answer.label) or _is_someone_else(answer, (_SOMEONE_ELSE,)))
@@ -570,7 +572,7 @@ def _phone_of(label: str, text: str, dropped: list[Dropped]) -> str | None:
 
 
 def _says_phone(label: str) -> bool:
-    """The name itself, or what it is a part of: `phone.number`, but not `phone_call.id`."""
+    """Check the name itself, or what it is a part of: `phone.number`, but not `phone_call.id`."""
     parent, last = _segments(label)
     if _PHONE_WORDS.are_in(last):
         return True

@@ -18,8 +18,11 @@ def from_base64(text: str, *, pad: bool = False) -> bytes | None:
 
 
 def ed25519_key(text: str, key_format: str) -> bytes | None:
-    """The 32 bytes of a public key: `whpk_base64` (whpk_…) or `spki_base64` (what is in a PEM file, with or without its
-    first and last line). None if it is none."""
+    """Decode the 32 bytes of a public key; None for any other text.
+
+    `key_format`: `whpk_base64` (whpk_…) or `spki_base64` (what is in a PEM file, with or without its first and last
+    line).
+    """
     if key_format == "whpk_base64":
         key = from_base64(text.removeprefix("whpk_"), pad=True) if text.startswith("whpk_") else None
     else:

@@ -148,7 +148,7 @@ de fr es pt it nl: ihr, dein, bitte, wie, heisst, lautet, ihren, deinen, geben, 
 pl sv da no fi cs tr ru uk el: twoje, panstwa, ditt, dit, din, sinun, vase, sizin, ваше, как, вас, зовут, το, σας
 """
 
-# Somebody else than whom the submission is about: the form's owner, who gets the notification, a friend.
+# Another person than the one of the submission: the form's owner, who gets the notification, a friend.
 SOMEONE_ELSE = """
 en: post author, admin, administrator, site admin, webmaster, recipient*, notification*, notify, notifications,
   reply to, replyto, cc, bcc, to email, email to, mail to, send to, sent to, send copy to, assigned*, assignee*, rep,
@@ -166,7 +166,7 @@ nl pl sv da no fi cs tr: ontvanger*, collega*, odbiorc*, znajom*, mottagare*, mo
 ru uk: получател*, администратор*, одержувач*, друг, друга
 """
 
-# The site's or the record's owner, unless the form asks for nobody else: then it is the owner of a house or a dog.
+# The site's or the record's owner, unless the form asks for no other person: then it is the owner of a house or a dog.
 OWNER = """
 en: owner, owners, owner s, author, organizer*, organiser*, merchant*, vendor*
 de: inhaber*, besitzer*, eigentumer*, vermieter*, arbeitgeber*
@@ -184,7 +184,7 @@ fr es it: autre, secondaire, professionnel*, entreprise, otro, secundario, empre
   aziendale, lavoro
 """
 
-# Somebody near to the person: only where there is nothing else of this kind, and never for a name.
+# A related person: only where there is nothing else of this kind, and never for a name.
 RELATED = """
 en: agent*, partner*, employer*, landlord*, supervisor*, manager*, boss, child*, kid, kids, son, daughter, student*,
   parent*, guardian*, mother*, father*, assistant*, attorney*, doctor*

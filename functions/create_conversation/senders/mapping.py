@@ -168,7 +168,7 @@ def _contact_id(sender: Sender, payload: dict[str, Any]) -> _ContactId:
 
 
 def _cleaned(value: Any) -> tuple[str | None, bool]:
-    """The id, and whether it is only what a template has left in its place."""
+    """Return the id, and whether it is only what a template has left in its place."""
     from create_conversation.senders.contact_details import clean_id, is_leftover
 
     return clean_id(value), is_leftover(value)

@@ -1,6 +1,6 @@
 """The parts of a multipart/form-data body (RFC 7578), in linear time and without recursion whatever the bytes are.
 
-Not the standard library's email parser: 256 KiB of hostile bytes cost that one up to 8 seconds, or all of the stack.
+Not the standard library's email parser: 256 KiB of malicious bytes cost that one up to 8 seconds, or all of the stack.
 """
 
 import re
@@ -16,32 +16,26 @@ _NAMES = re.compile(rb';[ \t]*(name|filename)\*?[ \t]*=[ \t]*(?:"([^"]*)"|([^\s;
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Part:
-    """One part: its name, its value, and the whole of it as it came."""
+    """One part: its name and its value, and whether it is a file."""
 
     name: bytes
     is_file: bool
     value: bytes
-    raw: bytes
 
 
 def boundary_of(parameters: str) -> bytes | None:
-    """The boundary among the parameters of a Content-Type header; None without one of 1 to 70 permitted characters."""
+    """Find the boundary in the parameters of a Content-Type header; None without one of 1 to 70 allowed characters."""
     found = _PARAMETER.search(f";{parameters}")
     boundary = (found[1] or found[2]) if found else ""
     return boundary.encode("ascii") if _BOUNDARY.fullmatch(boundary) else None
 
 
 def parts_of(body: bytes, boundary: bytes, most: int) -> list[Part]:
-    """All parts, in their order. Raises ValueError if the body is cut off, malformed, or has more than `most`."""
+    """List all parts, in their order. Raises ValueError if the body is cut off, malformed, or has more than `most`."""
     _, *pieces = (b"\r\n" + body).split(b"\r\n--" + boundary, most + 2)
     if not pieces or not pieces[-1].startswith(b"--") or len(pieces) > most + 1:
         raise ValueError("no closing boundary, or too many parts")
     return [_part(piece) for piece in pieces[:-1]]
-
-
-def joined(parts: list[Part], boundary: bytes) -> bytes:
-    """A body of these parts."""
-    return b"".join(b"--" + boundary + part.raw + b"\r\n" for part in parts) + b"--" + boundary + b"--\r\n"
 
 
 def _part(raw: bytes) -> Part:
@@ -54,4 +48,4 @@ def _part(raw: bytes) -> Part:
     names = {found[1].lower(): found[2] or found[3] or b"" for found in named}
     if b"name" not in names:
         raise ValueError("a part without a name")
-    return Part(names[b"name"], b"filename" in names, value, raw)
+    return Part(names[b"name"], b"filename" in names, value)

@@ -32,8 +32,11 @@ type Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Authenticated:
-    """A request of a known sender, without its secret. `raw` and `content_type` are what may be stored; `parsed` is the
-    body that was read from it, or why it cannot be read."""
+    """A request of a known sender, without its secret.
+
+    `raw` and `content_type` are what may be stored; `parsed` is the body that was read from it, or why it cannot be
+    read.
+    """
 
     sender: Sender
     raw: bytes
@@ -43,7 +46,7 @@ class Authenticated:
 
 
 def without_secrets(sender: Sender, request: Request, secrets: tuple[str, ...]) -> Authenticated:
-    """The authenticated request without these secrets of its sender, and with nothing but what is read from now on."""
+    """Take these secrets of its sender out of the authenticated request, and all that is not read from now on."""
     given_id = delivery_id(sender, request) if has_signed_id(sender) else None
     delivery = _redacted_text(sender, given_id or "", secrets)
     names = secret_members(sender)
@@ -66,14 +69,14 @@ def without_secrets(sender: Sender, request: Request, secrets: tuple[str, ...]) 
 
 
 def secret_members(sender: Sender) -> frozenset[str]:
-    """The names of the members that may hold a secret."""
+    """Name the members that may hold a secret."""
     return frozenset(place.removeprefix("body:") for place in sender.where if place.startswith("body:")) | {
         *sender.strip
     }
 
 
 def redacted_bytes(sender: Sender, raw: bytes, codec: str, secrets: tuple[str, ...]) -> bytes:
-    """The bytes without the sender's secrets: as text of that codec, and, as it may be wrong, as bytes."""
+    """Replace the sender's secrets in the bytes: as text of that codec, and, as it may be wrong, as bytes."""
     return _redacted_body(raw, codec, _needles_of(sender, secrets, codec))
 
 
@@ -83,7 +86,7 @@ def _redacted_text(sender: Sender, text: str, secrets: tuple[str, ...]) -> str:
 
 
 def _needles_of(sender: Sender, secrets: tuple[str, ...], codec: str) -> "tuple[_Needle, ...]":
-    """A public key is not a secret."""
+    """List what must not stay; a public key is not a secret."""
     return () if sender.scheme == "pubkey" else _needles(_parts(sender, secrets), codec)
 
 
@@ -119,7 +122,7 @@ class _Needle:
 
 
 def _parts(sender: Sender, secrets: tuple[str, ...]) -> tuple[str, ...]:
-    """The secrets, and what of them is as good as the whole."""
+    """List the secrets, and what of them is as good as the whole."""
     parts = set(secrets)
     if "basic" in sender.where:
         parts |= {secret.partition(":")[2] for secret in secrets}
@@ -153,13 +156,13 @@ def _plain(text: bytes) -> _Needle:
 
 
 def _resolved(text: bytes) -> bytes:
-    """What is left of a secret that holds escapes itself, in a layer where all of them are resolved."""
+    """Return what is left of a secret that holds escapes itself, in a layer where all of them are resolved."""
     *_, (resolved, _) = _views(text, runs=True)
     return resolved if len(resolved) >= MIN_CHARACTERS else text
 
 
 def _inner(text: bytes) -> bytes:
-    """A long secret without its ends, which may look like parts of an escape that stands beside it."""
+    """Cut the ends off a long secret: they may look like parts of an escape that stands beside it."""
     ends = len(r"\u0041") - 1
     return text[ends:-ends] if len(text) >= 3 * MIN_CHARACTERS else text
 
@@ -188,7 +191,7 @@ def _escaped(secret: str) -> set[bytes]:
 
 
 def _base64_cores(text: bytes) -> Iterator[bytes]:
-    """The characters of its base64 that are the same whatever stands around it, at each of the three alignments."""
+    """List the characters of its base64 that are the same in any text around it, at each of the three alignments."""
     for offset in range(3):
         encoded = base64.b64encode(bytes(offset) + text).rstrip(b"=")
         whole = (offset + len(text)) % 3 == 0
@@ -267,7 +270,7 @@ class _Escapes:
         return at, at + 1
 
     def widened(self, span: Span) -> Span:
-        """A span of the layer itself, with the rest of an escape that it begins or ends in."""
+        """Widen a span of the layer itself by the rest of an escape that it begins or ends in."""
         return self._whole(span[0])[0], self._whole(span[1] - 1)[1]
 
     def _whole(self, at: int) -> Span:
@@ -278,7 +281,7 @@ class _Escapes:
 
 
 def _escapes(layer: bytes, kinds: tuple[str, ...], *, runs: bool) -> _Escapes:
-    """`runs`: escapes that follow one another count as one. That is quicker, and too coarse to replace anything."""
+    """Resolve the escapes. `runs`: those in a row count as one, which is quick, and too coarse to replace anything."""
     found, done, length = _Escapes(), 0, 0
     pieces: list[bytes] = []
     for match in _pattern(kinds, runs=runs).finditer(layer):
@@ -319,7 +322,7 @@ def _views(data: bytes, *, runs: bool) -> Iterator[tuple[bytes, Way]]:
 
 
 def _views_of(group: tuple[str, ...], layer: bytes, way: Way, *, runs: bool) -> Iterator[tuple[bytes, Way]]:
-    """The layers beneath, with the escapes of one kind only."""
+    """List the layers beneath, with the escapes of one kind only."""
     for _ in range(MAX_LAYERS):
         escapes = _escapes(layer, group, runs=runs)
         if not escapes.kinds:
@@ -332,7 +335,7 @@ def _views_of(group: tuple[str, ...], layer: bytes, way: Way, *, runs: bool) -> 
 
 
 def redacted(data: bytes, needles: tuple[_Needle, ...]) -> bytes:
-    """The bytes without the needles, in linear time whatever they are."""
+    """Replace the needles in the bytes, in linear time whatever they are."""
     if not any(_places(layer, needles, all_of_them=False) for layer, _ in _views(data, runs=True)):
         return data
     spans: dict[Span, bytes] = {}

@@ -63,7 +63,7 @@ class Request:
 
 
 def secrets_for(text: str, sender: str) -> tuple[str, ...]:
-    """A sender's secrets in the text of `SenderSecrets`: `{"<sender>": "secret"}` or `{"<sender>": ["new", "old"]}`.
+    """List a sender's secrets in `SenderSecrets`: `{"<sender>": "secret"}` or `{"<sender>": ["new", "old"]}`.
 
     Anything else, or an empty text, is no secret: then no request gets in.
     """
@@ -104,7 +104,7 @@ def is_ping(sender: Sender, request: Request) -> bool:
 
 
 def delivery_id(sender: Sender, request: Request) -> str | None:
-    """The id that a header gives the delivery, the same in each repeat; None where the sender has none there."""
+    """Read the id that a header gives the delivery, the same in each repeat; None where there is none."""
     return request.headers.get(sender.id.removeprefix("header:")) if sender.id.startswith("header:") else None
 
 
@@ -144,7 +144,7 @@ def _tokens_at(place: str, request: Request) -> list[str]:
 
 
 def _body_tokens(request: Request, name: str) -> list[str]:
-    """The values of the body's member of that name; ten at most, of a form that has it several times."""
+    """List the values of the body's member of that name; ten at most, of a form that has it several times."""
     body = request.parsed
     if not isinstance(body, Body) or not isinstance(body.payload, dict):
         return []
@@ -154,7 +154,7 @@ def _body_tokens(request: Request, name: str) -> list[str]:
 
 
 def _named(pairs: str, name: str) -> list[str]:
-    """The values under that name; ten at most, so that a request is not a list of guesses."""
+    """List the values under that name; ten at most, so that a request is not a list of guesses."""
     try:
         values = [value for key, value in parse_qsl(pairs, max_num_fields=MAX_FIELDS) if key == name]
     except ValueError:
@@ -188,7 +188,7 @@ def _pairs(header: str) -> list[tuple[str, str]]:
 
 
 def _signatures(sender: Sender, header: str, fields: list[tuple[str, str]]) -> list[str]:
-    """The candidates, ten at most, so that a header is not a list of guesses; other labels are passed over."""
+    """List the candidates, ten at most, so that a header is not a list of guesses; other labels are passed over."""
     if sender.sig_format == "kv":
         found = [value for label, value in fields if label == sender.sig_label]
     elif sender.sig_format == "space-list":
@@ -203,7 +203,7 @@ def _signatures(sender: Sender, header: str, fields: list[tuple[str, str]]) -> l
 
 
 def _timestamp(sender: Sender, request: Request, fields: list[tuple[str, str]]) -> str | None:
-    """The timestamp, exactly as it was received: that is what was signed."""
+    """Read the timestamp, exactly as it was received: that is what was signed."""
     place, _, name = sender.ts.partition(":")
     if place == "header":
         return request.headers.get(name)
@@ -233,7 +233,7 @@ def _unix_time(text: str, unit: str) -> float | None:
 
 
 def _signed_bytes(sender: Sender, request: Request, fields: list[tuple[str, str]]) -> bytes | None:
-    """What the sender must have signed; None where a part of it is missing."""
+    """Build what the sender must have signed; None where a part of it is missing."""
     parts: list[bytes] = []
     for part in re.split(r"(\{(?:body|ts|id)\})", sender.signed):
         match part:

@@ -18,7 +18,7 @@ CONVERSATIONS_SENDER = "api"  # the sender of POST /conversations
 
 
 def read_request(event: dict[str, Any], context: Any, clock: Clock) -> Request:
-    """API Gateway's event as a request, the body in its raw bytes."""
+    """Read API Gateway's event as a request, the body in its raw bytes."""
     is_webhook = is_webhook_event(event)
     query = event.get("rawQueryString")
     return Request(
@@ -39,7 +39,7 @@ def is_webhook_event(event: dict[str, Any]) -> bool:
 
 
 def request_id(event: dict[str, Any], context: Any) -> str:
-    """API Gateway's id of the request; Lambda's where it is missing or unfit for a header."""
+    """Read API Gateway's id of the request; Lambda's where it is missing or unfit for a header."""
     given = _object(event.get("requestContext")).get("requestId")
     safe = isinstance(given, str) and re.fullmatch(r"[A-Za-z0-9_=+/-]{1,128}", given)
     return given if isinstance(given, str) and safe else str(context.aws_request_id)
@@ -57,7 +57,7 @@ def seconds_left(event: dict[str, Any], clock: Clock) -> float:
 
 
 def reply(status: int, request_id: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
-    """A response with a JSON body; header names with _ for -."""
+    """Build a response with a JSON body; header names with _ for -."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return {
         "statusCode": status,
@@ -73,7 +73,7 @@ def reply(status: int, request_id: str, body: dict[str, Any], **headers: str) ->
 
 
 def problem(outcome: Outcome, request_id: str, status: int | None = None) -> dict[str, Any]:
-    """A response that says what is wrong (RFC 9457); `status` where it is not the reason's own."""
+    """Build a response that says what is wrong (RFC 9457); `status` where it is not the reason's own."""
     reason = REASONS[outcome.reason]
     status = status or reason.status
     headers = {"content_type": "application/problem+json"}
@@ -101,7 +101,7 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def _path_parameter(event: dict[str, Any], name: str) -> str:
-    """A part of the path, as the route names it; empty if it is missing."""
+    """Read a part of the path, as the route names it; empty if it is missing."""
     value = _object(event.get("pathParameters")).get(name)
     return value if isinstance(value, str) else ""
 

@@ -161,8 +161,10 @@ class HttpApiHandler:
     def _dead_letter_unreadable(
         self, authenticated: Authenticated, error: InvalidError, log: SubmissionLog, answer_by: float
     ) -> dict[str, Any]:
-        """Store what cannot be read for the operator. Raises the error where the sender sends it again, or where no
-        queue message can hold it; NotStoredError."""
+        """Store what cannot be read for the operator.
+
+        Raises the error where the sender sends it again, or where no queue message can hold it; NotStoredError.
+        """
         if authenticated.sender.retries or len(authenticated.raw) > MAX_STORED_BYTES:
             raise error
         stored = Submission(
@@ -181,8 +183,10 @@ class HttpApiHandler:
         return _webhook_response([outcome], log.request_id)
 
     def _enqueue_rest(self, submissions: list[Submission], log: SubmissionLog, answer_by: float) -> None:
-        """Store what does not fit the time, of a large array: its consumer dead-letters what is of no use. Raises
-        NotStoredError."""
+        """Store what does not fit the time, of a large array: its consumer dead-letters what is of no use.
+
+        Raises NotStoredError.
+        """
         rest = [(submission, self._location_of(submission)) for submission in submissions]
         self._store(lambda: self.queues.enqueue_batch(rest, answer_by), answer_by)
         replace(log).write(Outcome.from_error(DeferredError("deadline")), self.settings.metrics_namespace)
@@ -224,7 +228,7 @@ class HttpApiHandler:
         return without_secrets(sender, request, secrets)
 
     def _matching_secrets(self, sender: Sender, request: Request) -> tuple[str, ...]:
-        """The secrets of the sender, if one of them authenticates the request. Raises UnauthorizedError."""
+        """Return the secrets of the sender, if one of them authenticates the request. Raises UnauthorizedError."""
         text = self.sender_secrets.get()
         secrets = secrets_for(text, sender.name)
         reason = refusal(sender, request, secrets, self.clock.time())
@@ -267,7 +271,7 @@ class HttpApiHandler:
 
 
 def _submission(trigger: Trigger, authenticated: Authenticated, request_id: str, received_at: float) -> Submission:
-    """The delivery as one submission. Raises InvalidError for a body that cannot be read."""
+    """Make one submission of the delivery. Raises InvalidError for a body that cannot be read."""
     body = authenticated.parsed
     if isinstance(body, InvalidError):
         raise body
@@ -284,8 +288,10 @@ def _submission(trigger: Trigger, authenticated: Authenticated, request_id: str,
 
 
 def _submissions(authenticated: Authenticated, request_id: str, received_at: float) -> list[Submission]:
-    """One for each element of an array, else the one. Raises InvalidError for a body that cannot be read, or has too
-    many: then nothing of it is done."""
+    """Make a submission of each element of an array, else the one.
+
+    Raises InvalidError for a body that cannot be read, or has too many: then nothing of it is done.
+    """
     whole = _submission(Trigger.WEBHOOK, authenticated, request_id, received_at)
     payload = whole.parsed.payload if whole.parsed else None
     if not isinstance(payload, list):
@@ -299,7 +305,7 @@ def _submissions(authenticated: Authenticated, request_id: str, received_at: flo
 
 
 def _shown(outcome: Outcome) -> Outcome:
-    """What the caller may see of the outcome: why a request is not authenticated is for the log only."""
+    """Return what the caller may see of it: why a request is not authenticated is for the log only."""
     is_unauthorized = outcome.name == OutcomeName.UNAUTHORIZED
     return Outcome.from_error(UnauthorizedError()) if is_unauthorized else outcome
 
