@@ -60,7 +60,6 @@ def run(size: float, progress: Progress) -> Part:
         world.application.store_sender_secret(SENDER, sender_secret)
         location = f"crash{uuid.uuid4().hex[:8]}"
         sent: list[str] = []  # contacts, whose ids contain the trigger
-        leases = world.watch_leases()
         for number in range(rounds):
             for crash_point in CRASH_POINTS:
                 for trigger in crash_point.triggers:
@@ -81,7 +80,7 @@ def run(size: float, progress: Progress) -> Part:
             sent.append(redriven)
             kills += _redrive_killed(world, location, redriven)
         progress("crash points: waiting for the leases of killed batches to end")
-        part.problems += _reconcile(world, location, sent, leases)
+        part.problems += _reconcile(world, location, sent)
         errors = [line for line in world.application.stack.logs() if line.get("message") == "internal_error"]
         part.problems += [f"internal error: {line}" for line in errors]
         twice = [contact for contact, times in Counter(world.creations(location)).items() if times > 1]
@@ -252,14 +251,12 @@ def _kill_redrive(world: FaultyWorld, *, answered: bool) -> bool:
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
-def _reconcile(world: FaultyWorld, location: str, sent: list[str], leases: list[tuple[str, int]]) -> list[str]:
-    """Wait until the queues are empty, and redrive dead letters; return what still waits after too long a time. Only the
-    jitter of a lease is waited for."""
+def _reconcile(world: FaultyWorld, location: str, sent: list[str]) -> list[str]:
+    """Wait until the queues are empty, and redrive dead letters; return what still waits after too long a time."""
     until = time.monotonic() + BACK_WITHIN_SECONDS
     while time.monotonic() < until and not _is_done(world, location, sent):
         if world.application.count("RetryQueue") == 0 and world.application.count("DeadLetterQueue"):
             world.redrive()
-        world.end_leases(leases)
         time.sleep(1)
     waiting = {queue: world.application.count(queue) for queue in QUEUES}
     return [f"messages still wait: {waiting}"] if any(waiting.values()) else []
