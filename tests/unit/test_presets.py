@@ -79,7 +79,7 @@ def test_one_byte_changed_is_refused(name: str, world: World) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_without_what_authenticates_it_it_is_refused(name: str, world: World) -> None:
-    check_problem(world.post(event_of(Sent.of(name).unproved())), 401, "unauthorized")
+    check_problem(world.post(event_of(Sent.of(name).without_credentials())), 401, "unauthorized")
     assert not world.highlevel.calls
     assert not world.sqs.calls
 
@@ -101,7 +101,7 @@ def test_a_wrong_mapping_is_stored(name: str, world: World) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_someone_without_address_and_number_is_stored(name: str, world: World) -> None:
-    check_answer(world.post(event_of(Sent.of(name).nobody())), "invalid")
+    check_answer(world.post(event_of(Sent.of(name).without_contact())), "invalid")
     assert world.reasons() == ["no_contact"]
 
 
