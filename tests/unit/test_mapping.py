@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -13,7 +15,7 @@ import pytest
 
 from create_conversation.errors import IgnoredError, InvalidError, RejectedError, SubmissionError
 from create_conversation.senders.body import FORM, Body, read_body, without_members
-from create_conversation.senders.config import Sender, load, of_event
+from create_conversation.senders.config import FUNCTIONS, Sender, load, of_event
 from create_conversation.senders.mapping import Person, Target, body_of, target_of
 from create_conversation.senders.redaction import secret_members
 from create_conversation.submission import MAX_BODY_BYTES, Submission
@@ -784,3 +786,20 @@ def test_many_fields_are_stripped_fast() -> None:
     assert without(body[:1000], FORM).payload["a"][:1] == [""]
     with pytest.raises(InvalidError, match="invalid_form"):
         without(body, FORM)
+
+
+def test_the_words_of_all_languages_are_loaded_only_for_a_person() -> None:
+    """In a process of its own: callers of POST /conversations name ids."""
+    code = """
+import sys
+from create_conversation.senders.config import load
+from create_conversation.senders.mapping import target_of
+from create_conversation.submission import Submission
+def map_(sender, trigger, body):
+    target_of(Submission(trigger, sender, "r", 0.0, "application/json", body), load(), "loc1")
+    return "create_conversation.senders.label_words" in sys.modules
+print(map_("api", "http", b'{"contactId": "c1x"}'), map_("token", "webhook", b'{"email": "a@example.com"}'))
+"""
+    environment = {"PYTHONPATH": str(FUNCTIONS)}
+    shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert shown.stdout == "False True\n"

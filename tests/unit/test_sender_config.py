@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from create_conversation.senders.config import FIELDS, FUNCTIONS, PRESETS, SendersError, load
+from create_conversation.senders.config import FIELDS, FUNCTIONS, PRESETS, JmesPath, SendersError, load
 
 TOKEN = 'scheme = "token"\nwhere = ["bearer"]\nemail = "email"\n'
 MAC = 'scheme = "mac"\nsig_header = "x-sig"\nsigned = "{body}"\nemail = "email"\n'
@@ -292,3 +292,58 @@ def test_a_call_that_could_only_fail_is_a_mistake(path: str, right: str, folder:
     said = mistake(folder, f'[our-site]\n{TOKEN}\nwhen = "{path}"')
     assert said.startswith("senders.toml: [our-site] when: ")
     assert right in said
+
+
+@pytest.mark.parametrize(
+    ("expression", "parts"),
+    [
+        ("email", ["email"]),
+        ("email || mail", ["email", "mail"]),
+        ("a||b || c.d", ["a", "b", "c.d"]),
+        ("a[?x || y].z || b", ["a[?x || y].z", "b"]),
+        ("'a || b' || c", ["'a || b'", "c"]),
+        ('"a || b" || c', ['"a || b"', "c"]),
+        ("`[1, 2]` || c", ["`[1, 2]`", "c"]),
+        ("(a || b) | [0]", ["(a || b) | [0]"]),
+        ("a || b | [0]", ["a || b | [0]"]),
+        ("(x | [0]) || b", ["(x | [0])", "b"]),
+    ],
+)
+def test_the_alternatives_of_a_path(expression: str, parts: list[str]) -> None:
+    assert [path.expression for path in JmesPath(expression).alternatives] == parts
+
+
+def test_the_alternatives_of_a_preset_are_the_whole_path() -> None:
+    for sender in load().values():
+        for path in sender.paths.values():
+            assert " || ".join(each.expression for each in path.alternatives).split() == path.expression.split()
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "right"),
+    [
+        (TOKEN + 'format = "typefrom"', "format", "must be one of activecampaign, calendly"),
+        (TOKEN + "format = 1", "format", "must be a text"),
+        (TOKEN + 'retries = "yes"', "retries", "must be true or false"),
+        (EVENT + "retries = true", "retries", "is not a key of scheme event"),
+        ('scheme = "token"\nwhere = ["bearer"]', "contact_id", "or name the payload's format"),
+    ],
+)
+def test_a_mistake_in_the_mapping_keys(folder: Path, entry: str, key: str, right: str) -> None:
+    said = mistake(folder, f"[own]\n{entry}")
+    assert said.startswith(f"senders.toml: [own] {key}: ")
+    assert right in said
+
+
+def test_an_entry_needs_no_path_if_it_names_a_format(folder: Path) -> None:
+    (folder / "senders.toml").write_text('[own]\nscheme = "token"\nwhere = ["bearer"]\nformat = "typeform"\n', "utf-8")
+    own = load(folder)["own"]
+    assert (own.format, own.retries, own.paths) == ("typeform", False, {})
+    assert load(folder)["typeform"].retries
+
+
+def test_the_users_file_is_checked_when_the_function_starts(folder: Path) -> None:
+    (folder / "senders.toml").write_text(f'[own]\n{TOKEN}phone = "]"\n', "utf-8")
+    with pytest.raises(SendersError, match="is not JMESPath"):
+        load(folder, check_presets=False)
+    assert load(check_presets=False).keys() == load().keys()
