@@ -196,13 +196,13 @@ def test_each_permission_of_the_role_is_needed(rotating: Rotating) -> None:
     role = rotating.world.application.stack.resource("TokenRotationRole")
     whole = iam.get_role_policy(RoleName=role, PolicyName="TokenRotation")["PolicyDocument"]
     whole = whole if isinstance(whole, dict) else json.loads(whole)
-    (statement,) = (statement for statement in whole["Statement"] if statement["Sid"] == "RotateThisOneSecret")
+    (statement,) = (statement for statement in whole["Statement"] if statement["Sid"] == "TokenSecretRotation")
     assert sorted(statement["Action"]) == [f"secretsmanager:{operation}" for operation in SECRETS_MANAGER]
     assert statement["Resource"] == rotating.arn
     try:
         for missing in statement["Action"]:
             reduced = {**statement, "Action": [action for action in statement["Action"] if action != missing]}
-            others = [other for other in whole["Statement"] if other["Sid"] != "RotateThisOneSecret"]
+            others = [other for other in whole["Statement"] if other["Sid"] != "TokenSecretRotation"]
             document = json.dumps({**whole, "Statement": [*others, reduced]})
             iam.put_role_policy(RoleName=role, PolicyName="TokenRotation", PolicyDocument=document)
             if missing == "secretsmanager:PutSecretValue":
