@@ -46,6 +46,8 @@ def _members(call: Call) -> dict[str, str]:
     """The members of the query or the body. Raises ValueError if route, names or types are not HighLevel's."""
     if call.method == "GET":
         members: Any = call.query
+        if re.fullmatch(r"/contacts/[A-Za-z0-9_-]{1,64}", call.path) and not members:
+            return {}
         if call.path != "/conversations/search" or members.keys() != {"locationId", "contactId"}:
             raise ValueError("path or query")
     else:
