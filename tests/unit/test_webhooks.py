@@ -397,8 +397,31 @@ def test_without_a_secret_a_sender_is_closed(world: World, text: str | None) -> 
         lambda: webhook_event(
             f"locationId={LOCATION}&contactId={CONTACT}&token={TOKEN_SECRET}", secret=None, content_type=FORM
         ),
+        webhook_event(request() | {"token": TOKEN_SECRET}, secret=None, content_type=FORM),
+        webhook_event(request() | {"token": TOKEN_SECRET}, secret=None, content_type="text/plain"),
+        webhook_event(request() | {"token": TOKEN_SECRET}, secret=None, content_type=None),
+        webhook_event(
+            "".join(
+                f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
+                for name, text in (request() | {"token": TOKEN_SECRET}).items()
+            )
+            + "--x--\r\n",
+            secret=None,
+            content_type="multipart/form-data; boundary=x",
+        ),
     ],
-    ids=["bearer", "header", "query", "json", "basic", "form"],
+    ids=[
+        "bearer",
+        "header",
+        "query",
+        "json",
+        "basic",
+        "form",
+        "JSON as a form",
+        "JSON as text",
+        "no type",
+        "multipart",
+    ],
 )
 def test_a_secret_may_ride_in_each_of_its_places_and_is_not_stored(
     world: World, log: Log, make_event: Callable[[], dict[str, Any]]

@@ -1,0 +1,102 @@
+"""Bodies: read as what they are, stored so that they are read the same again; properties with Hypothesis."""
+
+import json
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from create_conversation.errors import InvalidError
+from create_conversation.senders.body import (
+    FORM,
+    LARGE_CHARACTERS,
+    LEFT_OUT,
+    MAX_BODY_BYTES,
+    Body,
+    read_body,
+    without_large_members,
+    without_members,
+)
+
+EXAMPLES = settings(derandomize=True, database=None, deadline=None, max_examples=300)
+TYPES = ["", "application/json", "text/json", "text/plain", FORM, "x/y", "application/json, application/json"]
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+SCALAR = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False) | TEXT
+PAYLOAD = st.dictionaries(
+    TEXT,
+    st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3)),
+    max_size=5,
+)
+FIELDS = st.lists(st.tuples(st.text("abc[].-_ ü", min_size=1, max_size=6), TEXT), min_size=1, max_size=6)
+
+
+@given(payload=PAYLOAD, content_type=st.sampled_from(TYPES), escaped=st.booleans(), indent=st.sampled_from([None, 2]))
+@EXAMPLES
+def test_a_json_object_is_read_under_any_type(
+    payload: dict[str, Any], content_type: str, escaped: bool, indent: int | None
+) -> None:
+    raw = json.dumps(payload, ensure_ascii=escaped, indent=indent).encode()
+    body = read_body(raw, content_type)
+    assert body.payload == payload
+    assert body.raw == raw
+    assert read_body(body.raw, body.content_type).payload == payload
+
+
+@given(payload=PAYLOAD, names=st.frozensets(st.text(max_size=10), max_size=3))
+@EXAMPLES
+def test_what_is_stored_is_read_the_same(payload: dict[str, Any], names: frozenset[str]) -> None:
+    stored = without_members(Body.of_json(payload), names)
+    assert stored.payload == {name: value for name, value in payload.items() if name not in names}
+    assert read_body(stored.raw, stored.content_type).payload == stored.payload
+
+
+@given(fields=FIELDS, boundary=st.sampled_from(["x", "----WebKitFormBoundary7MA4YWxkTrZu0gW"]))
+@EXAMPLES
+def test_a_form_says_the_same_in_both_encodings(fields: list[tuple[str, str]], boundary: str) -> None:
+    fields = [(name, text.replace("\r", "").replace("\n", "")) for name, text in fields]
+    parts = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in fields
+    )
+    multipart = "".join([*parts, f"--{boundary}--\r\n"]).encode()
+    read = read_body(multipart, f"multipart/form-data; boundary={boundary}")
+    assert read.payload == read_body(urlencode(fields).encode(), FORM).payload
+    assert read_body(read.raw, read.content_type).payload == read.payload
+
+
+@given(
+    raw=st.binary(max_size=200) | st.text(max_size=200).map(str.encode), content_type=st.sampled_from([*TYPES, "a;b"])
+)
+@EXAMPLES
+def test_any_bytes_are_read_or_refused(raw: bytes, content_type: str) -> None:
+    with suppress(InvalidError):
+        body = read_body(raw, content_type)
+        assert read_body(body.raw, body.content_type).payload == body.payload
+
+
+@given(payload=PAYLOAD, depth=st.integers(0, 3), as_text=st.booleans())
+@settings(EXAMPLES, max_examples=50)
+def test_large_texts_are_left_out_at_any_depth(payload: dict[str, Any], depth: int, as_text: bool) -> None:
+    large: Any = {"q1": "A" * (MAX_BODY_BYTES + 1), "q2_email": "jane@example.com"}
+    for _ in range(depth):
+        large = {"inner": [json.dumps(large) if as_text else large]}
+    smaller = without_large_members(Body.of_json({"payload": payload, "large": large}))
+    assert len(smaller.raw) <= MAX_BODY_BYTES
+    assert smaller.payload["payload"] == payload
+    assert b"jane@example.com" in smaller.raw
+    assert LEFT_OUT.encode() in smaller.raw
+
+
+def test_a_body_of_the_limit_is_left_as_it_is() -> None:
+    body = Body.of_json({"a": "A" * (MAX_BODY_BYTES - 8)})
+    assert len(body.raw) == MAX_BODY_BYTES
+    assert without_large_members(body) is body
+
+
+def test_a_body_of_many_small_members_is_too_large() -> None:
+    body = Body.of_json({f"q{number}": "A" * (LARGE_CHARACTERS - 1) for number in range(40)})
+    with pytest.raises(InvalidError) as error:
+        without_large_members(body)
+    assert error.value.reason == "body_too_large"
