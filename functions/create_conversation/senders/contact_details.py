@@ -380,17 +380,22 @@ def _continues(text: str, at: int) -> bool:
 # --- ids --------------------------------------------------------------------------------------------------------------
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# In lower case, without anything but letters and digits.
 _LEFTOVERS = {
-    *("undefined", "null", "none", "nil", "nan", "n/a", "na", "false", "true", "0", "-1", "test", "id", "unknown"),
-    *("contact_id", "contactid", "contact-id", "location_id", "locationid", "location-id", "your_contact_id"),
-    *("your_location_id", "object", "empty", "value", "example"),
+    *("undefined", "null", "none", "nil", "nan", "na", "false", "true", "test", "id", "unknown"),
+    *("contactid", "yourcontactid", "contact", "locationid", "yourlocationid", "location", "leadid", "userid"),
+    *("object", "objectobject", "empty", "value", "example", "hidden", "placeholder"),
 }
+
+
+def _is_leftover_word(text: str) -> bool:
+    return re.sub(r"[^a-z0-9]", "", text.lower()) in _LEFTOVERS
 
 
 def clean_id(value: Any) -> str | None:
     """HighLevel's id of a contact or location. None for what a template or a form has left in its place."""
     text = value.strip() if isinstance(value, str) else ""
-    is_leftover = text.lower() in _LEFTOVERS or len(set(text.lower()) - {"-", "_"}) < 2
+    is_leftover = _is_leftover_word(text) or len(set(text.lower()) - {"-", "_"}) < 2
     return text if _ID.fullmatch(text) and not is_leftover else None
 
 
@@ -400,7 +405,7 @@ def is_leftover(value: Any) -> bool:
     if not isinstance(text, str) or not text:
         return text in (None, "")
     is_filler = text.isascii() and len(set(text) - {"-", "_"}) < 2 and not text.strip(f"-_{text[0]}")
-    return text in _LEFTOVERS or (is_filler and (text[0].isalnum() or text[0] in "-_")) or text[0] in "{[<%$"
+    return _is_leftover_word(text) or (is_filler and (text[0].isalnum() or text[0] in "-_")) or text[0] in "{[<%$"
 
 
 def is_same_person(person: Person, email: str | None, phone: str | None) -> bool:
