@@ -397,10 +397,10 @@ def test_without_a_secret_a_sender_is_closed(world: World, text: str | None) -> 
         lambda: webhook_event(
             f"locationId={LOCATION}&contactId={CONTACT}&token={TOKEN_SECRET}", secret=None, content_type=FORM
         ),
-        webhook_event(request() | {"token": TOKEN_SECRET}, secret=None, content_type=FORM),
-        webhook_event(request() | {"token": TOKEN_SECRET}, secret=None, content_type="text/plain"),
-        webhook_event(request() | {"token": TOKEN_SECRET}, secret=None, content_type=None),
-        webhook_event(
+        lambda: webhook_event(request() | {"token": TOKEN_SECRET}, secret=None, content_type=FORM),
+        lambda: webhook_event(request() | {"token": TOKEN_SECRET}, secret=None, content_type="text/plain"),
+        lambda: webhook_event(request() | {"token": TOKEN_SECRET}, secret=None, content_type=None),
+        lambda: webhook_event(
             "".join(
                 f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
                 for name, text in (request() | {"token": TOKEN_SECRET}).items()
