@@ -98,7 +98,7 @@ def _outcome_and_reason(status: int, message: str | None) -> tuple[ApiOutcome, s
     # An edge, proxy or captive page, an empty 404, a redirect: not a response of HighLevel's API.
     if message is None or status < 400:
         return "deferred", "upstream_unexpected"
-    if status == 400 and "already exists" in message:
+    if status in (400, 409) and "already exists" in message:
         return "existing", ""
     if "location is not active" in message:
         return "deferred", "location_inactive"
@@ -109,13 +109,15 @@ def _outcome_and_reason(status: int, message: str | None) -> tuple[ApiOutcome, s
 
 
 def _refusal(status: int, message: str) -> tuple[ApiOutcome, str]:
-    """Classify a 4xx: about the token (401, 403) or about the ids."""
-    if status in (401, 403):
+    """Classify a 4xx: about the token (401, 402, 403), the account or a conflict (transient), or about the ids."""
+    if status in (401, 402, 403):
         for text, reason in _TOKEN_REFUSALS.items():
             if text in message:
                 return "rejected", reason
     if status == 401:  # Invalid JWT, Invalid token, Invalid Private Integration token, or a text not seen yet
         return "deferred", "token_refused"
+    if status in _NOT_ABOUT_THE_SUBMISSION:
+        return "deferred", "upstream_error"
     # Unknown ids are 400, 404 or 422 with a message; "Cannot POST /x" is the router's: the base URL is wrong.
     if status in (400, 404, 422) and not message.startswith("cannot "):
         return "rejected", "ids_refused"
@@ -123,6 +125,8 @@ def _refusal(status: int, message: str) -> tuple[ApiOutcome, str]:
 
 
 _OPENED: tuple[ApiOutcome, str] = ("opened", "")
+# Payment, a firewall, a conflict, a lock: without one of HighLevel's known texts they say nothing about the submission.
+_NOT_ABOUT_THE_SUBMISSION = (402, 403, 409, 423)
 _TOKEN_REFUSALS = {
     "not authorized for this scope": "scope_missing",
     "authclass": "token_kind_refused",
@@ -146,6 +150,9 @@ def classify_upsert(result: HttpResponse | Exception, location: str) -> ApiResul
             return ApiResult("found", contact=contact_id, **facts)
         return ApiResult("deferred", "upstream_unexpected", **facts)
     api_result = classify_response(result, location, "")
+    if api_result.outcome == "existing" and isinstance(result, HttpResponse) and result.status == 409:
+        wait = _retry_after(result.headers)
+        return replace(api_result, outcome="deferred", reason="upstream_error", retry_after=wait)
     if api_result.outcome == "existing":  # a wording of the other route's: here it would be a refusal
         api_result = replace(api_result, outcome="rejected", reason="ids_refused")
     if api_result.reason != "ids_refused" or isinstance(result, Exception):

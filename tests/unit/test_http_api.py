@@ -168,7 +168,7 @@ def test_the_same_post_again_is_the_status_query(world: World) -> None:
         (401, "The token is not authorized for this scope.", 502, "scope_missing"),
         (401, "This authClass type is not allowed to access this scope.", 502, "token_kind_refused"),
         (401, "version header is invalid", 502, "version_refused"),
-        (409, "Conflict", 502, "upstream_refused"),
+        (410, "Gone", 502, "upstream_refused"),
     ],
 )
 def test_rejected_by_highlevel_is_a_problem(

@@ -160,7 +160,7 @@ def test_deferred_is_stored_then_200(world: World, log: Log, fault: dict[str, An
         (422, ["contactId must be a string"], "ids_refused"),
         (401, "This location is not accessible from this token!", "location_refused"),
         (401, "The token is not authorized for this scope.", "scope_missing"),
-        (409, "Conflict", "upstream_refused"),
+        (410, "Gone", "upstream_refused"),
     ],
 )
 def test_rejected_is_a_dead_letter_then_200(world: World, log: Log, status: int, message: Any, reason: str) -> None:
