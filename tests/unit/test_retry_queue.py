@@ -23,7 +23,7 @@ from highlevel.responses import ApiResult, RateLimit
 from local.highlevel import Limits, LocalHighLevel
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
-from tests.unit.fakes import no_answer
+from tests.unit.fakes import FakeSqs, no_answer
 from tests.unit.test_token_provider import ISSUE, Connected
 from tests.unit.world import CONTACT, CONTEXT, LOCATION, TOKEN, World, request, sample, sqs_record, submission
 
@@ -545,6 +545,34 @@ def test_a_batch_ends_in_time_and_what_was_not_tried_comes_back_soon(
     assert len(world.highlevel.calls) == 2
     assert len(log.lines) == 2, "what was not tried says nothing new"
     assert len([wait for wait in world.waits().values() if wait <= 7]) >= 8
+
+
+class SlowSqs(FakeSqs):
+    """Each call takes half a second, and succeeds."""
+
+    def handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(0.5)
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "first"),
+    [({"kind": "hang"}, "deferred"), ({"kind": "status", "status": 422, "message": "no such contact"}, "rejected")],
+    ids=["deferred", "rejected"],
+)
+def test_a_batch_ends_in_time_although_sqs_is_slow(
+    highlevel: LocalHighLevel, short_attempts: None, log: Log, fault: dict[str, Any], first: str
+) -> None:
+    world = World(highlevel, sqs=SlowSqs())
+    highlevel.tokens = {TOKEN: "*"}
+    highlevel.fail(**fault)
+    records = [sqs_record(message(f"contact-{number}"), number) for number in range(12)]
+    stopwatch = Stopwatch()
+    stay = world.retry(*records)
+    assert stopwatch.seconds < 0.6 + 0.4 + retry_queue.STORE_SECONDS + 0.5 + 0.3
+    assert len(stay) + len(world.dead_letters()) == 12, "what is not stored stays"
+    outcomes = {line["outcome"] for line in log.lines}
+    assert outcomes == {first}, "a message that stays until its lease ends is no failure"
 
 
 def test_the_messages_of_a_location_are_paced(world: World) -> None:

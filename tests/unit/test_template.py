@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from create_conversation import result_events
+from create_conversation import aws_client, result_events
 from create_conversation.triggers import retry_queue
 from tests.unit.template import RESOURCES, ROOT, TEMPLATE, of_type, resolve, values_of
 
@@ -222,7 +222,10 @@ def test_times_fit_each_other() -> None:
     longest_hours = PARAMETERS["GiveUpAfterHours"]["MaxValue"]
     receives = QUEUES["RetryQueue"]["RedrivePolicy"]["maxReceiveCount"]
     assert receives * visibility >= longest_hours * 3600, "also of a function that cannot start"
-    longest = retry_queue.BATCH_SECONDS + retry_queue.ATTEMPT_SECONDS + result_events.BACKGROUND_SECONDS
+    call = aws_client.CONNECT_SECONDS + aws_client.ANSWER_SECONDS
+    sqs_seconds = aws_client.SQS.attempts * call + aws_client.MAX_PAUSE_SECONDS
+    attempts = retry_queue.BATCH_SECONDS + retry_queue.ATTEMPT_SECONDS
+    longest = attempts + retry_queue.STORE_SECONDS + sqs_seconds + result_events.BACKGROUND_SECONDS
     assert longest < timeout < retry_queue.LEASE_SECONDS
 
 

@@ -28,6 +28,9 @@ from shared.time_limit import call_all
 ATTEMPT_SECONDS = 10.0
 # No attempt begins later in a batch: with the last one's time it ends well before the function's timeout, 30 s.
 BATCH_SECONDS = 12.0
+# No call to SQS begins later than this after the last attempt: the rest of a batch would otherwise wait for a slow SQS
+# until Lambda ends the function.
+STORE_SECONDS = 1.0
 # If the process dies, its messages are visible again after this, not after the queue's 450 s.
 LEASE_SECONDS = 35.0
 # Messages that shared a batch with the one that killed the process come back at different times, so in other batches.
@@ -70,13 +73,15 @@ class _Message:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What the threads of one batch share. `until`: no attempt begins later (monotonic seconds).
+    """What the threads of one batch share. `until`: no attempt begins later, `store_until`: no call to SQS (monotonic
+    seconds).
 
     `processed`: the numbers of the messages that may leave the queue. `sqs_failed`: once set, no message of the batch
     waits for SQS again.
     """
 
     until: float
+    store_until: float
     processed: set[int]
     sqs_failed: threading.Event
 
@@ -100,7 +105,8 @@ class RetryQueueHandler:
         Locations are processed at the same time, the messages of one location one after another at the min interval of
         its rate limit: neither a slow nor a large location delays the others.
         """
-        batch = _Batch(self.clock.monotonic() + BATCH_SECONDS, set(), threading.Event())
+        until = self.clock.monotonic() + BATCH_SECONDS
+        batch = _Batch(until, until + ATTEMPT_SECONDS + STORE_SECONDS, set(), threading.Event())
         messages = [self._read(number, record) for number, record in enumerate(event["Records"])]
         backed_off = self._lease(messages)
         to_try = [message for message in messages if message.number not in backed_off]
@@ -234,18 +240,27 @@ class RetryQueueHandler:
     def _finish(self, message: _Message, outcome: Outcome, batch: _Batch) -> bool:
         """Store and log the outcome; return whether the message may leave the queue. Else it waits for its backoff."""
         try:
-            if batch.sqs_failed.is_set() and outcome.name not in ("opened", "existing"):
-                raise NotStoredError("not_stored")
-            if outcome.name == "deferred":
-                self.queues.change_visibility(message.receipt_handle, self._wait(message, outcome))
-            elif outcome.name in ("rejected", "invalid", "ignored"):  # ignored: the sender's `when` was changed since
-                self.queues.dead_letter(message.text, **message.line.dead_letter(outcome))
+            outcome = self._store(message, outcome, batch)
         except NotStoredError as error:  # it stays, and is visible again when its lease ends
             batch.sqs_failed.set()
             outcome = Outcome.from_error(error)
         if outcome.reason not in _REASONS_NOT_LOGGED:
             message.line.write(outcome, self.settings.metrics_namespace)
         return outcome.name not in ("deferred", "not_stored")
+
+    def _store(self, message: _Message, outcome: Outcome, batch: _Batch) -> Outcome:
+        """Store the outcome in SQS and return it, or a deferral if there is no time for that. Raises NotStoredError."""
+        if outcome.name in ("opened", "existing"):
+            return outcome
+        if batch.sqs_failed.is_set():
+            raise NotStoredError("not_stored")
+        if self.clock.monotonic() > batch.store_until:  # it stays, and is visible again when its lease ends
+            return outcome if outcome.name == "deferred" else Outcome("deferred", "deadline")
+        if outcome.name == "deferred":
+            self.queues.change_visibility(message.receipt_handle, self._wait(message, outcome))
+        elif outcome.name in ("rejected", "invalid", "ignored"):  # ignored: the sender's `when` was changed since
+            self.queues.dead_letter(message.text, **message.line.dead_letter(outcome))
+        return outcome
 
 
 def _text(value: object) -> str:
