@@ -84,6 +84,14 @@ dead-letters: .tools/operate/ready ## List the dead letters with their reasons  
 redrive: .tools/operate/ready ## Retry dead letters and show the results            [STACK=… REASON=… SENDER=… WAIT=120]
 	@$(OPERATE) operate.redrive $(STACK) $(if $(REASON),--reason '$(REASON)') $(if $(SENDER),--sender '$(SENDER)') $(if $(WAIT),--wait '$(WAIT)')
 
+.PHONY: pause
+pause: .tools/operate/ready ## Stop sending, retrying or accepting                  [STACK=… WHAT=sending]
+	@$(OPERATE) operate.pause $(STACK) $(if $(WHAT),--what '$(WHAT)')
+
+.PHONY: resume
+resume: .tools/operate/ready ## End every pause                                     [STACK=…]
+	@$(OPERATE) operate.resume $(STACK)
+
 ##### Develop
 
 # Tests marked `alone` measure, or use the whole machine. Of the others those in tests/chaos take longest, and start first.

@@ -18,6 +18,7 @@ from highlevel.oauth import OAuth, OAuthError, issue_location_token
 from highlevel.responses import ApiResult
 from highlevel.tokens import TokenError, Tokens, read_tokens
 from operate.known_senders import all_senders, entries_of, locations_missing, read_secrets
+from operate.pausing import paused
 from operate.report import Report
 from operate.rotation import rotation_of
 from operate.signing import is_usable
@@ -28,6 +29,7 @@ STUCK_SECONDS = 900.0  # longer than the four steps of a rotation take
 # How far back, and at most how many lines of the function's log are read.
 LOG_SECONDS = 3600.0
 LOG_LINES = 10_000
+_RESUME = "to continue: make resume"
 _LOCATION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # AWS's error codes for a deleted table, queue or secret.
 _GONE = ("ResourceNotFoundException", "QueueDoesNotExist", "InvalidRequestException")
@@ -420,50 +422,31 @@ def _lines(stack: Stack, pattern: str, since: float | None = None) -> Iterator[d
 
 def _check_pauses(stack: Stack, report: Report) -> None:
     """Report what docs/operations.md explains how to stop, as an operator may forget to start it again."""
-    found = [*_paused_calls(stack), *_paused_retries(stack), *_paused_api(stack)]
-    for what, how in found:
-        report.bad(what, how)
-    if not found:
+    now_paused = paused(stack)
+    if now_paused.sending:
+        report.bad(
+            "sending", f"paused: submissions are stored; SQS deletes the oldest {now_paused.deletion}: {_RESUME}"
+        )
+    elif now_paused.retrying:
+        report.bad("retrying", f"paused; SQS deletes the oldest that waits {now_paused.deletion}: {_RESUME}")
+    if now_paused.sending and not now_paused.retrying:
+        report.bad("retry queue", "its event source mapping is on, which uses up receives: make pause turns it off")
+    if now_paused.accepting:
+        report.bad("accepting", f"paused: each request gets 429: {_RESUME}")
+    is_stopped = _check_reserved_concurrency(stack, report)
+    if not (is_stopped or now_paused.sending or now_paused.retrying or now_paused.accepting):
         report.good("pauses", "none: HighLevel is called, the retry queue is processed, the API accepts requests")
 
 
-def _paused_calls(stack: Stack) -> list[tuple[str, str]]:
-    if stack.parameters.get("Paused") != "true":
-        return []
-    todo = "make deploy PARAMETERS=Paused=false"
-    return [("calls to HighLevel", f"paused: submissions are stored, for at most 14 days; to continue: {todo}")]
-
-
-def _paused_retries(stack: Stack) -> list[tuple[str, str]]:
-    answer = stack.sqs.get_queue_attributes(QueueUrl=stack.output("RetryQueueUrl"), AttributeNames=["QueueArn"])
-    queue = answer["Attributes"]["QueueArn"]
-    found = []
-    for mapping in stack.functions.list_event_source_mappings(EventSourceArn=queue)["EventSourceMappings"]:
-        enable = f"aws lambda update-event-source-mapping {stack.aws} --enabled --uuid {mapping['UUID']}"
-        if mapping["State"] in ("Disabled", "Disabling") and stack.parameters.get("Paused") != "true":
-            found.append(("retry queue", f"stopped: waiting submissions are not retried; to continue: {enable}"))
-        function = mapping["FunctionArn"].partition(":function:")[2].partition(":")[0]  # without an alias
-        limit = stack.functions.get_function_concurrency(FunctionName=function)
-        if limit.get("ReservedConcurrentExecutions") == 0:
-            delete = f"aws lambda delete-function-concurrency {stack.aws} --function-name {function}"
-            found.append(("function", f"stopped by a reserved concurrency of 0; to continue: {delete}"))
-    return found
-
-
-def _paused_api(stack: Stack) -> list[tuple[str, str]]:
-    url = stack.output("ConversationsUrl")
-    api = re.search(r"https://(\w+)\.execute-api|/execute-api/(\w+)/", url)
-    if api is None:
-        return []  # the URL has a custom domain name
-    api_id = api[1] or api[2]
-    settings = stack.apis.get_stage(ApiId=api_id, StageName="$default").get("DefaultRouteSettings", {})
-    if 0 not in (settings.get("ThrottlingRateLimit"), settings.get("ThrottlingBurstLimit")):
-        return []
-    update = (
-        f"aws apigatewayv2 update-stage {stack.aws} --api-id {api_id} --stage-name '$default' "
-        "--default-route-settings ThrottlingRateLimit=100,ThrottlingBurstLimit=200"
-    )
-    return [("API", f"stopped: every request gets 429; to continue: {update}")]
+def _check_reserved_concurrency(stack: Stack, report: Report) -> bool:
+    """Report a reserved concurrency of 0, which stops the function; return whether it has that."""
+    function = stack.resource("CreateConversation")
+    limit = stack.functions.get_function_concurrency(FunctionName=function)
+    if limit.get("ReservedConcurrentExecutions") != 0:
+        return False
+    delete = f"aws lambda delete-function-concurrency {stack.aws} --function-name {function}"
+    report.bad("function", f"stopped by a reserved concurrency of 0; to continue: {delete}")
+    return True
 
 
 if __name__ == "__main__":

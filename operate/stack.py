@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 if TYPE_CHECKING:
     from types_boto3_apigatewayv2 import ApiGatewayV2Client
     from types_boto3_cloudformation import CloudFormationClient
+    from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_lambda import LambdaClient
     from types_boto3_logs import CloudWatchLogsClient
     from types_boto3_secretsmanager import SecretsManagerClient
@@ -59,7 +60,9 @@ _EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 )
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 _UNKNOWN = ("InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidAccessKeyId")
-_COMMAND = re.compile(r"\bmake (deploy|token|connect|sender|send|doctor|logs|dead-letters|redrive)\b(?! STACK=)")
+_COMMAND = re.compile(
+    r"\bmake (deploy|token|connect|sender|send|doctor|logs|dead-letters|redrive|pause|resume)\b(?! STACK=)"
+)
 # The local stack has no PARAMETERS: such a command stays as it is, and says why it cannot work.
 _DEPLOY = re.compile(r"\bmake deploy\b(?! PARAMETERS| STACK)")
 DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
@@ -86,6 +89,7 @@ class Stack:
     functions: "LambdaClient"
     apis: "ApiGatewayV2Client"
     formation: "CloudFormationClient"
+    dynamodb: "DynamoDBClient"
     aws: str
     is_local: bool = False
 
@@ -116,6 +120,11 @@ class Stack:
             raise StackError(
                 f"the stack {self.name} has no output {name}: it belongs to another application or an older version"
             ) from None
+
+    def resource(self, logical_id: str) -> str:
+        """Return the physical id of a resource of the template, such as a table's name."""
+        found = self.formation.describe_stack_resource(StackName=self.name, LogicalResourceId=logical_id)
+        return found["StackResourceDetail"]["PhysicalResourceId"]
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -255,6 +264,7 @@ def _connect(
         functions=session.client("lambda", config=config, endpoint_url=endpoint),
         apis=session.client("apigatewayv2", config=config, endpoint_url=endpoint),
         formation=formation,
+        dynamodb=session.client("dynamodb", config=config, endpoint_url=endpoint),
         aws=f"--region {region}" + (f" --endpoint-url {endpoint}" if endpoint else ""),
         is_local=endpoint is not None,
     )

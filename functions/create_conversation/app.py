@@ -8,6 +8,7 @@ from create_conversation import aws_client
 from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.idempotency import IdempotencyStore
 from create_conversation.open_conversation import ConversationOpener
+from create_conversation.pause import Pause
 from create_conversation.queues import Queues
 from create_conversation.rate_limit import RateLimits
 from create_conversation.result_events import ResultEvents
@@ -51,7 +52,7 @@ def _handlers(
     highlevel = HighLevel(settings.highlevel_base_url, settings.highlevel_version)
     breaker = CircuitBreaker()
     tokens = TokenProvider(token, highlevel, records, breaker)
-    opener = ConversationOpener(highlevel, tokens, records, breaker, RateLimits(), paused=settings.paused)
+    opener = ConversationOpener(highlevel, tokens, records, breaker, RateLimits(), Pause(records))
     results = ResultEvents(aws_client.eventbridge(access), settings.result_bus, settings.metrics_namespace)
     return (
         HttpApiHandler(settings, senders, sender_secrets, opener, queues, results),

@@ -9,6 +9,7 @@ from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.errors import DeferredError, Explanation, OutcomeName, SubmissionError
 from create_conversation.idempotency import IdempotencyRecord, IdempotencyStore, contact_key, delivery_key
 from create_conversation.outcome import Outcome
+from create_conversation.pause import Pause
 from create_conversation.rate_limit import RateLimits
 from create_conversation.senders.mapping import Target
 from create_conversation.token_provider import Token, TokenProvider
@@ -55,7 +56,7 @@ class ConversationOpener:
     records: IdempotencyStore
     breaker: CircuitBreaker
     rate_limits: RateLimits
-    paused: bool = False
+    pause: Pause
     clock: Clock = time
 
     def open(self, target: Target, deadline: Deadline, *, need_id: bool = False) -> Outcome:
@@ -77,7 +78,7 @@ class ConversationOpener:
 
     def must_wait(self, location: str, *, in_background: bool, despite_breaker: bool = False) -> Outcome | None:
         """Return why, and how long, HighLevel must not be called for this location; None if it may be called."""
-        if self.paused:
+        if self.pause.is_active:
             return PAUSED
         if not despite_breaker and (wait := self.breaker.delay(location)):
             return _breaker_open(wait)

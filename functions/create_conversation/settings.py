@@ -25,7 +25,6 @@ class Settings:
     backoff_cap: float
     record_ttl: float
     result_bus: str | None = None
-    paused: bool = False
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
@@ -57,7 +56,6 @@ class Settings:
             backoff_cap=number("BACKOFF_CAP_SECONDS"),
             record_ttl=number("RECORD_TTL_SECONDS"),
             result_bus=environment.get("RESULT_BUS", "").strip() or None,
-            paused=environment.get("PAUSED", "").strip() == "true",
         )
 
 

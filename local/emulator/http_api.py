@@ -1,12 +1,17 @@
 """API Gateway: the routes of an HTTP API."""
 
 import json
+import re
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
 
 from ministack.services import apigateway  # type: ignore[import-not-found]
 from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]
 
 from local.emulator.shared import RESOURCES, Created, Json
+
+ROUTE_SETTINGS = re.compile(r"/v2/apis/(?P<api>\w+)/stages/(?P<stage>[^/]+)/routesettings/(?P<route>.+)")
 
 
 def import_routes(api_id: str, properties: Json) -> None:
@@ -55,3 +60,46 @@ def update_api(
 
 
 RESOURCES["AWS::ApiGatewayV2::Api"].update(create=create_api, update=update_api)
+
+
+# --- Route settings ---------------------------------------------------------------------------------------------------
+
+
+def route_settings(api_id: str, stage: str) -> Json:
+    """Return the settings of the routes of a stage, by route key."""
+    found: Json = apigateway._stages.get(api_id, {}).get(stage, {}).get("routeSettings", {})
+    return found
+
+
+async def execute(
+    api_id: str,
+    stage: str,
+    path: str,
+    method: str,
+    *arguments: Any,
+    run: Callable[..., Any] = apigateway._handle_execute_in_scope,
+) -> Any:
+    """Answer 429 on a route whose rate limit is 0. MiniStack ignores rate limits."""
+    route = apigateway._match_route(api_id, method, "/" + path.lstrip("/"))
+    settings = route_settings(api_id, stage).get(route["routeKey"], {}) if route else {}
+    if settings.get("throttlingRateLimit") == 0:
+        return 429, {"Content-Type": "application/json"}, b'{"message":"Too Many Requests"}'
+    return await run(api_id, stage, path, method, *arguments)
+
+
+apigateway._handle_execute_in_scope = execute
+
+
+async def manage(
+    method: str, path: str, *arguments: Any, run: Callable[..., Any] = apigateway.handle_request
+) -> tuple[int, Json, bytes]:
+    """Delete the settings of one route. MiniStack would delete the stage."""
+    deleted = ROUTE_SETTINGS.fullmatch(unquote(path))
+    if method != "DELETE" or not deleted:
+        answer: tuple[int, Json, bytes] = await run(method, path, *arguments)
+        return answer
+    route_settings(deleted["api"], deleted["stage"]).pop(deleted["route"], None)
+    return 204, {}, b""
+
+
+apigateway.handle_request = manage

@@ -349,6 +349,7 @@ def test_doctor_checks_each_location_with_its_own_token(
         stack.functions,
         stack.apis,
         stack.formation,
+        stack.dynamodb,
         stack.aws,
         is_local=True,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.idempotency import IdempotencyStore
 from create_conversation.open_conversation import ConversationOpener
+from create_conversation.pause import MAX_AGE_SECONDS, Pause
 from create_conversation.queues import Queues
 from create_conversation.rate_limit import RateLimits
 from create_conversation.result_events import ResultEvents
@@ -36,7 +37,16 @@ class Account:
     secrets: SimulatedSecretsManager
     rng: random.Random
     killed: float = 0.0
-    pauses: tuple[tuple[float, float], ...] = ()  # the event source mapping is off
+    pauses: tuple[tuple[float, float], ...] = ()  # of sending, by `make pause`
+    is_mapping_off: bool = True  # during a pause
+
+    def pause_and_resume(self) -> None:
+        """Set the item and remove it, as the commands do."""
+        for begin, end in self.pauses:
+            self.loop.sleep(begin - self.loop.now)
+            self.dynamodb.items["pause"] = {"sending_paused": {"BOOL": True}}
+            self.loop.sleep(end - self.loop.now)
+            del self.dynamodb.items["pause"]
 
     def queue(self) -> Queues:
         return Queues(self.sqs, RETRY_URL, DEAD_LETTER_URL, self.loop)
@@ -48,7 +58,7 @@ class Account:
         records = IdempotencyStore(self.dynamodb, settings.records_table, settings.record_ttl, loop)
         secret = CachedSecret(self.secrets, settings.highlevel_token_arn, 300.0, loop)
         tokens = TokenProvider(secret, highlevel, records, breaker, loop)
-        flow = ConversationOpener(highlevel, tokens, records, breaker, RateLimits(loop), clock=loop)
+        flow = ConversationOpener(highlevel, tokens, records, breaker, RateLimits(loop), Pause(records, loop), loop)
         rng = random.Random(self.rng.random())
         results = ResultEvents(self.secrets, None, settings.metrics_namespace, loop)
         return RetryQueueHandler(settings, _SENDERS, flow, self.queue(), rng, results, loop, group.side_by_side)
@@ -58,9 +68,9 @@ class Account:
         group = Group(self.loop)
         handler: RetryQueueHandler | None = None
         while True:
-            for begin, end in self.pauses:
-                if begin <= self.loop.now < end:
-                    self.loop.sleep(end - self.loop.now)
+            for begin, end in self.pauses:  # `make resume` turns the event source mapping on last
+                if self.is_mapping_off and begin <= self.loop.now < end + MAX_AGE_SECONDS:
+                    self.loop.sleep(end + MAX_AGE_SECONDS - self.loop.now)
             records = self.sqs.receive()
             if handler is None:
                 self.loop.sleep(COLD_START_SECONDS)

@@ -67,6 +67,7 @@ class Scenario:
     waiting: int | None = None  # other than what was asked for
     limits: Limits = field(default_factory=Limits)
     pauses: tuple[tuple[float, float], ...] = ()
+    is_mapping_off: bool = True  # during a pause
     killed: float = 0.0
     dynamodb: tuple[Throttle, ...] = ()
     sqs: tuple[Throttle, ...] = ()
@@ -101,6 +102,22 @@ SCENARIOS = [
     replace(outage("flapping", 71, kind="status", status=503, period=300.0), arrival=70 * HOUR),
     Scenario("pause-hour", 12, pauses=((0.0, HOUR),), healthy_from=1.0),
     Scenario("pause-ten-days", 12 * 24, pauses=((0.0, 10 * DAY),), healthy_from=240.0, arrival=9 * DAY),
+    # An operator has turned the event source mapping on by hand: each message is received once an hour.
+    Scenario(
+        "pause-mapping-on",
+        12 * 24,
+        pauses=((0.0, 10 * DAY),),
+        is_mapping_off=False,
+        healthy_from=241.4,
+        arrival=9 * DAY,
+    ),
+    Scenario(
+        "pause-twelve-days",
+        14 * 24,
+        (Fault("status", 12 * DAY, 14 * DAY),),
+        pauses=((0.0, 12 * DAY),),
+        healthy_from=None,
+    ),
     outage("token-revoked", 24, kind="status", status=401, message="Invalid JWT"),
     Scenario(
         "one-of-twenty",
@@ -227,6 +244,7 @@ def run(scenario: Scenario, waiting: int, seed: int) -> Result:
         rng("lambda"),
         scenario.killed,
         scenario.pauses,
+        scenario.is_mapping_off,
     )
     arrivals = rng("arrivals")
     have_all_come = False
@@ -258,6 +276,7 @@ def run(scenario: Scenario, waiting: int, seed: int) -> Result:
     with silence():
         loop.start(arrive)
         loop.start(watch)
+        loop.start(account.pause_and_resume)
         for _ in range(CONSUMERS):
             loop.start(account.consume)
         loop.run(scenario.hours * HOUR)

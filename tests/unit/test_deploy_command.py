@@ -164,11 +164,11 @@ def test_values_reach_sam_unchanged(clone: Path, parameter: str, given: str) -> 
         pytest.param(["PARAMETERS=LocationID=x"], "no parameter LocationID; did you mean LocationId?", id="case"),
         pytest.param(["PARAMETERS=Locaton=x"], "no parameter Locaton; did you mean LocationId?", id="mistyped"),
         pytest.param(["PARAMETERS=Xyz=1"], "no parameter Xyz; it has LocationId, RotateToken, ", id="unknown"),
-        pytest.param(["PARAMETERS=Paused=false Bogus=1"], "no parameter Bogus", id="the second"),
+        pytest.param(["PARAMETERS=RotateToken=false Bogus=1"], "no parameter Bogus", id="the second"),
         pytest.param(
             ["PARAMETERS=LocationId='a b'"], "LocationId=a b is not allowed: LocationId must be", id="pattern"
         ),
-        pytest.param(["PARAMETERS=Paused=True"], "Paused must be false or true", id="allowed values"),
+        pytest.param(["PARAMETERS=RotateToken=True"], "RotateToken must be true or false", id="allowed values"),
         pytest.param(["PARAMETERS=GiveUpAfterHours=0"], "GiveUpAfterHours must be from 1 to", id="too small"),
         pytest.param(["PARAMETERS=GiveUpAfterHours=313"], "GiveUpAfterHours must be from 1 to", id="too large"),
         pytest.param(["PARAMETERS=GiveUpAfterHours=3d"], "GiveUpAfterHours must be from 1 to", id="no number"),
@@ -214,10 +214,12 @@ def test_parameters_of_an_environment_are_checked(clone: Path, section: str, ove
 
 def test_values_of_an_environment_reach_sam(clone: Path) -> None:
     with (clone / "samconfig.toml").open("a") as config:
-        config.write("\n[mine.global.parameters]\nparameter_overrides = \"EventDetailType='two words' Paused=true\"\n")
-        config.write('[mine.deploy.parameters]\nregion = "eu-north-1"\nparameter_overrides = { Paused = "false" }\n')
+        config.write(
+            "\n[mine.global.parameters]\nparameter_overrides = \"EventDetailType='two words' ResultEvents=off\"\n"
+        )
+        config.write('[mine.deploy.parameters]\nregion = "eu-north-1"\nparameter_overrides = { ResultEvents = "on" }\n')
     calls, _ = make(clone, "deploy", "CONFIG_ENV=mine", environment=KEYS)
-    given = '--region eu-north-1 --parameter-overrides EventDetailType="two words" Paused="false"'
+    given = '--region eu-north-1 --parameter-overrides EventDetailType="two words" ResultEvents="on"'
     assert calls[0] == f"sam build --config-env mine {given}"
 
 

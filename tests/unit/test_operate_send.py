@@ -68,7 +68,7 @@ def test_invalid_arguments() -> None:
 )
 def test_missing_or_unusable_secret(monkeypatch: pytest.MonkeyPatch, text: str, expected: str) -> None:
     nothing: Any = None
-    stack = Stack("mine", {}, {}, nothing, nothing, nothing, nothing, nothing, nothing, "")
+    stack = Stack("mine", {}, {}, nothing, nothing, nothing, nothing, nothing, nothing, nothing, "")
     monkeypatch.setattr(send, "read_secrets", lambda _stack: (text, "v"))
     with pytest.raises(StackError, match=expected) as raised:
         send._secret(stack, load()["standard-webhooks"])
@@ -80,7 +80,7 @@ def test_missing_or_unusable_secret(monkeypatch: pytest.MonkeyPatch, text: str, 
 def test_sample_without_a_location_is_not_sent(monkeypatch: pytest.MonkeyPatch, name: str, location: str) -> None:
     nothing: Any = None
     outputs, parameters = {"WebhooksUrl": "http://x"}, {"LocationId": location}
-    stack = Stack("mine", outputs, parameters, nothing, nothing, nothing, nothing, nothing, nothing, "")
+    stack = Stack("mine", outputs, parameters, nothing, nothing, nothing, nothing, nothing, nothing, nothing, "")
     monkeypatch.setattr(send, "_post", lambda *_arguments, **_options: Answer(200, "r", "{}"))
     senders, event = load(), send._sample(name)
     if location:

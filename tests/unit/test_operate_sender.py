@@ -42,7 +42,7 @@ class Stored:
             "ConversationsUrl": "https://api.example/conversations",
         }
         nothing: Any = None
-        stack = Stack("mine", outputs, {}, nothing, client, nothing, nothing, nothing, nothing, "")
+        stack = Stack("mine", outputs, {}, nothing, client, nothing, nothing, nothing, nothing, nothing, "")
         monkeypatch.setattr(Stack, "connect", lambda _name: stack)
 
     def takes(self) -> None:

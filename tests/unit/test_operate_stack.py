@@ -192,9 +192,9 @@ def test_local_stack_is_not_running(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         pytest.param("then make deploy", "mine", "then make deploy STACK=mine", id="a deployed stack"),
         pytest.param("then make deploy", "local", "then start make serve again", id="the local stack"),
         pytest.param(
-            "make deploy PARAMETERS=Paused=false",
+            "make deploy PARAMETERS=RotateToken=true",
             "mine",
-            "make deploy STACK=mine PARAMETERS=Paused=false",
+            "make deploy STACK=mine PARAMETERS=RotateToken=true",
             id="parameters",
         ),
         pytest.param("make send SENDER=x", "local", "make send STACK=local SENDER=x", id="arguments"),

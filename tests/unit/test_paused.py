@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from create_conversation.idempotency import IdempotencyStore
+from create_conversation.pause import MAX_AGE_SECONDS, Pause
 from create_conversation.queues import MAX_WAIT_SECONDS
 from tests.unit.conftest import Log
+from tests.unit.fakes import Clock, FakeDynamoDb, no_answer, refusal
 from tests.unit.world import (
     CONTACT,
     CONTEXT,
@@ -100,6 +103,53 @@ def test_a_message_of_the_retry_queue_waits_for_an_hour_however_old(
     assert [name for name, _ in paused.sqs.calls] == ["ChangeMessageVisibilityBatch"]
     assert paused.highlevel.calls == []
     assert log.lines == []
+
+
+def test_a_pause_begins_and_ends_within_seconds_of_the_item() -> None:
+    clock, dynamodb = Clock(), FakeDynamoDb()
+    pause = Pause(IdempotencyStore(dynamodb, "Records", 86_400.0, clock), clock)
+    states = []
+    for stored in ({}, {"sending_paused": {"BOOL": True}}, {"expires_at": {"N": "1"}}):
+        dynamodb.items["pause"] = stored
+        states.append(pause.is_active)
+        clock.now += MAX_AGE_SECONDS + 0.1
+        states.append(pause.is_active)
+        clock.now += 0.1
+    assert states == [False, False, False, True, True, False]
+    assert len(dynamodb.calls) == 4, "not for each call"
+
+
+@pytest.mark.parametrize("was_paused", [False, True, None], ids=["sending", "paused", "unknown"])
+@pytest.mark.parametrize("error", [refusal("AccessDeniedException"), no_answer()], ids=["denied", "no answer"])
+def test_while_the_item_cannot_be_read_the_last_known_state_holds(was_paused: bool | None, error: Exception) -> None:
+    clock, dynamodb = Clock(), FakeDynamoDb()
+    pause = Pause(IdempotencyStore(dynamodb, "Records", 86_400.0, clock), clock)
+    if was_paused is not None:
+        dynamodb.items["pause"] = {"sending_paused": {"BOOL": was_paused}}
+        assert pause.is_active is was_paused
+    dynamodb.error = error
+    for _ in range(50):
+        clock.now += 4.0
+        assert pause.is_active is bool(was_paused)
+    dynamodb.error = None
+    dynamodb.items["pause"] = {"sending_paused": {"BOOL": not was_paused}}
+    clock.now += 2 * MAX_AGE_SECONDS
+    assert pause.is_active is not bool(was_paused), "and the new state counts when it can be read"
+
+
+def test_a_pause_of_retrying_alone_sends_new_submissions(world: World) -> None:
+    world.dynamodb.items["pause"] = {"oldest_sent_at": {"N": "1"}}
+    assert world.post(gateway_event())["statusCode"] == 201
+
+
+@pytest.mark.parametrize(("age", "given_up"), [(12.9 * DAY, False), (13.1 * DAY, True)], ids=["12.9 days", "13.1 days"])
+def test_after_a_pause_of_twelve_days_a_submission_is_given_up_before_sqs_deletes_it(
+    world: World, age: float, given_up: bool
+) -> None:
+    world.highlevel.fail(kind="status", status=503)
+    staying = world.retry(sqs_record(message(), receives=60, age=age))
+    assert (staying, world.reasons()) == (([], ["expired"]) if given_up else (["message-1"], []))
+    assert [call.contact for call in world.highlevel.calls] == [CONTACT], "after a call, not unasked"
 
 
 def test_after_the_pause_the_oldest_is_tried_before_it_is_given_up(world: World) -> None:

@@ -59,12 +59,6 @@ def test_without_a_bus_there_are_no_result_events(value: str | None, bus: str | 
     assert Settings.read(ENVIRONMENT | given).result_bus == bus
 
 
-@pytest.mark.parametrize(("value", "paused"), [(None, False), ("", False), ("false", False), ("true", True)])
-def test_it_is_paused_only_if_it_says_so(value: str | None, paused: bool) -> None:
-    given = {} if value is None else {"PAUSED": value}
-    assert Settings.read(ENVIRONMENT | given).paused is paused
-
-
 class _Template(yaml.SafeLoader):
     """Reads CloudFormation's tags as their bare values."""
 
@@ -76,4 +70,4 @@ def test_the_template_sets_what_is_read_and_nothing_else() -> None:
     template = yaml.load((Path(__file__).parents[2] / "template.yaml").read_text(), _Template)
     own = template["Resources"]["CreateConversation"]["Properties"]["Environment"]["Variables"]
     variables = template["Globals"]["Function"]["Environment"]["Variables"] | own
-    assert variables.keys() == {*TEXTS, *NUMBERS, "LOCATION_ID", "RESULT_BUS", "PAUSED", "URL_SUFFIX"}
+    assert variables.keys() == {*TEXTS, *NUMBERS, "LOCATION_ID", "RESULT_BUS", "URL_SUFFIX"}

@@ -35,18 +35,15 @@ def as_list(value: Any) -> list[Any]:
 
 BOUNDARY = {"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]}
 WIRING = {
-    "the retry queue, unless it is paused": (
+    "the retry queue, without Enabled, which make pause sets": (
         EVENTS["Retry"],
         {
             "Queue": arn("RetryQueue"),
-            "Enabled": {"Fn::If": ["IsPaused", False, True]},
             "BatchSize": 10,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],  # a failed message does not repeat its batch
             "ScalingConfig": {"MaximumConcurrency": {"Ref": "RetryConcurrency"}},
         },
     ),
-    "the function knows that it is paused": (VARIABLES["PAUSED"], {"Ref": "Paused"}),
-    "paused": (TEMPLATE["Conditions"]["IsPaused"], {"Fn::Equals": [{"Ref": "Paused"}, "true"]}),
     "the rule ignores result events": (RULE["Pattern"]["source"], [{"anything-but": [result_events.SOURCE]}]),
     "the rule's detail-type": (RULE["Pattern"]["detail-type"], [{"Ref": "EventDetailType"}]),
     "the rule's bus": (RULE["EventBusName"], {"Ref": "EventBusName"}),

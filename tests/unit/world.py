@@ -11,6 +11,7 @@ from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.idempotency import IdempotencyStore
 from create_conversation.open_conversation import ConversationOpener, Deadline
 from create_conversation.outcome import Outcome
+from create_conversation.pause import Pause
 from create_conversation.queues import Queues
 from create_conversation.rate_limit import RateLimits
 from create_conversation.result_events import ResultEvents
@@ -113,8 +114,8 @@ class World:
         self.flow = self.environment(self.token)
 
     def pause(self) -> None:
-        """Make the function as a deployment with Paused=true does."""
-        self.settings = replace(self.settings, paused=True)
+        """Store what `make pause` stores."""
+        self.dynamodb.items["pause"] = {"sending_paused": {"BOOL": True}}
         self.flow = self.environment(self.token)
 
     def environment(
@@ -126,7 +127,7 @@ class World:
         tokens = TokenProvider(
             token or CachedSecret(self.secrets, "HighLevelToken", 300.0), highlevel, records, breaker
         )
-        return ConversationOpener(highlevel, tokens, records, breaker, self.quota, paused=self.settings.paused)
+        return ConversationOpener(highlevel, tokens, records, breaker, self.quota, Pause(records))
 
     @property
     def http(self) -> HttpApiHandler:

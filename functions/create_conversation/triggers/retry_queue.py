@@ -38,10 +38,12 @@ LEASE_JITTER_SECONDS = 10.0
 # The share of the planned receives that a message must have had before it may expire. With fewer, it waited while
 # nothing was received (a pause).
 MIN_RECEIVES_SHARE = 0.5
+# Above this age the share does not count: SQS deletes a message at 14 days, without a reason. (A pause of 12 days.)
+LAST_AGE_SECONDS = 13 * 86_400.0
 # A message that was received more often may be what kills the process: it waits until the others are processed.
 FRESH_RECEIVES = 2
 _IN_FLIGHT = Outcome("deferred")
-# Lambda does not poll the queue of a paused stack. A message that comes all the same waits, however old it is.
+# `make pause` turns the event source mapping off. A message that comes all the same waits, however old it is.
 _PAUSED = Outcome("deferred", "paused", retry_after=MAX_WAIT_SECONDS)
 # These deferrals cost no call to HighLevel: they get no log line, or there would be one for each waiting message.
 _REASONS_NOT_LOGGED = ("quota_exhausted", "breaker_open", "deadline")
@@ -180,7 +182,7 @@ class RetryQueueHandler:
         return backed_off
 
     def _must_wait(self, message: _Message) -> Outcome | None:
-        if self.settings.paused:
+        if self.opener.pause.is_active:
             return _PAUSED
         if not message.line.target:
             return None
@@ -230,9 +232,10 @@ class RetryQueueHandler:
         return outcome
 
     def _is_too_old(self, message: _Message) -> bool:
-        limit = self.settings.give_up_after
+        age, limit = self._seconds_since(message.sent_at), self.settings.give_up_after
         planned = receives_within(round(limit), self.settings.backoff_cap)
-        return self._seconds_since(message.sent_at) > limit and message.receives >= MIN_RECEIVES_SHARE * planned
+        had_its_receives = message.receives >= MIN_RECEIVES_SHARE * planned
+        return age > limit and (had_its_receives or age > LAST_AGE_SECONDS)
 
     def _seconds_since(self, sent_at: float) -> float:
         return max(0.0, self.clock.time() - sent_at)
