@@ -31,7 +31,12 @@ class Submission:
     parsed: Body | None = field(default=None, repr=False, compare=False)
 
     def to_message(self) -> str:
-        """Write the body of a queue message: ASCII JSON. Of a body that is too large, the first MAX_STORED_BYTES."""
+        """Write the body of a queue message: ASCII JSON. Of a body that is too large, the first MAX_STORED_BYTES.
+
+        An event that is too large for base64 is the message itself, whole: its sender has no other copy.
+        """
+        if self.trigger == Trigger.EVENT and len(self.body) > MAX_STORED_BYTES:
+            return _without_noncharacters(self.body.decode("utf-8", "backslashreplace"))
         return json.dumps(
             {
                 "submission": {
@@ -99,6 +104,11 @@ class Submission:
             request_id = given if isinstance(given, str) and _is_plain(given) else ""
         body = Body.of_json(event)
         return cls(Trigger.EVENT, sender, request_id, received_at, body.content_type, body.raw, parsed=body)
+
+
+def _without_noncharacters(text: str) -> str:
+    """Escape, in JSON, the two characters that SQS refuses."""
+    return text.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
 def _is_plain(text: str) -> bool:

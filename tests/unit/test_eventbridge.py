@@ -16,7 +16,7 @@ from create_conversation.submission import Submission
 from highlevel.client import HighLevel
 from tests.unit.conftest import Log
 from tests.unit.fakes import no_answer
-from tests.unit.world import CONTEXT, SENDERS, TOKEN, World, sample
+from tests.unit.world import CONTEXT, SENDERS, TOKEN, World, sample, sqs_record
 
 EVENT = sample("event_conversation_requested")
 LOCATION, CONTACT = EVENT["detail"]["locationId"], EVENT["detail"]["contactId"]
@@ -104,6 +104,18 @@ def test_a_lone_surrogate_in_an_event_does_no_harm(world: World) -> None:
     stored = Submission.from_message(world.kept()[0]["MessageBody"])
     assert json.loads(stored.body)["detail"]["note"] == "\ud800"
     assert target_of(stored, SENDERS, None).contact == CONTACT
+
+
+@pytest.mark.parametrize("size", [300, 700, 800, 1000], ids="{} KiB".format)
+def test_a_large_event_is_refused_with_its_reason_and_its_only_copy_stays_whole(world: World, size: int) -> None:
+    event = changed(detail=EVENT["detail"] | {"transcript": "x" * (size * 1024)})
+    world.events.handle(event, CONTEXT)
+    for redriven in range(3):
+        assert world.reasons() == ["body_too_large"] * (redriven + 1)
+        text = world.dead_letters()[-1]["MessageBody"]
+        assert json.loads(Submission.from_message(text).body) == event
+        assert world.retry(sqs_record(text)) == []
+    assert world.highlevel.calls == []
 
 
 def test_an_event_that_knows_only_a_person_opens_theirs(world: World, log: Log) -> None:
