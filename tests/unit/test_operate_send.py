@@ -117,7 +117,7 @@ def test_a_dry_run_shows_the_mapping_and_sends_nothing(
     name: str, code: int, shown: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nothing: Any = None
-    stack = Stack("mine", {}, {"LocationId": "loc1"}, nothing, nothing, nothing, nothing, nothing, nothing, "")
+    stack = Stack("mine", {}, {"LocationId": "loc1"}, nothing, nothing, nothing, nothing, nothing, nothing, nothing, "")
     monkeypatch.setattr(Stack, "connect", lambda _name: stack)
     monkeypatch.setattr(send, "_post", lambda *_arguments, **_options: pytest.fail("it sends"))
     assert send.main(["mine", name, "--dry-run"]) == code
@@ -130,7 +130,7 @@ def test_a_dry_run_says_why_a_sample_would_not_be_opened(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     nothing: Any = None
-    stack = Stack("mine", {}, {"LocationId": "loc1"}, nothing, nothing, nothing, nothing, nothing, nothing, "")
+    stack = Stack("mine", {}, {"LocationId": "loc1"}, nothing, nothing, nothing, nothing, nothing, nothing, nothing, "")
     monkeypatch.setattr(Stack, "connect", lambda _name: stack)
     monkeypatch.setattr(send, "EVENTS", tmp_path)
     event = {"headers": {"content-type": "application/json"}, "body": '{"email": "jane at example"}'}
