@@ -25,7 +25,7 @@ OTHER_FIGURES = TOOLS / "benchmarks.json"
 
 
 def main() -> int:
-    """Returns the exit code."""
+    """Return the exit code."""
     usual = Workload()
     arguments = _arguments(usual.rounds)
     workload = Workload(rounds=arguments.rounds)

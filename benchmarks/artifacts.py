@@ -42,7 +42,7 @@ ALL = (OURS, TUTORIAL, POWERTOOLS, SDK, FLOOR, NULL)
 
 
 def artifacts() -> dict[str, Path]:
-    """The folder of each peer's artifact, built unless the same was built before. Raises LocalAwsError."""
+    """Return the folder of each peer's artifact, built unless the same was built before. Raises LocalAwsError."""
     ours = build().parent / "CreateConversation"
     with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
         template = _template(Path(directory))
@@ -51,13 +51,13 @@ def artifacts() -> dict[str, Path]:
 
 
 def versions(artifact: Path) -> dict[str, str]:
-    """What a folder has installed: name → version."""
+    """Read what a folder has installed: name → version."""
     names = (found.name.removesuffix(".dist-info").rsplit("-", 1) for found in sorted(artifact.glob("*.dist-info")))
     return {name.replace("_", "-"): version for name, version in names}
 
 
 def _template(directory: Path) -> Path:
-    """An application with one function for each peer, its requirements exported from uv.lock."""
+    """Write an application with one function for each peer, its requirements exported from uv.lock."""
     resources: dict[str, Any] = {}
     for peer in ALL:
         if peer is OURS:

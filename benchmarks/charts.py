@@ -61,7 +61,7 @@ def _spread(peer: dict[str, Any], name: str) -> tuple[float, float, float]:
 
 
 def _label(peer: dict[str, Any], name: str, form: str) -> str:
-    """The median; where the caller gets an error for it, that too."""
+    """Format the median, and the error status where the caller gets one for it."""
     _, median, _ = _spread(peer, name)
     status = peer["answers"]["repeated"] if name == "cpu_repeated_ms" else 200
     return form % median + (f", answers {status}" if status >= 400 else "")

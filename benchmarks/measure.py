@@ -29,8 +29,11 @@ class WrongAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """How much is measured: `rounds` of a start and `warm` submissions of each kind; in the first round, and then every
-    `rounds_per_block`, a block of `block` opened submissions in one environment."""
+    """How much is measured.
+
+    `rounds` of a start and `warm` submissions of each kind; in the first round, and then every `rounds_per_block`, a
+    block of `block` opened submissions in one environment.
+    """
 
     rounds: int = 12
     warm: int = 100
@@ -40,8 +43,10 @@ class Workload:
 
 @dataclass(slots=True)
 class Measured:
-    """The results of one peer: the values of each figure, one for each round or block, and the calls for each
-    submission of a kind."""
+    """The results of one peer.
+
+    The values of each figure, one for each round or block, and the calls for each submission of a kind.
+    """
 
     values: dict[str, list[float]] = field(default_factory=dict)
     calls: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -58,8 +63,10 @@ def measure(
     in_reverse: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Measured]:
-    """Measure every peer. Each round takes them in another order, so that none always follows the same one. Raises
-    WrongAnswerError."""
+    """Measure every peer.
+
+    Each round takes them in another order, so that none always follows the same one. Raises WrongAnswerError.
+    """
     peers = ALL[::-1] if in_reverse else ALL
     measured = {peer.name: Measured() for peer in ALL}
     with StandIns(tls=tls) as stand_ins:
@@ -87,7 +94,7 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 
 
 def zipped_bytes(artifact: Path) -> int:
-    """The size of the artifact as a zip; the same files give the same size."""
+    """Return the size of the artifact as a zip; the same files give the same size."""
     written = BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(artifact.rglob("*")):
@@ -199,8 +206,10 @@ class _Environment:
         self.process.__exit__(*error)
 
     def submit(self, status: int | None, contact: str) -> float:
-        """Post a submission for that contact; return the seconds until its answer. Raises WrongAnswerError if the
-        answer has another status, or is a success without the contact's conversation."""
+        """Post a submission for that contact; return the seconds until its answer.
+
+        Raises WrongAnswerError if the answer has another status, or is a success without the contact's conversation.
+        """
         event = _event(contact)
         before = time.perf_counter()
         try:

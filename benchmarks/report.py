@@ -32,8 +32,10 @@ SERVICES = {"highlevel": "HighLevel", "secretsmanager": "Secrets Manager", "dyna
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A target of this application: at most `target`, better `hoped`. `to`: the ratio to that peer's same figure, or to
-    its `figure_of_it`."""
+    """A target of this application: at most `target`, better `hoped`.
+
+    `to`: the ratio to that peer's same figure, or to its `figure_of_it`.
+    """
 
     what: str
     target: float
@@ -92,7 +94,7 @@ def document(
 
 
 def tables(figures: Mapping[str, Any], in_reverse: Mapping[str, Any] | None = None) -> str:
-    """The tables, in Markdown; `in_reverse`: what a run with the peers in reversed order has shown."""
+    """Write the tables, in Markdown; `in_reverse`: the figures of a run with the peers in reversed order."""
     runtime = figures["versions"]["runtime"]
     own = {name: found for name, found in figures["versions"].items() if name != "runtime" and found}
     spread = "medians, quartiles in brackets; × is the ratio of medians in this run"
@@ -181,7 +183,7 @@ def _run(figures: Mapping[str, Any]) -> str:
 
 
 def _in_short(figures: Mapping[str, Any], in_reverse: Mapping[str, Any] | None) -> str:
-    """The targets of this application, and what was measured."""
+    """Compare the targets of this application with what was measured."""
     columns = {f"this run, {figures['commit']}": figures}
     if in_reverse:
         columns[f"peers in reversed order, {in_reverse['commit']}"] = in_reverse

@@ -1,5 +1,6 @@
-"""HighLevel, Secrets Manager, DynamoDB and SQS for the benchmark: the least that answers as they do, in a process of
-its own, the same for every handler.
+"""HighLevel, Secrets Manager, DynamoDB and SQS for the benchmark.
+
+The least that answers as they do, in a process of its own, the same for every handler.
 
     with StandIns() as stand_ins:
         FunctionProcess(artifact, stand_ins.environment | …)
@@ -44,8 +45,10 @@ type Reply = tuple[int, Mapping[str, str], bytes]
 
 
 class StandIns:
-    """Starts with the `with`. `environment`: where a function finds them; with `tls`, HighLevel is https, signed by an
-    authority made for this run."""
+    """Starts with the `with`.
+
+    `environment`: where a function finds them. With `tls`, HighLevel is https, signed by an authority of this run.
+    """
 
     def __init__(self, *, tls: bool = False) -> None:
         self._tls = tls
@@ -83,8 +86,10 @@ class StandIns:
         self._directory.cleanup()
 
     def counted(self) -> Counter[str]:
-        """What arrived since the last time: calls to `highlevel`, `secretsmanager`, `dynamodb`, `sqs`, and
-        `connections` that HighLevel accepted."""
+        """Count what arrived since the last time.
+
+        Calls to `highlevel`, `secretsmanager`, `dynamodb`, `sqs`, and `connections` that HighLevel accepted.
+        """
         return Counter(self._ask({}))
 
     def fail(self, failing: bool) -> None:
@@ -106,8 +111,10 @@ class StandIns:
 
 
 def _certificate(directory: Path) -> Path:
-    """A key with its certificate for 127.0.0.1, in one file; beside it `authorities.pem`, which holds the machine's
-    authorities too: what a function loads at start is to be as long as it is in Lambda."""
+    """Make a key with its certificate for 127.0.0.1, in one file, and beside it `authorities.pem`.
+
+    That holds the machine's authorities too: what a function loads at start is as long as in Lambda.
+    """
     import trustme
 
     authority = trustme.CA()

@@ -18,7 +18,7 @@ class Stopwatch:
 
 
 def _waited() -> float:
-    """For how long the threads that now run have waited for a processor, in all. Only Linux tells; elsewhere 0."""
+    """For how long the threads that now run have waited for a processor, in all. Only Linux reports it; elsewhere 0."""
     nanoseconds = 0
     for statistics in Path("/proc/self/task").glob("*/schedstat"):
         with contextlib.suppress(OSError):  # a thread that has ended meanwhile

@@ -1,7 +1,8 @@
-"""The same promise put together from the documentation of Powertools for AWS Lambda: event handler (HTTP API
-resolver, `ServiceError`), `get_secret` with `max_age`, `@idempotent_function` on DynamoDB with the Lambda context
-registered, Logger with `inject_lambda_context`; a pooled urllib3 makes the call. Without Tracer and Metrics, which the
-documentation's examples also have (the X-Ray SDK costs more start than all the rest).
+"""The same promise put together from the documentation of Powertools for AWS Lambda.
+
+Event handler (HTTP API resolver, `ServiceError`), `get_secret` with `max_age`, `@idempotent_function` on DynamoDB with
+the Lambda context registered, Logger with `inject_lambda_context`; a pooled urllib3 makes the call. Without Tracer and
+Metrics, which the documentation's examples also have (the X-Ray SDK costs more start than all the rest).
 
 Checks the sender's secret. A repeat gets the stored answer. Keeps nothing: when HighLevel is down its caller gets a 502
 and must come again; a conversation that was opened elsewhere is an error.

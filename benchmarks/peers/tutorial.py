@@ -1,9 +1,11 @@
-"""What tutorials show: `requests` for HighLevel, a boto3 client made outside the handler, and the token read from
-Secrets Manager in each event, as the console's sample code (`get_secret`) does. Kinder than that sample, which makes a
-new session and client each time, and with the timeout that requests' documentation asks for.
+"""What tutorials show.
 
-It has no sender check, no retry and no storage. Its caller gets every answer of HighLevel unchanged (for a
-repeated contact a 400), or a 500 of API Gateway's when the handler raises.
+`requests` for HighLevel, a boto3 client made outside the handler, and the token read from Secrets Manager in each
+event, as the console's sample code (`get_secret`) does. Kinder than that sample, which makes a new session and client
+each time, and with the timeout that requests' documentation asks for.
+
+It has no sender check, no retry and no storage. Its caller gets every answer of HighLevel unchanged (for a repeated
+contact a 400), or a 500 of API Gateway's when the handler raises.
 """
 
 import json

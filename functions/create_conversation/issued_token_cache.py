@@ -46,7 +46,7 @@ class IssuedToken:
 
 @dataclass(frozen=True, slots=True)
 class SharedRecord:
-    """What the table holds for a location: its token, None where there is none of this connection, and the lease."""
+    """The table's record of a location: the token that this connection issued, if any, and the lease."""
 
     token: IssuedToken | None
     issuing_until: float

@@ -88,8 +88,7 @@ class ConversationOpener:
     # --- idempotency record? -> contact -> conversation ---------------------------------------------------------------
 
     def _open_for_contact_or_person(self, target: Target, deadline: Deadline, need_id: bool) -> Outcome:
-        """Open the contact's conversation, or, where HighLevel refuses its id or it is another person's, the
-        person's."""
+        """Open the contact's conversation, or the person's if HighLevel refuses the id or it is another person's."""
         if target.is_unverified:
             outcome = self._verify_contact(target, deadline)
         else:
@@ -100,8 +99,10 @@ class ConversationOpener:
         return _without(outcome, "contact_id: not_used")
 
     def _verify_contact(self, target: Target, deadline: Deadline) -> Outcome:
-        """Open the conversation of a contact id that a visitor may have filled in, if the contact has the person's
-        e-mail address or phone number."""
+        """Open the conversation of a contact id that a visitor may have filled in.
+
+        Only if the contact has the person's e-mail address or phone number.
+        """
         from create_conversation.senders.contact_details import is_same_person  # the target has loaded it
 
         key = delivery_key(target.delivery, *_details(target, with_names=False).values())
@@ -278,7 +279,7 @@ def _refused_detail(outcome: Outcome, details: Mapping[str, str]) -> str | None:
 
 
 def _refusal_explained(outcome: Outcome, dropped: list[str]) -> Outcome:
-    """The outcome, with what was dropped before; a refusal also with HighLevel's message."""
+    """Add to the outcome what was dropped before, and to a refusal HighLevel's message."""
     for note in dropped:
         outcome = _without(outcome, note)
     if outcome.reason != "contact_refused" or outcome.upstream is None:

@@ -37,7 +37,7 @@ DELIVERIES = 20_000
 LOCATIONS = 50
 SHORT = 0.02
 DUPLICATES = 0.3
-SENDERS_AT_ONCE = 6
+PARALLEL_SENDERS = 6
 WORKERS_AT_FIRST = 10
 PER_SECOND = 32.0
 LONGEST_PHASE = 3  # times its planned duration: on a busy machine senders that repeat delay all others
@@ -230,7 +230,7 @@ class _Load:
         self.world.highlevel.faults += _random_faults()
         self._started = time.monotonic()
         background = [self._thread(work) for work in (self._watch, self._break_aws, self._kill_workers)]
-        senders = [self._thread(self._work) for _ in range(SENDERS_AT_ONCE)]
+        senders = [self._thread(self._work) for _ in range(PARALLEL_SENDERS)]
         for thread in background + senders:
             thread.start()
         try:

@@ -323,7 +323,7 @@ INVALID_FAULTS: dict[str, tuple[Any, ...]] = {
     "number": ([5], "a fault is a JSON object with a kind"),
     "no-kind": ({"status": 500}, "a fault is a JSON object with a kind"),
     "unknown-kind": ({"kind": "explode"}, "kind must be one of status, html"),
-    "unknown-member": ({"kind": "status", "statuss": 1}, "a fault has no statuss"),
+    "unknown-member": ({"kind": "status", "stat": 1}, "a fault has no stat"),
     "status-text": ({"kind": "status", "status": "500"}, "status cannot be '500'"),
     "status-99": ({"kind": "status", "status": 99}, "200 to 599"),
     "status-204": ({"kind": "status", "status": 204}, "200 to 599"),

@@ -333,10 +333,10 @@ def test_doctor_shows_a_location_without_the_app(world: World, run: Run) -> None
     connect(world, locations={"elsewhere"})
     code, printed = run("--location", "there")
     assert code == 1
-    assert "✗ token of there: it cannot be minted (403): the app is not installed there" in printed
+    assert "✗ token of there: HighLevel does not issue it (403): the app is not installed there" in printed
     world.highlevel.fail("status", path="/oauth/locationToken", status=503)
     code, printed = run("--location", "there")
-    assert "✗ token of there: it cannot be minted (503): HighLevel answered with an error" in printed
+    assert "✗ token of there: HighLevel does not issue it (503): HighLevel answered with an error" in printed
     world.highlevel.heal()
     assert run()[0] == 1
     assert "name one: make doctor STACK=local LOCATION=" in run()[1]

@@ -560,7 +560,7 @@ UNKNOWN = "pit-00000000-89ab-cdef-0123-456789abcdef"
         pytest.param(("--location", "loc1"), "limited", "✗ quota of loc1: used up (429)", id="out of quota"),
     ],
 )
-def test_token_that_highlevel_refuses_is_stored_only_by_force(
+def test_token_that_highlevel_refuses_is_stored_only_by_force(  # noqa: PLR0913 - four fixtures, three parameters
     stack: Stack,
     highlevel: LocalHighLevel,
     monkeypatch: pytest.MonkeyPatch,

@@ -211,15 +211,15 @@ class SimulatedSqs(AwsService):
         self.receives.append(message.receives)
 
     def _set_alarm(self) -> None:
-        """One event at the next visibility, while somebody polls."""
+        """One event at the next visibility, while an instance polls."""
         while self._delayed and self._is_void(self._delayed[0]):
             heapq.heappop(self._delayed)
         at = max(self._loop.now, self._delayed[0][0]) if self._pollers and self._delayed else float("inf")
         if at < self._alarm_at:
             self._alarm.clear()
-            self._alarm, self._alarm_at = self._loop.at(at, self._ring), at
+            self._alarm, self._alarm_at = self._loop.at(at, self._wake), at
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         self._alarm_at = float("inf")
         self._make_ready()
         if self._ready:

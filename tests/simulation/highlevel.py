@@ -62,7 +62,7 @@ class HighLevelModel:
     conversations: Counter[tuple[str, str]] = field(default_factory=Counter)
     opened_at: dict[str, float] = field(default_factory=dict)
     tried: dict[str, float] = field(default_factory=dict)
-    least_left: int | None = None  # calls of a window that nobody used, in the fullest one
+    least_left: int | None = None  # unused calls of a window, in the fullest one
     statuses: Counter[int] = field(default_factory=Counter)  # 0: none
     _windows: dict[str, _Window] = field(default_factory=dict)
 

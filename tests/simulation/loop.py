@@ -1,4 +1,4 @@
-"""Virtual time: ordinary blocking code runs in greenlets, one at a time, and whoever sleeps lets the next one go on."""
+"""Virtual time: ordinary blocking code runs in greenlets, one at a time; one that sleeps lets the next one go on."""
 
 import heapq
 import itertools
@@ -14,7 +14,7 @@ class Killed(BaseException):
 
 
 class Loop:
-    """A `Clock` whose hours pass as soon as everybody sleeps. Of two events of one instant the older is first."""
+    """A `Clock` whose hours pass as soon as all greenlets sleep. Of two events of one instant the older is first."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -61,7 +61,7 @@ class Loop:
         self._is_running = False
 
     def wait(self, event: list[Callable[[], object]]) -> None:
-        """Until somebody switches back; if it is an exception that does, the event is taken back."""
+        """Wait until a call of the event switches back; take the event back if an exception does."""
         try:
             self._hub.switch()
         except BaseException:

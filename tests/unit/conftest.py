@@ -68,7 +68,7 @@ class Log:
         return line
 
     @property
-    def troubles(self) -> list[dict[str, Any]]:
+    def failures(self) -> list[dict[str, Any]]:
         return [line for line in self._objects() if line.get("level") in ("WARNING", "ERROR")]
 
     @property

@@ -86,16 +86,16 @@ def test_a_body_in_base64_is_its_bytes() -> None:
 
 
 @pytest.mark.parametrize("body", [None, 7, True, [], {}, b"bytes"])
-def test_a_body_that_is_no_text_is_empty(body: object) -> None:
+def test_a_body_that_is_not_a_text_is_empty(body: object) -> None:
     assert request_of({"body": body}).body == b""
 
 
 @pytest.mark.parametrize("body", ["not base64!", "YQ", "ü", "Y\nQ==", "_-7bAA=="])
-def test_base64_that_is_none_is_empty(body: str) -> None:
+def test_invalid_base64_is_empty(body: str) -> None:
     assert request_of({"body": body, "isBase64Encoded": True}).body == b""
 
 
-def test_a_lone_surrogate_is_no_crash() -> None:
+def test_a_lone_surrogate_does_not_raise() -> None:
     assert request_of({"body": "\ud800"}).body == b"\xed\xa0\x80"
 
 
@@ -166,7 +166,7 @@ def test_a_problem_is_complete_for_each_reason(reason: str, status: int | None) 
 @pytest.mark.parametrize(
     ("retry_after", "shown"), [(None, "5"), (0.0, "5"), (0.4, "5"), (5.0, "5"), (42.0, "42"), (3600.0, "3600")]
 )
-def test_retry_after_is_whole_seconds_and_never_at_once(retry_after: float | None, shown: str) -> None:
+def test_retry_after_is_whole_seconds_and_at_least_one(retry_after: float | None, shown: str) -> None:
     assert api_gateway.whole_seconds(retry_after) == shown
 
 

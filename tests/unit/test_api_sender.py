@@ -39,7 +39,7 @@ from tests.unit.world import CONTACT, LOCATION, SENDERS, request, submission
         ("9" * 5000, ()),
     ],
 )
-def test_a_sender_has_the_secrets_that_are_there_in_the_promised_shape(text: str, secrets: tuple[str, ...]) -> None:
+def test_a_sender_has_the_secrets_that_are_there_in_the_promised_format(text: str, secrets: tuple[str, ...]) -> None:
     assert secrets_for(text, "api") == secrets
 
 
@@ -94,7 +94,7 @@ def test_any_other_header_does_not(header: str | None) -> None:
 
 @pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Bearer   ", "", None])
 @pytest.mark.parametrize("text", ['{"api": ""}', '{"api": [""]}', '{"api": []}', "{}", ""])
-def test_an_empty_secret_lets_nobody_in(header: str | None, text: str) -> None:
+def test_an_empty_secret_lets_no_request_in(header: str | None, text: str) -> None:
     assert not bearer_is_known(header, secrets_for(text, "api"))
 
 
@@ -152,7 +152,7 @@ NO_STRINGS = [7, 1.5, True, False, [], ["a"], {}, {"a": 1}]
 
 @pytest.mark.parametrize("name", ["locationId", "contactId"])
 @pytest.mark.parametrize("value", NO_IDS + NO_STRINGS)
-def test_what_is_no_id_is_refused_before_it_gets_anywhere(name: str, value: object) -> None:
+def test_a_malformed_id_is_refused_before_it_gets_anywhere(name: str, value: object) -> None:
     with pytest.raises(InvalidError) as caught:
         target(request() | {name: value}, default=LOCATION)
     assert caught.value.reason == "invalid_body"

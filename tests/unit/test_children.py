@@ -64,7 +64,7 @@ def test_settings():
 
 
 def outcomes(directory: Path, code: str, *options: str, **variables: str) -> tuple[dict[str, int], str]:
-    """Run these tests with the configuration of ours, started with signals ignored: how many passed, failed, …"""
+    """Run these tests with this project's configuration, started with signals ignored: how many passed, failed, …"""
     (directory / "test_inner.py").write_text(code)
     options = ("-p", "tests.conftest", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), *options)
     options += ("--basetemp", str(directory / "temporary"))
@@ -96,7 +96,7 @@ def test_one_tests_leak_fails_no_other(tmp_path: Path) -> None:
 
 
 def test_settings_of_the_machine_reach_no_child(tmp_path: Path) -> None:
-    settings = {"AWS_PROFILE": "nobody", "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+    settings = {"AWS_PROFILE": "missing", "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
     settings |= {"HIGHLEVEL_TOKEN": "pit-1", "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": ""}
     found, printed = outcomes(tmp_path, SETTINGS, **settings)
     assert found == {"passed": 1}, printed

@@ -534,7 +534,7 @@ def test_an_id(value: str) -> None:
     ],
     ids=ascii,
 )
-def test_a_leftover_is_no_id(value: object) -> None:
+def test_a_leftover_is_not_an_id(value: object) -> None:
     assert clean_id(value) is None
 
 

@@ -111,7 +111,7 @@ def test_it_is_deferred_while_the_contact_cannot_be_read(world: World) -> None:
     put_contact(world, **JANE)
     world.highlevel.fail(kind="status", status=503, times=1)
     assert post(world, **JANE)["outcome"] == "deferred"
-    (message,) = world.kept()
+    (message,) = world.queued()
     assert world.retry(sqs_record(message["MessageBody"])) == []
     assert opened_for(world) == CONTACT
 
@@ -202,7 +202,7 @@ def test_a_refused_detail_is_left_out(
     ("message", "detail"),
     [
         ("email must be an email", "HighLevel: email must be an email."),
-        ("jane@example.com is no email", "HighLevel's message may not be shown."),
+        ("jane@example.com is not an email", "HighLevel's message may not be shown."),
         ("+15555550100 is taken", "HighLevel's message may not be shown."),
     ],
 )

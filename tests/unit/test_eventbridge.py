@@ -45,7 +45,7 @@ def test_a_repeat_is_existing_and_looks_for_no_id(world: World, log: Log) -> Non
 def test_deferred_is_stored_for_another_try(world: World, log: Log) -> None:
     world.highlevel.fail(kind="status", status=503)
     world.events.handle(EVENT, CONTEXT)
-    (message,) = world.kept()
+    (message,) = world.queued()
     assert message["MessageGroupId"] == LOCATION
     stored = Submission.from_message(message["MessageBody"])
     assert json.loads(stored.body) == EVENT
@@ -80,7 +80,7 @@ def test_what_needs_an_operator_is_a_dead_letter(
     assert attributes == (expected | {"location": location} if location else expected)
     assert Submission.from_message(letter["MessageBody"]).trigger == "event"
     assert log.line["reason"] == reason
-    assert world.kept() == []
+    assert world.queued() == []
 
 
 def test_another_location_than_the_stacks_is_a_dead_letter(world: World) -> None:
@@ -91,7 +91,7 @@ def test_another_location_than_the_stacks_is_a_dead_letter(world: World) -> None
 
 
 @pytest.mark.parametrize("event", [[], ["a"], "text", None, 5, True, {}, {"Records": 5}])
-def test_what_is_no_event_is_a_dead_letter(world: World, event: Any) -> None:
+def test_a_malformed_event_is_a_dead_letter(world: World, event: Any) -> None:
     world.events.handle(event, CONTEXT)
     (letter,) = world.dead_letters()
     assert json.loads(Submission.from_message(letter["MessageBody"]).body) == event
@@ -101,7 +101,7 @@ def test_what_is_no_event_is_a_dead_letter(world: World, event: Any) -> None:
 def test_a_lone_surrogate_in_an_event_does_no_harm(world: World) -> None:
     world.highlevel.fail(kind="status", status=503, times=1)
     world.events.handle(changed(detail=EVENT["detail"] | {"note": "\ud800"}), CONTEXT)
-    stored = Submission.from_message(world.kept()[0]["MessageBody"])
+    stored = Submission.from_message(world.queued()[0]["MessageBody"])
     assert json.loads(stored.body)["detail"]["note"] == "\ud800"
     assert target_of(stored, SENDERS, None).contact == CONTACT
 

@@ -1,4 +1,4 @@
-"""The door POST /conversations: what the caller gets for each outcome, in time, whatever the gateway hands over."""
+"""The endpoint POST /conversations: what the caller gets for each outcome, in time, whatever the gateway hands over."""
 
 import base64
 import json
@@ -133,23 +133,23 @@ def test_opened_without_a_known_id_is_202_and_nothing_is_queued(world: World) ->
     ],
     ids=lambda fault: str(fault.get("status", fault["kind"])),
 )
-def test_deferred_is_202_and_the_whole_submission_is_kept(world: World, fault: dict[str, Any]) -> None:
+def test_deferred_is_202_and_the_whole_submission_is_queued(world: World, fault: dict[str, Any]) -> None:
     world.highlevel.fail(**fault)
     event = gateway_event()
     check_accepted(world.post(event), "deferred")
-    (message,) = world.kept()
+    (message,) = world.queued()
     assert message["MessageGroupId"] == LOCATION
-    kept = Submission.from_message(message["MessageBody"])
-    assert (kept.trigger, kept.sender, kept.request_id) == ("http", "api", REQUEST_ID)
-    assert (kept.body.decode(), kept.content_type) == (event["body"], "application/json")
-    assert kept.received_at == pytest.approx(time.time(), abs=5)
+    stored = Submission.from_message(message["MessageBody"])
+    assert (stored.trigger, stored.sender, stored.request_id) == ("http", "api", REQUEST_ID)
+    assert (stored.body.decode(), stored.content_type) == (event["body"], "application/json")
+    assert stored.received_at == pytest.approx(time.time(), abs=5)
 
 
 def test_deferred_hands_retry_after_on(world: World) -> None:
     world.highlevel.fail(kind="status", status=429, headers={"Retry-After": "42"})
     answer = world.post(gateway_event())
     assert 41 <= int(answer["headers"]["retry-after"]) <= 42
-    assert 41 <= world.kept()[0]["DelaySeconds"] <= 42
+    assert 41 <= world.queued()[0]["DelaySeconds"] <= 42
 
 
 def test_the_same_post_again_is_the_status_query(world: World) -> None:
@@ -231,7 +231,7 @@ def test_a_body_in_base64_is_decoded(world: World) -> None:
 
 
 @pytest.mark.parametrize("body", ["not base64!", "YQ", "\u00fc", "Y\nQ=="])
-def test_base64_that_is_none_is_invalid(world: World, body: str) -> None:
+def test_invalid_base64_is_refused(world: World, body: str) -> None:
     check_problem(world.post(gateway_event(body) | {"isBase64Encoded": True}), 400, "invalid_json")
 
 
@@ -272,7 +272,7 @@ def test_all_unknown_senders_get_the_same_answer(world: World) -> None:
     "text", [None, "", "{}", '{"api": ""}', '{"api": []}', '{"api": [""]}', '{"api": 7}', "[", API_SECRET]
 )
 @pytest.mark.parametrize("authorization", [f"Bearer {API_SECRET}", "Bearer ", None])
-def test_without_a_secret_nobody_gets_in(world: World, text: str | None, authorization: str | None) -> None:
+def test_without_a_secret_no_request_gets_in(world: World, text: str | None, authorization: str | None) -> None:
     world.secrets.texts["SenderSecrets"] = text
     check_problem(world.post(gateway_event(authorization=authorization)), 401, "unauthorized")
 
@@ -354,7 +354,7 @@ def test_requests_without_the_header_cause_a_handful_of_reads(world: World) -> N
         (gateway_event("[]"), 422, "invalid_body"),
     ],
 )
-def test_only_a_known_sender_is_told_what_is_wrong_with_the_body(
+def test_only_a_known_sender_learns_what_is_wrong_with_the_body(
     world: World, event: dict[str, Any], status: int, reason: str
 ) -> None:
     check_problem(world.post(event), status, reason)
@@ -365,7 +365,7 @@ def test_only_a_known_sender_is_told_what_is_wrong_with_the_body(
 
 
 @pytest.mark.parametrize("route", [None, "", "POST /conversations", "POST /webhooks", "$default", 7])
-def test_an_event_of_any_other_route_is_one_of_this_door(world: World, route: object) -> None:
+def test_an_event_of_any_other_route_is_a_post_to_conversations(world: World, route: object) -> None:
     """It asks for the secret of `api`, whatever the path names."""
     event = gateway_event() | {"routeKey": route, "pathParameters": {"sender": "token"}}
     assert world.post(event)["statusCode"] == 201
@@ -373,13 +373,13 @@ def test_an_event_of_any_other_route_is_one_of_this_door(world: World, route: ob
 
 
 @pytest.mark.parametrize("name", ["locationId", "contactId"])
-def test_an_empty_id_is_no_missing_one(world: World, name: str) -> None:
+def test_an_empty_id_is_not_a_missing_one(world: World, name: str) -> None:
     world.settings = replace(world.settings, location_id=LOCATION)
     body = json.dumps(request() | {name: "", "email": "jane@example.com"})
     check_problem(world.post(gateway_event(body)), 422, "invalid_body")
 
 
-def test_a_missing_location_is_told_before_a_bad_contact(world: World) -> None:
+def test_a_missing_location_is_reported_before_a_bad_contact(world: World) -> None:
     check_problem(world.post(gateway_event(json.dumps({"contactId": "a b"}))), 422, "no_location")
 
 
@@ -399,24 +399,24 @@ def test_header_names_are_read_in_any_case(world: World, name: str) -> None:
 # Not stored
 
 
-def test_what_cannot_be_kept_is_a_503(world: World) -> None:
+def test_what_cannot_be_stored_is_a_503(world: World) -> None:
     world.highlevel.fail(kind="status", status=503)
     world.sqs.error = UNREACHABLE
     check_problem(world.post(gateway_event()), 503, "not_stored")
 
 
-def test_a_mistake_of_ours_is_a_503_without_its_text(world: World, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_a_503_without_its_text(world: World, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     def burst(*_: object, **__: object) -> None:
         raise RuntimeError(API_SECRET)
 
     monkeypatch.setattr(http_module, "target_of", burst)
     check_problem(world.post(gateway_event()), 503, "failed")
     assert (log.line["outcome"], log.line["reason"]) == ("not_stored", "failed")
-    assert [trouble["error"] for trouble in log.troubles] == ["RuntimeError"]
+    assert [line["error"] for line in log.failures] == ["RuntimeError"]
     assert API_SECRET not in log.text
 
 
-# Hostile events: the door raises nothing and lets nobody in
+# Malformed events: the handler raises nothing and lets no request in
 
 
 def damaged(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
@@ -444,13 +444,13 @@ def test_a_clock_that_cannot_be_right_is_not_believed(world: World, epoch: objec
 @pytest.mark.parametrize(
     "headers", [None, [], "text", 7, {}, {"authorization": None}, {"authorization": ["x"]}, {"authorization": {}}]
 )
-def test_headers_of_any_shape_let_nobody_in(world: World, headers: object) -> None:
+def test_malformed_headers_let_no_request_in(world: World, headers: object) -> None:
     check_problem(world.post(damaged(lambda event: event.update(headers=headers))), 401, "unauthorized")
 
 
 @pytest.mark.parametrize("body", [None, 7, True, [], {}, request()])
 @pytest.mark.parametrize("encoded", [None, True, False, "true", 1])
-def test_a_body_that_is_no_text_is_none(world: World, body: object, encoded: object) -> None:
+def test_a_body_that_is_not_a_text_is_empty(world: World, body: object, encoded: object) -> None:
     answer = world.post(damaged(lambda event: event.update(body=body, isBase64Encoded=encoded)))
     check_problem(answer, 400, "invalid_json")
 
@@ -473,7 +473,7 @@ def test_senders_wait_five_seconds() -> None:
     assert (api_gateway.ANSWER_SECONDS, api_gateway.STORE_SECONDS, http_module.HIGHLEVEL_SECONDS) == (4, 1, 2.5)
 
 
-def test_everything_hanging_at_once_is_answered_in_time(world: World, quick: None) -> None:
+def test_everything_hanging_together_is_answered_in_time(world: World, quick: None) -> None:
     world.sender_secrets.get()
     world.highlevel.fail(kind="hang")
     world.dynamodb.hang = world.secrets.hang = world.sqs.hang = 30.0
@@ -486,20 +486,20 @@ def test_a_highlevel_that_hangs_is_answered_for_in_time(world: World, quick: Non
     world.highlevel.fail(kind=kind, **({} if kind == "hang" else {"seconds": 0.05}))
     with in_time(2.5 / 4):
         check_accepted(world.post(gateway_event()), "deferred")
-    assert len(world.kept()) == 1
+    assert len(world.queued()) == 1
 
 
 def test_the_time_that_the_gateway_and_a_cold_start_took_counts(world: World, quick: None) -> None:
     world.highlevel.fail(kind="hang")
     with in_time(1.0 / 4):
         check_accepted(world.post(gateway_event(age=2.0 / 4)), "deferred")
-    assert len(world.kept()) == 1
+    assert len(world.queued()) == 1
 
 
-def test_with_no_time_left_it_is_kept_without_asking(world: World) -> None:
+def test_with_no_time_left_it_is_queued_without_a_call(world: World) -> None:
     with in_time(1.0):
         check_accepted(world.post(gateway_event(age=3.5)), "deferred")
-    assert len(world.kept()) == 1
+    assert len(world.queued()) == 1
     assert world.highlevel.calls == []
 
 
@@ -510,7 +510,7 @@ def test_a_hanging_part_of_aws_is_answered_for_in_time(world: World, quick: None
     client.hang = 30.0
     with in_time(4.0 / 4):
         check_accepted(world.post(gateway_event()), "deferred")
-    assert len(world.kept()) == 1
+    assert len(world.queued()) == 1
 
 
 def test_a_hanging_queue_is_a_503_in_time(world: World, quick: None) -> None:
@@ -536,7 +536,7 @@ def test_stale_sender_secrets_and_a_slow_refusal_are_answered_for_in_time(world:
         assert world.post(gateway_event(authorization="Bearer wrong"))["statusCode"] in (401, 503)
 
 
-def test_what_was_cut_off_by_the_deadline_is_settled_by_the_next_post(world: World, quick: None) -> None:
+def test_the_next_post_completes_what_the_deadline_cut_off(world: World, quick: None) -> None:
     world.highlevel.fail(kind="slow", seconds=1.0, times=1)
     check_accepted(world.post(gateway_event()), "deferred")
     assert world.post(gateway_event(json.dumps(request(contact="another"))))["statusCode"] == 201
@@ -551,7 +551,7 @@ def test_a_quota_that_is_used_up_is_deferred_without_a_call(world: World) -> Non
     world.highlevel.limits = Limits(max=1)
     assert world.post(gateway_event())["statusCode"] == 201
     check_accepted(world.post(gateway_event(json.dumps(request(contact="another")))), "deferred")
-    assert world.kept()[0]["QueueUrl"] == RETRY_URL
+    assert world.queued()[0]["QueueUrl"] == RETRY_URL
     assert len(world.highlevel.calls) == 1
 
 

@@ -91,7 +91,7 @@ def test_the_time_to_live_is_checked_on_read(
     assert records.get(PK) == found
 
 
-def test_an_item_without_a_time_to_live_is_no_record(table: FakeDynamoDb, records: IdempotencyStore) -> None:
+def test_an_item_without_a_time_to_live_is_not_a_record(table: FakeDynamoDb, records: IdempotencyStore) -> None:
     table.items[PK] = KEY | {"conversation_id": {"S": "conv-1"}}
     assert records.get(PK) is None
 
@@ -123,7 +123,7 @@ def test_a_failure_is_logged_and_raises_nothing(table: FakeDynamoDb, error: Exce
     table.error = None
     clock.now += SKIP_SECONDS + 0.1
     assert records.get(PK) == IdempotencyRecord("conv-1")
-    assert [line["service"] for line in log.troubles] == ["DynamoDB"]
+    assert [line["service"] for line in log.failures] == ["DynamoDB"]
     assert "message-of-aws" not in log.text
 
 

@@ -529,7 +529,7 @@ def test_a_body_of_just_the_limit_is_read() -> None:
 
 @pytest.mark.parametrize("body", [[], [{}], "text", 1, None, True])
 @pytest.mark.parametrize("name", ["api", "token", "event"])
-def test_a_body_that_is_no_object_is_invalid(name: str, body: object) -> None:
+def test_a_body_that_is_not_an_object_is_invalid(name: str, body: object) -> None:
     with pytest.raises(InvalidError) as error:
         target_of(submission(name, body), PRESETS, LOCATION)
     assert reason(error) == "invalid_body"

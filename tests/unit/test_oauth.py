@@ -329,7 +329,7 @@ def test_each_refusal_has_its_reason(
 
 
 @pytest.mark.parametrize("expires_in", [None, "86399", True, -1, 10**12])
-def test_no_pair_is_lost_for_want_of_an_expiry(expires_in: object) -> None:
+def test_no_pair_is_lost_because_its_expiry_is_missing(expires_in: object) -> None:
     body = json.dumps({"access_token": "a", "refresh_token": "r", "expires_in": expires_in}).encode()
 
     def behave(connection: Connection) -> None:

@@ -58,7 +58,7 @@ def test_a_conversation_is_opened_and_saved(world: World) -> None:
     assert world.dynamodb.items[f"contact#{LOCATION}#{CONTACT}"]["conversation_id"] == {"S": conversation_id(world)}
 
 
-def test_what_is_on_record_costs_one_read_and_no_call(world: World) -> None:
+def test_a_recorded_contact_costs_one_read_and_no_call(world: World) -> None:
     world.dynamodb.put(LOCATION, CONTACT, "conv-1")
     assert world.open(need_id=True) == Outcome("existing", body=existing_body("conv-1"))
     assert world.highlevel.calls == []
@@ -161,14 +161,14 @@ def test_an_error_in_the_look_up_never_changes_the_outcome(world: World, fault: 
 
 
 @pytest.mark.parametrize("text", [None, "", '{"tokens": {}}', "short", "{"])
-def test_a_missing_token_does_not_change_what_is_on_record(world: World, text: str | None) -> None:
+def test_a_missing_token_does_not_change_a_recorded_contact(world: World, text: str | None) -> None:
     world.dynamodb.put(LOCATION, CONTACT, None)
     world.secrets.texts["HighLevelToken"] = text
     outcome = world.open(need_id=True)
     assert (outcome.name, outcome.body) == ("existing", None)
 
 
-def test_an_unreadable_token_does_not_change_what_is_on_record(world: World) -> None:
+def test_an_unreadable_token_does_not_change_a_recorded_contact(world: World) -> None:
     world.dynamodb.put(LOCATION, CONTACT, None)
     world.secrets.error = no_answer()
     assert world.open(need_id=True).name == "existing"
@@ -269,7 +269,7 @@ def test_each_location_is_called_with_its_own_token(world: World) -> None:
 # A refused token
 
 
-def test_a_refused_token_is_read_again_and_a_newer_one_used_at_once(world: World) -> None:
+def test_a_refused_token_is_read_again_and_a_newer_one_used_immediately(world: World) -> None:
     world.token.get()
     world.secrets.texts["HighLevelToken"] = NEW_TOKEN
     world.highlevel.tokens = {NEW_TOKEN: "*"}
@@ -621,7 +621,7 @@ def test_a_race_of_one_delivery_ends_in_one_conversation(world: World) -> None:
 # Internal errors
 
 
-def test_a_mistake_of_ours_is_deferred_and_logged_without_its_text(
+def test_an_unexpected_exception_is_deferred_and_logged_without_its_text(
     world: World, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def burst(*_: object, **__: object) -> None:
@@ -630,7 +630,7 @@ def test_a_mistake_of_ours_is_deferred_and_logged_without_its_text(
     monkeypatch.setattr(HighLevel, "create_conversation", burst)
     outcome = world.open()
     assert (outcome.name, outcome.reason) == ("deferred", "internal_error")
-    (line,) = log.troubles
+    (line,) = log.failures
     assert (line["level"], line["error"]) == ("ERROR", "RuntimeError")
     assert any(step.startswith("burst:") for step in line["frames"])
     assert TOKEN not in log.text

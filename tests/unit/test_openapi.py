@@ -10,7 +10,7 @@ from create_conversation.errors import REASONS
 
 DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs/openapi.yaml").read_text())
 URN = "urn:highlevel-conversations:"
-# Where else these end: kept as a dead letter, or met only at the queue's or a webhook's door.
+# These end as dead letters, or come only from the queue or a webhook.
 NEVER_ON_CONVERSATIONS = {
     "invalid_form",
     "too_many_submissions",
@@ -26,13 +26,13 @@ NEVER_ON_CONVERSATIONS = {
     "credentials_malformed",
     "credentials_missing",
 }
-# A webhook is refused only if nothing of it can be kept; its NotStored is 429.
+# A webhook is refused only if nothing of it can be stored; its NotStored is 429.
 ON_WEBHOOKS = {
     400: {"invalid_encoding", "invalid_json", "invalid_form"},
     401: {"unauthorized"},
     413: {"body_too_large", "too_many_submissions"},
     415: {"unsupported_media_type"},
-    429: {reason for reason, told in REASONS.items() if told.status == 503},
+    429: {reason for reason, entry in REASONS.items() if entry.status == 503},
 }
 
 
@@ -48,8 +48,8 @@ def follow(node: Any) -> Any:
 def reasons(schema: Any) -> set[str]:
     """The reasons that a schema allows as a problem's type."""
     schema = follow(schema)
-    told = schema.get("properties", {}).get("type", {})
-    named = told.get("enum", [told["const"]] if "const" in told else [])
+    member = schema.get("properties", {}).get("type", {})
+    named = member.get("enum", [member["const"]] if "const" in member else [])
     found = {name.removeprefix(URN) for name in named if name.startswith(URN)}
     return found.union(*(reasons(part) for part in schema.get("allOf", [])))
 
@@ -80,8 +80,8 @@ def test_each_status_says_itself() -> None:
         for status, answer in path["post"]["responses"].items():
             problem = follow(answer)["content"].get("application/problem+json")
             if problem:
-                told = [part.get("properties", {}).get("status") for part in problem["schema"]["allOf"]]
-                assert {"const": int(status)} in told
+                statuses = [part.get("properties", {}).get("status") for part in problem["schema"]["allOf"]]
+                assert {"const": int(status)} in statuses
 
 
 def test_each_example_is_what_its_schema_says() -> None:

@@ -38,7 +38,7 @@ def paused(world: World) -> World:
 
 @pytest.fixture(params=["a token", "no token", "a broken token"])
 def token(request: pytest.FixtureRequest, paused: World) -> None:
-    """The pause may be for its exchange: no submission is rejected for want of it."""
+    """The pause may be for its exchange: no submission is rejected because it is missing."""
     if request.param != "a token":
         paused.secrets.texts["HighLevelToken"] = None if request.param == "no token" else "{"
 
@@ -49,8 +49,8 @@ def test_a_caller_gets_deferred_and_when_to_ask_again(paused: World, log: Log) -
     assert (answer["statusCode"], json.loads(answer["body"])["status"]) == (202, "deferred")
     assert answer["headers"]["retry-after"] == "60"
     assert (log.line["outcome"], log.line["reason"]) == ("deferred", "paused")
-    [queued] = paused.kept()
-    assert queued["DelaySeconds"] == 60
+    [message] = paused.queued()
+    assert message["DelaySeconds"] == 60
     assert paused.highlevel.calls == []
 
 
@@ -62,25 +62,25 @@ BODIES: list[dict[str, Any]] = [request(), {"locationId": LOCATION, "email": "ja
 def test_a_webhook_is_queued(paused: World, body: dict[str, Any]) -> None:
     answer = paused.post(webhook_event([body, body]))
     assert (answer["statusCode"], json.loads(answer["body"])["outcome"]) == (200, "deferred")
-    assert len(paused.kept()) == 2
+    assert len(paused.queued()) == 2
     assert paused.highlevel.calls == []
 
 
 @pytest.mark.usefixtures("token")
 def test_an_event_is_queued(paused: World) -> None:
     paused.events.handle(sample("event_conversation_requested"), CONTEXT)
-    assert len(paused.kept()) == 1
+    assert len(paused.queued()) == 1
     assert paused.highlevel.calls == []
 
 
 @pytest.mark.parametrize(("conversation", "status", "shown"), [("conversation-1", 200, None), (None, 202, "existing")])
-def test_what_is_on_record_is_answered_without_a_call(
+def test_a_recorded_contact_is_answered_without_a_call(
     paused: World, conversation: str | None, status: int, shown: str | None
 ) -> None:
     paused.dynamodb.put(LOCATION, CONTACT, conversation)
     answer = paused.post(gateway_event())
     assert (answer["statusCode"], json.loads(answer["body"]).get("status")) == (status, shown)
-    assert paused.kept() == []
+    assert paused.queued() == []
     assert paused.highlevel.calls == []
 
 

@@ -40,7 +40,7 @@ def test_every_address_is_invented(name: str) -> None:
 
 
 def our(sender: Sender) -> Sender:
-    """The sender, or one that lets in what anyone can sign: here is no private key."""
+    """The sender, or one whose key a test can sign with: the real private key is not here."""
     return replace(sender, scheme="token", where=("query:token",)) if sender.scheme == "pubkey" else sender
 
 

@@ -109,7 +109,7 @@ def test_someone_without_address_and_number_is_stored(name: str, world: World) -
 def test_transient_failures_is_stored_whole_and_opened_later(name: str, world: World) -> None:
     world.highlevel.fail(kind="status", status=503, times=1)
     check_answer(world.post(event_of(Sent.of(name))), "deferred")
-    (message,) = world.kept()
+    (message,) = world.queued()
     world.highlevel.calls.clear()
     assert world.retry(sqs_record(message["MessageBody"])) == []
     assert sent_person(world)["email"] == PEOPLE[name]["email"]
@@ -410,7 +410,7 @@ def test_the_secret_is_in_nothing_that_is_stored(name: str, spelling: str, statu
     world.highlevel.fail(kind="status", status=status, message="email must be an email")
     check_answer(world.post(event_of(with_secret(name, text))), "deferred" if status == 503 else "rejected")
     world.highlevel.heal()
-    (message,) = world.kept() or world.dead_letters()
+    (message,) = world.queued() or world.dead_letters()
     stored = Submission.from_message(message["MessageBody"])
     for hidden in (text, secret_of(name)):
         assert hidden not in json.dumps(message) + log.text
@@ -429,7 +429,7 @@ def test_jotform_posts_its_own_url(world: World) -> None:
     assert f"?token={secret_of('jotform')}".encode() in sent.body
     world.highlevel.fail(kind="status", status=503, times=1)
     check_answer(world.post(event_of(sent)), "deferred")
-    (message,) = world.kept()
+    (message,) = world.queued()
     body = Submission.from_message(message["MessageBody"]).body
     assert b'/webhooks/jotform?token=REDACTED","' in body
 

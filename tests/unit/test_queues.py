@@ -64,7 +64,7 @@ def test_a_message_is_put_off(sqs: FakeSqs, queue: Queues, seconds: float, visib
     assert call == {"QueueUrl": RETRY_URL, "ReceiptHandle": "handle-1", "VisibilityTimeout": visible_in}
 
 
-def test_a_batch_is_never_visible_at_once(sqs: FakeSqs, queue: Queues) -> None:
+def test_a_batch_is_never_visible_immediately(sqs: FakeSqs, queue: Queues) -> None:
     queue.change_visibility_batch({"handle-1": 0.3})
     assert sqs.calls[0][1]["Entries"][0]["VisibilityTimeout"] == 1
 
@@ -144,7 +144,7 @@ def test_what_sqs_did_not_take_is_not_stored(sqs: FakeSqs, queue: Queues, error:
             call()
         assert (caught.value.reason, caught.value.retry_after) == ("not_stored", 5)
     queue.change_visibility_batch({"handle-1": 35.0})
-    assert {line["service"] for line in log.troubles} == {"SQS"}
+    assert {line["service"] for line in log.failures} == {"SQS"}
     assert "message-of-aws" not in log.text
 
 

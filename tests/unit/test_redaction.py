@@ -307,7 +307,7 @@ def test_a_secret_that_is_short_or_no_word_is_left_alone(secret: str) -> None:
     assert body_of(body, secret) == body
 
 
-def test_a_public_key_is_no_secret() -> None:
+def test_a_public_key_is_not_a_secret() -> None:
     body = dumped({"key": "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="})
     assert body_of(body, "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=", sender="standard-webhooks-v1a") == body
 

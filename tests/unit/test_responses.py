@@ -126,7 +126,7 @@ def test_what_is_not_highlevels_own_answer_proves_nothing(status: int, body: byt
 
 
 @pytest.mark.parametrize("status", [200, 302])
-def test_a_message_in_an_answer_that_is_no_refusal_proves_nothing(status: int) -> None:
+def test_a_message_outside_a_refusal_proves_nothing(status: int) -> None:
     assert judge(status, nest(400, "already exists")).reason == "upstream_unexpected"
 
 

@@ -164,7 +164,7 @@ def test_a_failure_changes_no_response_and_is_logged_without_its_text(world: Wor
     assert world.post(gateway_event())["statusCode"] == 201
     world.events.handle(sample("event_conversation_requested"), CONTEXT)
     assert world.retry(sqs_record(message())) == []
-    warnings = [line for line in log.troubles if line["message"] == "result_events_not_confirmed"]
+    warnings = [line for line in log.failures if line["message"] == "result_events_not_confirmed"]
     assert [(line["events"], line["error"]) for line in warnings] == [
         (1, type(error).__name__),
         (1, "skipped"),
@@ -180,7 +180,7 @@ def test_a_failure_changes_no_response_and_is_logged_without_its_text(world: Wor
 def test_events_that_eventbridge_does_not_take_are_counted(world: World, log: Log) -> None:
     world.eventbridge.refused = "InternalFailure"
     world.post(webhook_event([request(contact=f"contact-{number}") for number in range(3)]))
-    [warning] = log.troubles
+    [warning] = log.failures
     assert (warning["events"], warning["error"]) == (3, "InternalFailure")
 
 
@@ -204,7 +204,7 @@ def test_a_hanging_eventbridge_delays_one_response_for_a_moment_and_no_other(
 
 
 def test_when_the_time_is_up_the_answer_waits_for_nothing(world: World) -> None:
-    """The event is on its way all the same."""
+    """The event is published all the same."""
     world.eventbridge.hang = 30
     line = SubmissionLog("http", "request-1", "api", Target(LOCATION, CONTACT))
     line.write(Outcome("opened"), "unit")

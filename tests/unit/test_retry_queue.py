@@ -66,7 +66,7 @@ def test_deferred_stays_and_is_put_off_by_its_own_backoff(world: World, log: Log
     assert len(set(waits.values())) > 3
     assert all(0.7 * 20 <= wait <= 1.3 * 20 + 1 for wait in waits.values()), "by age"
     assert [line["reason"] for line in log.lines] == ["upstream_error"] * 10
-    assert world.kept() == [], "never sent again: Lambda would treat it as a loop"
+    assert world.queued() == [], "never sent again: Lambda would treat it as a loop"
 
 
 @pytest.mark.parametrize("retry_after", [None, "0", "1", "-5", "soon", "Sat, 01 Jan 2022 00:00:00 GMT"])
@@ -450,7 +450,7 @@ def test_a_mistake_in_mapping_keeps_its_message_and_no_other(
     assert TOKEN not in log.text
 
 
-def test_every_message_is_leased_at_once_for_longer_than_a_batch(world: World) -> None:
+def test_every_message_is_leased_first_for_longer_than_a_batch(world: World) -> None:
     world.retry(*(sqs_record(message(location=f"loc-{number}"), number) for number in range(10)))
     operation, call = world.sqs.calls[0]
     assert operation == "ChangeMessageVisibilityBatch"
@@ -595,7 +595,7 @@ def test_an_empty_window_is_waited_for_without_a_call(world: World, log: Log) ->
     assert len(log.lines) == calls
 
 
-def test_a_backlog_that_came_at_once_spreads_as_long_as_it_has_receives_to_spare(world: World) -> None:
+def test_a_backlog_that_came_together_spreads_as_long_as_it_has_receives_to_spare(world: World) -> None:
     announce(world, 0)
     waits: dict[int, list[int]] = {}
     for receives in (2, 900):

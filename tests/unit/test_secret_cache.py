@@ -70,7 +70,7 @@ def test_a_stale_text_serves_while_reading_fails(
     clock.now += GUARD_SECONDS + 1
     assert secret.get() == "new"
     assert "message-of-aws" not in log.text
-    assert [line["service"] for line in log.troubles] == ["Secrets Manager"]
+    assert [line["service"] for line in log.failures] == ["Secrets Manager"]
 
 
 @pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
@@ -137,7 +137,7 @@ def test_a_thousand_refusals_cause_a_handful_of_reads(
     assert secret.newer_than("old") == "new"
 
 
-def test_a_thousand_refusals_at_once_cause_a_handful_of_reads(
+def test_a_thousand_refusals_together_cause_a_handful_of_reads(
     manager: FakeSecretsManager, secret: CachedSecret
 ) -> None:
     secret.get()

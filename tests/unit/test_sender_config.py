@@ -174,7 +174,7 @@ def test_an_entry_that_could_let_no_one_in_is_a_mistake(entry: str, key: str, ri
 
 
 @pytest.mark.parametrize("name", ["your-email", "fields[email]", "E-mail address", "Straße"])
-def test_a_forms_field_whose_name_is_no_jmespath_is_to_be_quoted(name: str, folder: Path) -> None:
+def test_a_forms_field_whose_name_is_not_jmespath_must_be_quoted(name: str, folder: Path) -> None:
     said = mistake(folder, "[our-site]\n" + TOKEN.replace('"email"', f'"{name}"'))
     assert said.startswith("senders.toml: [our-site] email: is not JMESPath")
     assert f"""'"{name}"'""" in said
@@ -210,7 +210,7 @@ def test_a_mistake_names_its_file(file: str, text: str, right: str, folder: Path
     assert right in said
 
 
-def test_a_file_that_is_no_text_or_is_missing(folder: Path) -> None:
+def test_a_file_that_is_not_a_text_or_is_missing(folder: Path) -> None:
     with pytest.raises(SendersError, match=r"^senders\.toml: "):
         load(folder)
     (folder / "senders.toml").write_bytes(b"[a]\nemail = '\xff'")

@@ -38,7 +38,7 @@ def test_what_is_missing_is_named(name: str, value: str | None) -> None:
 
 @pytest.mark.parametrize("value", ["0", "-1", "NaN", "inf", "1e12", "many", "1,5"])
 @pytest.mark.parametrize("name", NUMBERS)
-def test_what_is_no_sensible_number_is_named(name: str, value: str) -> None:
+def test_an_impossible_number_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=rf"\b{name}\b"):
         Settings.read(ENVIRONMENT | {name: value})
 

@@ -213,7 +213,7 @@ def test_the_loggers_that_print_headers_stay_at_warning(name: str, debug: pytest
 def test_a_failed_aws_request_is_logged_by_its_code_only(log: Log) -> None:
     observability.aws_request_failed("DynamoDB", "GetItem", "ThrottlingException")
     observability.aws_request_failed("SQS", "Operation", "NewConnectionError")
-    logged = [(line["service"], line["error"], line.get("operation")) for line in log.troubles]
+    logged = [(line["service"], line["error"], line.get("operation")) for line in log.failures]
     assert logged == [("DynamoDB", "ThrottlingException", "GetItem"), ("SQS", "NewConnectionError", "Operation")]
-    assert {line["level"] for line in log.troubles} == {"WARNING"}
+    assert {line["level"] for line in log.failures} == {"WARNING"}
     assert TOKEN not in log.text

@@ -54,7 +54,7 @@ def test_no_more_calls_run_at_the_same_time_than_allowed() -> None:
     assert max(most) <= 4
 
 
-def test_no_call_is_no_error() -> None:
+def test_no_call_is_not_an_error() -> None:
     call_all([])
 
 

@@ -145,7 +145,7 @@ def test_an_empty_id_is_a_missing_one(world: World, empty: str | None) -> None:
 def test_deferred_is_stored_then_200(world: World, log: Log, fault: dict[str, Any]) -> None:
     world.highlevel.fail(**fault)
     check_answer(world.post(webhook_event(request())), "deferred")
-    (message,) = world.kept()
+    (message,) = world.queued()
     assert message["MessageGroupId"] == LOCATION
     stored = Submission.from_message(message["MessageBody"])
     assert (stored.trigger, stored.sender, stored.request_id) == ("webhook", "token", REQUEST_ID)
@@ -170,7 +170,7 @@ def test_rejected_is_a_dead_letter_then_200(world: World, log: Log, status: int,
     assert attributes(letter) == {"reason": reason, "sender": "token", "location": LOCATION, "attempts": "1"}
     assert json.loads(Submission.from_message(letter["MessageBody"]).body) == request()
     assert (log.line["outcome"], log.line["reason"]) == ("rejected", reason)
-    assert world.kept() == []
+    assert world.queued() == []
 
 
 def test_a_person_whom_highlevel_refuses_is_a_dead_letter(world: World) -> None:
@@ -291,7 +291,7 @@ def test_large_members_are_left_out_and_not_the_delivery(world: World, content_t
         body = "".join(parts) + "--x--\r\n"
     world.highlevel.fail(kind="status", status=503, times=1)
     check_answer(world.post(webhook_event(body, content_type=content_type)), "deferred")
-    (message,) = world.kept()
+    (message,) = world.queued()
     stored = Submission.from_message(message["MessageBody"])
     assert len(stored.body) < 2000
     assert world.retry(sqs_record(message["MessageBody"])) == []
@@ -429,7 +429,7 @@ def test_a_secret_may_ride_in_each_of_its_places_and_is_not_stored(
     event = make_event()  # not when the tests are collected: it says when API Gateway took the request
     world.highlevel.fail(kind="status", status=503, times=1)
     check_answer(world.post(event), "deferred")
-    (message,) = world.kept()
+    (message,) = world.queued()
     stored = Submission.from_message(message["MessageBody"])
     assert TOKEN_SECRET.encode() not in stored.body
     assert TOKEN_SECRET not in message["MessageBody"]
@@ -486,7 +486,7 @@ def test_a_mistake_in_the_code_is_a_429_without_its_text(
 
     monkeypatch.setattr(http_module, "target_of", burst)
     check_problem(world.post(webhook_event(request())), 429, "failed")
-    assert [line["error"] for line in log.troubles] == ["RuntimeError"]
+    assert [line["error"] for line in log.failures] == ["RuntimeError"]
     assert TOKEN_SECRET not in log.text
 
 
@@ -512,8 +512,8 @@ def test_an_array_names_the_most_severe_of_its_outcomes(world: World, log: Log) 
     check_answer(world.post(webhook_event([later, invalid, done])), "invalid")
     check_answer(world.post(webhook_event([refused, done, invalid, later])), "rejected")
     assert world.reasons() == ["no_location", "ids_refused", "no_location"]
-    assert len(world.kept()) == 3
-    for message in (*world.kept(), *world.dead_letters()):
+    assert len(world.queued()) == 3
+    for message in (*world.queued(), *world.dead_letters()):
         assert isinstance(json.loads(Submission.from_message(message["MessageBody"]).body), dict), "each alone"
 
 
@@ -523,7 +523,7 @@ def test_an_empty_array_is_nothing_to_do(world: World, body: str) -> None:
     assert world.sqs.calls == []
 
 
-def test_what_is_no_object_in_an_array_is_a_dead_letter_and_harms_no_other(world: World) -> None:
+def test_an_element_that_is_not_an_object_in_an_array_is_a_dead_letter_and_harms_no_other(world: World) -> None:
     check_answer(world.post(webhook_event([7, None, [request()], "text", request()])), "invalid")
     assert world.reasons() == ["invalid_body"] * 4
     assert (LOCATION, CONTACT) in world.highlevel.conversations
@@ -549,7 +549,7 @@ def test_an_array_of_as_many_as_allowed_is_stored_in_time(world: World, quick: N
     world.highlevel.fail(kind="hang")
     body = [{"locationId": "LOC", "contactId": f"c{number}"} for number in range(2000)]
     check_answer(world.post(webhook_event(body)), "deferred")
-    assert len(world.kept()) == 2000
+    assert len(world.queued()) == 2000
 
 
 def test_persons_in_an_array_are_answered_apart(world: World) -> None:
@@ -578,7 +578,7 @@ def test_an_array_that_highlevel_is_too_slow_for_is_stored_in_time(world: World,
     body = [request(contact=f"contact-{number}") for number in range(20)]
     with in_time(4.0 / 4):
         check_answer(world.post(webhook_event(body)), "deferred")
-    assert 15 <= len(world.kept()) <= 20
+    assert 15 <= len(world.queued()) <= 20
     assert len(world.highlevel.calls) <= 4
 
 
@@ -615,7 +615,7 @@ def test_a_body_is_not_larger_without_its_secret(world: World) -> None:
 # In time
 
 
-def test_everything_hanging_at_once_is_answered_in_time(world: World, quick: None) -> None:
+def test_everything_hanging_together_is_answered_in_time(world: World, quick: None) -> None:
     world.sender_secrets.get()
     world.highlevel.fail(kind="hang")
     world.dynamodb.hang = world.secrets.hang = world.sqs.hang = 30.0
@@ -633,7 +633,7 @@ def test_a_highlevel_that_hangs_is_answered_for_in_time(world: World, quick: Non
     world.highlevel.fail(kind="hang")
     with in_time(2 * 2.5 / 4):
         check_answer(world.post(webhook_event(JANE)), "deferred")
-    assert len(world.kept()) == 1
+    assert len(world.queued()) == 1
 
 
 # Senders of the user's own

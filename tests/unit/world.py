@@ -170,7 +170,7 @@ class World:
         assert all((entry["Source"], entry["EventBusName"]) == ("highlevel-conversations", "bus") for entry in entries)
         return [(entry["DetailType"], json.loads(entry["Detail"])) for entry in entries]
 
-    def kept(self) -> list[dict[str, Any]]:
+    def queued(self) -> list[dict[str, Any]]:
         return self.sqs.sent(RETRY_URL)
 
     def dead_letters(self) -> list[dict[str, Any]]:

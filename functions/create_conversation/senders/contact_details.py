@@ -308,7 +308,7 @@ def _number(run: str) -> str | None:
 
 
 def _first_of_several(run: str) -> list[str]:
-    """Several numbers in one field, as `555 0100 123 / 555 0100 124`; the slash of 030/1234567 is none of these."""
+    """Return the first of several numbers in one field, as in `555 0100 123 / 555 0100 124` but not in 030/1234567."""
     parts = _NEXT_NUMBER.split(run)
     return [parts[0]] if sum(len(re.sub(r"\D", "", part)) >= 7 for part in parts) > 1 else []
 

@@ -65,7 +65,7 @@ class Request:
 def secrets_for(text: str, sender: str) -> tuple[str, ...]:
     """List a sender's secrets in `SenderSecrets`: `{"<sender>": "secret"}` or `{"<sender>": ["new", "old"]}`.
 
-    Anything else, or an empty text, is no secret: then no request gets in.
+    Return none for anything else, or an empty text: then no request gets in.
     """
     try:
         entry = json.loads(text)[sender]
