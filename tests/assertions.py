@@ -37,9 +37,12 @@ def assert_accepted(answer: AnyAnswer, status: str) -> None:
 
 
 def assert_webhook_outcome(answer: AnyAnswer, outcome: str) -> None:
-    """It is the 200 that a webhook's sender gets, with that outcome."""
+    """It is the 200 that a webhook's sender gets, with that outcome, and with a reason of that outcome or none."""
     status, headers, body = _parts(answer)
     assert (status, body["outcome"], body["requestId"]) == (200, outcome, headers["x-request-id"])
+    assert body.keys() - {"outcome", "requestId"} in (set(), {"reason", "detail"})
+    assert "reason" not in body or REASONS[body["reason"]].outcome == outcome
+    assert (headers["content-type"], headers["cache-control"]) == ("application/json", "no-store")
 
 
 def assert_dead_letter(letters: Iterable[Mapping[str, Any]], **attributes: str) -> None:
@@ -51,4 +54,5 @@ def assert_dead_letter(letters: Iterable[Mapping[str, Any]], **attributes: str) 
 def _parts(answer: AnyAnswer) -> tuple[int, Mapping[str, str], dict[str, Any]]:
     if isinstance(answer, Answer):
         return answer.status, answer.headers, answer.body
+    assert answer["isBase64Encoded"] is False
     return answer["statusCode"], answer["headers"], json.loads(answer["body"])

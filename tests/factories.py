@@ -2,10 +2,12 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from create_conversation.senders.config import Sender, load
 from create_conversation.submission import Submission
 
 ROOT = Path(__file__).parents[1]
@@ -13,6 +15,7 @@ LOCATION = "ve9EPM428h8vShlRW1KT"
 CONTACT = "ocQHyuzHvysMo5N5VsXc"
 API_SECRET = "api-secret-of-forty-characters-0123456789"
 TOKEN_SECRET = "the-secret-of-the-sender-named-token"
+REQUEST_ID = "UZ1hXjYbFiAEPvw="  # of the sample events/http_conversation.json
 
 
 def sample(name: str, directory: str = "events") -> Any:
@@ -29,6 +32,22 @@ def make_submission(location: str = LOCATION, contact: str = CONTACT, **changes:
     """A submission by POST /conversations, received now."""
     body = json.dumps(make_ids(location, contact)).encode()
     return replace(Submission("http", "api", "request-1", time.time(), "application/json", body), **changes)
+
+
+def make_message(contact: str = CONTACT, location: str = LOCATION) -> str:
+    """The same, as the retry queue stores it."""
+    return make_submission(location, contact).to_message()
+
+
+def make_senders(folder: Path, **entries: Mapping[str, Any]) -> dict[str, Sender]:
+    """The presets, and these entries as the user's senders.toml in that folder; names with _ for -."""
+    lines = [
+        line
+        for name, entry in entries.items()
+        for line in (f"[{name.replace('_', '-')}]", *(f"{key} = {json.dumps(value)}" for key, value in entry.items()))
+    ]
+    (folder / "senders.toml").write_text("\n".join(lines), "utf-8")
+    return load(folder)
 
 
 def make_http_event(body: str | None = None, *, age: float = 0.0, **headers: str | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -15,6 +16,14 @@ class Stopwatch:
     def seconds(self) -> float:
         """What has passed, less what this process's threads have waited for a processor."""
         return time.monotonic() - self._started - max(0.0, _waited() - self._waited)
+
+
+@contextlib.contextmanager
+def in_time(seconds: float) -> Iterator[None]:
+    """The block takes hardly longer than that."""
+    stopwatch = Stopwatch()
+    yield
+    assert stopwatch.seconds < seconds + 0.3
 
 
 def _waited() -> float:

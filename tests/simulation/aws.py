@@ -217,9 +217,9 @@ class SimulatedSqs(AwsService):
         at = max(self._loop.now, self._delayed[0][0]) if self._pollers and self._delayed else float("inf")
         if at < self._alarm_at:
             self._alarm.clear()
-            self._alarm, self._alarm_at = self._loop.at(at, self._wake), at
+            self._alarm, self._alarm_at = self._loop.at(at, self._pass_on), at
 
-    def _wake(self) -> None:
+    def _pass_on(self) -> None:
         self._alarm_at = float("inf")
         self._make_ready()
         if self._ready:

@@ -16,8 +16,8 @@ from highlevel.client import HighLevel
 from highlevel.oauth import OAuth, read_oauth
 from local.highlevel import LocalHighLevel
 from local.highlevel_oauth import Installation
+from tests.factories import LOCATION
 from tests.unit.fakes import FakeClient
-from tests.unit.world import LOCATION
 
 type Lines = Callable[[], list[dict[str, Any]]]
 

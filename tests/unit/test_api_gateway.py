@@ -12,15 +12,11 @@ from create_conversation.outcome import Outcome
 from create_conversation.senders.verification import Request
 from create_conversation.triggers import api_gateway
 from create_conversation.triggers.api_gateway import ANSWER_SECONDS, STORE_SECONDS
+from tests.factories import make_http_event, sample
 from tests.unit.fakes import Clock
-from tests.unit.world import CONTEXT, gateway_event, sample
+from tests.unit.world import CONTEXT
 
 SAMPLE: dict[str, Any] = sample("http_conversation")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 # How much time is left
@@ -172,4 +168,4 @@ def test_retry_after_is_whole_seconds_and_at_least_one(retry_after: float | None
 
 def test_the_sample_has_what_is_read() -> None:
     assert api_gateway.request_id(SAMPLE, CONTEXT) == SAMPLE["requestContext"]["requestId"]
-    assert api_gateway.seconds_left(gateway_event(age=1.0), time) == pytest.approx(3.0, abs=0.2)
+    assert api_gateway.seconds_left(make_http_event(age=1.0), time) == pytest.approx(3.0, abs=0.2)

@@ -10,7 +10,8 @@ from create_conversation.errors import InvalidError, RejectedError, SubmissionEr
 from create_conversation.senders.mapping import Target, target_of
 from create_conversation.senders.verification import Request, is_authentic, secrets_for
 from create_conversation.submission import MAX_BODY_BYTES
-from tests.unit.world import CONTACT, LOCATION, SENDERS, request, submission
+from tests.factories import CONTACT, LOCATION, make_ids, make_submission
+from tests.unit.world import SENDERS
 
 
 @pytest.mark.parametrize(
@@ -105,19 +106,19 @@ def test_a_secret_beyond_ascii_is_compared_like_any_other(secret: str) -> None:
 
 def target(body: Any, content_type: str = "application/json", default: str | None = None, **changes: Any) -> Target:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return target_of(submission(body=raw, content_type=content_type, **changes), SENDERS, default)
+    return target_of(make_submission(body=raw, content_type=content_type, **changes), SENDERS, default)
 
 
 GOOD = Target(LOCATION, CONTACT)
 
 
 def test_a_body_names_location_and_contact() -> None:
-    assert target(request()) == GOOD
+    assert target(make_ids()) == GOOD
 
 
 def test_members_that_are_not_known_are_ignored() -> None:
     extra = {"note": "Grüße", "amount": 10**40, "nested": [[{}]], "locationID": "x", "a\0b": None}
-    assert target(request() | extra) == GOOD
+    assert target(make_ids() | extra) == GOOD
 
 
 @pytest.mark.parametrize("location", [{}, {"locationId": None}, {"locationId": LOCATION}])
@@ -127,7 +128,7 @@ def test_the_default_location_serves_when_none_other_is_named(location: dict[str
 
 def test_where_there_is_a_default_location_no_other_may_be_named() -> None:
     with pytest.raises(RejectedError) as caught:
-        target(request(location="another"), default=LOCATION)
+        target(make_ids(location="another"), default=LOCATION)
     assert caught.value.reason == "location_not_allowed"
 
 
@@ -154,7 +155,7 @@ NO_STRINGS = [7, 1.5, True, False, [], ["a"], {}, {"a": 1}]
 @pytest.mark.parametrize("value", NO_IDS + NO_STRINGS)
 def test_a_malformed_id_is_refused_before_it_gets_anywhere(name: str, value: object) -> None:
     with pytest.raises(InvalidError) as caught:
-        target(request() | {name: value}, default=LOCATION)
+        target(make_ids() | {name: value}, default=LOCATION)
     assert caught.value.reason == "invalid_body"
 
 
@@ -194,7 +195,7 @@ def test_what_is_not_the_promised_json_is_invalid(body: bytes, reason: str) -> N
     assert caught.value.reason == reason
 
 
-BODY = json.dumps(request() | {"note": "Grüße"}, ensure_ascii=False)
+BODY = json.dumps(make_ids() | {"note": "Grüße"}, ensure_ascii=False)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ def test_control_characters_in_a_content_type_do_no_harm(header: str) -> None:
 
 
 def test_a_body_may_have_256_kib_and_not_a_byte_more() -> None:
-    padded = json.dumps(request()).encode().ljust(MAX_BODY_BYTES)
+    padded = json.dumps(make_ids()).encode().ljust(MAX_BODY_BYTES)
     assert target(padded) == GOOD
     with pytest.raises(InvalidError) as caught:
         target(padded + b" ")
@@ -293,7 +294,7 @@ def test_a_body_may_have_256_kib_and_not_a_byte_more() -> None:
 
 
 def test_an_event_names_them_in_its_detail() -> None:
-    assert target({"detail": request(), "locationId": "x"}, trigger="event", sender="event") == GOOD
+    assert target({"detail": make_ids(), "locationId": "x"}, trigger="event", sender="event") == GOOD
 
 
 @pytest.mark.parametrize(
@@ -316,7 +317,7 @@ def test_an_event_without_a_detail_object_is_invalid(event: object, reason: str)
 
 
 def test_no_refusal_repeats_what_the_body_held() -> None:
-    for body in (request(contact="pe ter@example.com"), request(location="pe ter@example.com"), [request()]):
+    for body in (make_ids(contact="pe ter@example.com"), make_ids(location="pe ter@example.com"), [make_ids()]):
         with pytest.raises(SubmissionError) as caught:
             target(body, default=LOCATION)
         assert "example.com" not in str(caught.value) + caught.value.detail

@@ -11,11 +11,6 @@ from tests.unit.fakes import Clock
 PLACES = ("loc-1", "loc-2", "loc-3")
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 def fail(
     breaker: CircuitBreaker,
     clock: Clock,

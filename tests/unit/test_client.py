@@ -7,9 +7,8 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -20,10 +19,11 @@ from highlevel.client import HighLevel
 from highlevel.responses import ApiResult
 from local.highlevel import LocalHighLevel
 from shared import connection_pool
-from tests.stopwatch import Stopwatch
+from tests.factories import CONTACT, LOCATION
+from tests.stopwatch import in_time
 from tests.unit.fakes import Clock
 from tests.unit.peer import Connection, Peer
-from tests.unit.world import CONTACT, LOCATION, TOKEN
+from tests.unit.world import TOKEN
 
 WITHIN = 0.25
 CONVERSATION = {"id": "conv-1", "contactId": CONTACT, "locationId": LOCATION}
@@ -52,13 +52,6 @@ def serve(data: bytes) -> Callable[[Connection], None]:
 
 def create(highlevel: HighLevel, within: float = 2.0, contact: str = CONTACT) -> ApiResult:
     return highlevel.create_conversation(TOKEN, LOCATION, contact, within=within)
-
-
-@contextmanager
-def in_time(within: float = WITHIN) -> Iterator[None]:
-    stopwatch = Stopwatch()
-    yield
-    assert stopwatch.seconds < within + 0.3
 
 
 # What goes over the wire
@@ -234,7 +227,7 @@ def test_a_result_comes_in_time_whatever_the_peer_does(misbehave: Callable[[Conn
         connection.request()
         misbehave(connection)
 
-    with Peer(behave) as peer, in_time():
+    with Peer(behave) as peer, in_time(WITHIN):
         judged = create(HighLevel(peer.url), WITHIN)
     assert (judged.outcome, judged.reason) == ("deferred", "upstream_timeout")
 
@@ -242,14 +235,14 @@ def test_a_result_comes_in_time_whatever_the_peer_does(misbehave: Callable[[Conn
 @pytest.mark.parametrize("kind", ["hang", "drip", "drip_headers"])
 def test_a_result_comes_in_time_whatever_highlevel_does(highlevel: LocalHighLevel, kind: str) -> None:
     highlevel.fail(kind=kind, **({} if kind == "hang" else {"seconds": 0.05}))
-    with in_time():
+    with in_time(WITHIN):
         assert create(HighLevel(highlevel.url), WITHIN).reason == "upstream_timeout"
 
 
 @pytest.mark.parametrize("kind", ["reset", "close"])
 def test_a_dropped_connection_is_reported_immediately_and_not_retried(highlevel: LocalHighLevel, kind: str) -> None:
     highlevel.fail(kind=kind)
-    with in_time():
+    with in_time(WITHIN):
         assert create(HighLevel(highlevel.url)).reason == "upstream_connection_lost"
     assert len(highlevel.calls) == 1
 
@@ -258,7 +251,7 @@ def test_a_closed_port_is_unreachable() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
-        with in_time():
+        with in_time(WITHIN):
             judged = create(HighLevel(f"http://127.0.0.1:{port}"))
     assert (judged.outcome, judged.reason) == ("deferred", "upstream_unreachable")
 
@@ -272,7 +265,7 @@ def test_a_listener_that_does_not_accept_is_given_up_in_time() -> None:
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(address)
-        with in_time():
+        with in_time(WITHIN):
             judged = create(HighLevel(f"http://127.0.0.1:{address[1]}"), WITHIN)
         for filler in fillers:
             filler.close()
@@ -288,7 +281,7 @@ def test_a_name_that_resolves_slowly_is_given_up_in_time(monkeypatch: pytest.Mon
         raise socket.gaierror("later")
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    with in_time():
+    with in_time(WITHIN):
         judged = create(HighLevel("http://localhost:1"), WITHIN)
     released.set()
     assert (judged.outcome, judged.reason) == ("deferred", "upstream_timeout")
@@ -315,7 +308,7 @@ def test_tls_to_a_peer_that_speaks_none_is_unreachable() -> None:
 
 @pytest.mark.parametrize("within", [0.0, -1.0])
 def test_no_time_left_is_a_timeout(highlevel: LocalHighLevel, within: float) -> None:
-    with in_time():
+    with in_time(WITHIN):
         assert create(HighLevel(highlevel.url), within).reason == "upstream_timeout"
 
 
@@ -453,7 +446,7 @@ def test_the_replacement_has_only_the_time_that_is_left() -> None:
     with Peer(behave) as peer:
         highlevel = HighLevel(peer.url)
         create(highlevel)
-        with in_time():
+        with in_time(WITHIN):
             assert create(highlevel, WITHIN).reason == "upstream_timeout"
 
 

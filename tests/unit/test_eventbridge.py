@@ -14,9 +14,10 @@ from create_conversation.senders.config import Sender, load
 from create_conversation.senders.mapping import target_of
 from create_conversation.submission import Submission
 from highlevel.client import HighLevel
+from tests.factories import make_sqs_record, sample
 from tests.unit.conftest import Log
 from tests.unit.fakes import no_answer
-from tests.unit.world import CONTEXT, SENDERS, TOKEN, World, sample, sqs_record
+from tests.unit.world import CONTEXT, SENDERS, TOKEN, World
 
 EVENT = sample("event_conversation_requested")
 LOCATION, CONTACT = EVENT["detail"]["locationId"], EVENT["detail"]["contactId"]
@@ -114,7 +115,7 @@ def test_a_large_event_is_refused_with_its_reason_and_its_only_copy_stays_whole(
         assert world.reasons() == ["body_too_large"] * (redriven + 1)
         text = world.dead_letters()[-1]["MessageBody"]
         assert json.loads(Submission.from_message(text).body) == event
-        assert world.retry(sqs_record(text)) == []
+        assert world.retry(make_sqs_record(text)) == []
     assert world.highlevel.calls == []
 
 

@@ -5,9 +5,9 @@ import time
 import pytest
 
 from create_conversation.idempotency import SKIP_SECONDS, IdempotencyRecord, IdempotencyStore, contact_key, delivery_key
+from tests.factories import CONTACT, LOCATION
 from tests.unit.conftest import Log
 from tests.unit.fakes import Clock, FakeDynamoDb, no_answer, refusal
-from tests.unit.world import CONTACT, LOCATION
 
 TTL = 3600.0
 PK = f"contact#{LOCATION}#{CONTACT}"

@@ -15,10 +15,11 @@ import pytest
 
 from create_conversation.errors import IgnoredError, InvalidError, RejectedError, SubmissionError
 from create_conversation.senders.body import FORM, Body, read_body, without_members
-from create_conversation.senders.config import FUNCTIONS, Sender, load, of_event
+from create_conversation.senders.config import FUNCTIONS, Sender, of_event
 from create_conversation.senders.mapping import Person, Target, body_of, target_of
 from create_conversation.senders.redaction import secret_members
 from create_conversation.submission import MAX_BODY_BYTES, Submission
+from tests.factories import make_senders
 from tests.samples import PEOPLE
 from tests.unit.world import SENDERS
 
@@ -28,17 +29,6 @@ CONTACT = "nmFmQEsNgz6AVpgLVUJ0"
 JANE = ("jane@example.com", "+15550100", "Jane", "Doe")
 PRESETS = SENDERS
 OWN = {"scheme": "token", "where": ["bearer"], "email": "email"}
-
-
-def senders(folder: Path, **entries: Mapping[str, Any]) -> dict[str, Sender]:
-    """The presets, and these entries as the user's senders.toml; names with _ for -."""
-    lines = [
-        line
-        for name, entry in entries.items()
-        for line in (f"[{name.replace('_', '-')}]", *(f"{key} = {json.dumps(value)}" for key, value in entry.items()))
-    ]
-    (folder / "senders.toml").write_text("\n".join(lines), "utf-8")
-    return load(folder)
 
 
 def submission(sender: str, body: Any, content_type: str = "application/json", delivery_id: str = "") -> Submission:
@@ -157,7 +147,7 @@ def test_tally_hidden_contact() -> None:
 def test_a_highlevel_app_may_listen_to_other_events(
     members: dict[str, Any], contact: str | None, tmp_path: Path
 ) -> None:
-    changed = senders(tmp_path, highlevel_app={"app_id": "x", "when": "starts_with(type, '')"})
+    changed = make_senders(tmp_path, highlevel_app={"app_id": "x", "when": "starts_with(type, '')"})
     sent = submission("highlevel-app", {"locationId": LOCATION, **members})
     if contact:
         assert target_of(sent, changed, None) == Target(LOCATION, contact)
@@ -346,7 +336,7 @@ VALUES = (
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: value[:12].decode())
 def test_a_path_that_does_not_fit_the_value_finds_nothing(path: str, value: bytes, tmp_path: Path) -> None:
-    every = senders(tmp_path, own=OWN | {"phone": path, "first_name": path, "id": f"json:{path}"})
+    every = make_senders(tmp_path, own=OWN | {"phone": path, "first_name": path, "id": f"json:{path}"})
     body = b'{"email": "jane@example.com", "a": ' + value + b', "b": [[[1]]]}'
     target = target_of(submission("own", body), every, LOCATION)
     assert target.person
@@ -359,7 +349,7 @@ def test_whatever_a_path_finds_the_outcome_is_one_in_the_code(path: str, value: 
     entry = OWN | {"when": path, "contact_id": path, "location_id": path}
     sent = submission("own", b'{"email": "jane@example.com", "a": ' + value + b"}")
     with suppress(IgnoredError, InvalidError, RejectedError):
-        target_of(sent, senders(tmp_path, own=entry), LOCATION)
+        target_of(sent, make_senders(tmp_path, own=entry), LOCATION)
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------
@@ -384,7 +374,7 @@ def form(fields: list[tuple[str, str]] | bytes, charset: str = "") -> Submission
     ],
 )
 def test_a_forms_field_is_found_by_its_name(path: str, name: str, tmp_path: Path) -> None:
-    own = senders(tmp_path, own=OWN | {"email": path})
+    own = make_senders(tmp_path, own=OWN | {"email": path})
     target = target_of(form([("x", "y"), (name, "jane@example.com")]), own, LOCATION)
     assert known(target.person) == ("jane@example.com", None, None, None)
 
@@ -396,7 +386,7 @@ def test_a_field_that_comes_several_times_is_a_list(tmp_path: Path) -> None:
         "tag": "a",
         "empty": "",
     }
-    own = senders(tmp_path, own=OWN | {"email": "email[0] || email"})
+    own = make_senders(tmp_path, own=OWN | {"email": "email[0] || email"})
     assert known(target_of(form(fields), own, LOCATION).person) == ("jane@example.com", None, None, None)
     assert known(target_of(form(fields[:1]), own, LOCATION).person) == ("jane@example.com", None, None, None)
 
@@ -581,7 +571,7 @@ REFUSED, UNNAMED = "location_not_allowed", "no_location"
 def test_location(own: list[str] | None, default: str | None, named: str | None, expected: str, tmp_path: Path) -> None:
     entry = OWN | {"location_id": "location"} | ({"locations": own} if own else {})
     sent = submission("own", {"email": "jane@example.com", "location": named})
-    own_senders = senders(tmp_path, own=entry)
+    own_senders = make_senders(tmp_path, own=entry)
     if expected not in (REFUSED, UNNAMED, "invalid_body"):
         assert target_of(sent, own_senders, default).location == expected
         return
@@ -598,7 +588,7 @@ def delivery(sent: Submission, known_senders: Mapping[str, Sender]) -> str:
 
 
 def test_the_header_names_a_delivery_before_the_body_does(tmp_path: Path) -> None:
-    own = senders(tmp_path, own=OWN | {"id": "json:meta.id"}, other=OWN | {"id": "json:meta.id"})
+    own = make_senders(tmp_path, own=OWN | {"id": "json:meta.id"}, other=OWN | {"id": "json:meta.id"})
     body = {"email": "jane@example.com", "meta": {"id": 42}}
     assert delivery(submission("own", body), own) == f"own#{LOCATION}#42"
     assert delivery(submission("own", body, delivery_id="msg_1"), own) == f"own#{LOCATION}#msg_1"
@@ -608,7 +598,7 @@ def test_the_header_names_a_delivery_before_the_body_does(tmp_path: Path) -> Non
 
 
 def test_one_delivery_may_concern_two_locations(tmp_path: Path) -> None:
-    own = senders(tmp_path, own=OWN | {"id": "json:id", "location_id": "location", "locations": ["*"]})
+    own = make_senders(tmp_path, own=OWN | {"id": "json:id", "location_id": "location", "locations": ["*"]})
     body = {"email": "jane@example.com", "id": "d1", "location": LOCATION}
     here = target_of(submission("own", body), own, None)
     there = target_of(submission("own", body | {"location": OTHER}), own, None)
@@ -617,7 +607,7 @@ def test_one_delivery_may_concern_two_locations(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [None, "", True, 1.5, [], {}, "a b", "é", "x" * 129, "a\n", "\ud800"], ids=ascii)
 def test_without_a_usable_id_the_body_names_deliveries_apart(given: object, tmp_path: Path) -> None:
-    own = senders(tmp_path, own=OWN | {"id": "json:id"})
+    own = make_senders(tmp_path, own=OWN | {"id": "json:id"})
     sent = submission("own", {"email": "jane@example.com", "id": given})
     assert delivery(sent, own) == f"own#{LOCATION}#{hashlib.sha256(sent.body).hexdigest()}"
     assert delivery(replace(sent, body=sent.body + b" "), own) != delivery(sent, own)
@@ -629,7 +619,7 @@ def test_without_a_usable_id_the_body_names_deliveries_apart(given: object, tmp_
 
 def test_an_event_is_mapped_by_the_entry_that_fits_best(tmp_path: Path) -> None:
     entry = {"scheme": "event", "location_id": "detail.place"}
-    own = senders(
+    own = make_senders(
         tmp_path,
         by_type=entry | {"detail_type": "lead.created", "contact_id": "detail.byType"},
         by_both=entry | {"source": "crm", "detail_type": "lead.created", "contact_id": "detail.byBoth"},
@@ -756,7 +746,7 @@ def test_a_secret_is_stripped_from_a_form_in_the_character_set_that_it_is_read_i
 
 @pytest.mark.parametrize("content_type", ["application/json", FORM])
 def test_a_secret_under_a_name_that_is_not_ascii_is_stripped(content_type: str, tmp_path: Path) -> None:
-    own = senders(tmp_path, own=OWN | {"where": ["body:schlüssel"]})["own"]
+    own = make_senders(tmp_path, own=OWN | {"where": ["body:schlüssel"]})["own"]
     fields = {"schlüssel": SECRET, "email": "jane@example.com"}
     for body in (
         (json.dumps(fields),)

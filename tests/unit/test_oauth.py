@@ -25,8 +25,9 @@ from highlevel.oauth import (
 )
 from local.highlevel import LocalHighLevel
 from local.highlevel_oauth import Installation
+from tests.factories import CONTACT, LOCATION
 from tests.unit.peer import Connection, Peer
-from tests.unit.world import CONTACT, LOCATION, TOKEN
+from tests.unit.world import TOKEN
 
 SECRET = "secret-that-must-not-be-shown"
 MEMBERS: dict[str, Any] = {

@@ -14,10 +14,11 @@ from create_conversation.outcome import Outcome
 from create_conversation.senders.mapping import Person, Target
 from highlevel.client import HighLevel
 from local.highlevel import Limits
+from tests.factories import CONTACT, LOCATION
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
 from tests.unit.fakes import Clock, no_answer, refusal
-from tests.unit.world import CONTACT, LOCATION, NEW_TOKEN, TOKEN, World
+from tests.unit.world import NEW_TOKEN, TOKEN, World
 
 SEARCH = "/conversations/search"
 PERSON = Person("jane@example.com", "+15555550100", "Jane", "Doe")

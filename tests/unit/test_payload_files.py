@@ -15,10 +15,11 @@ import pytest
 
 from create_conversation.senders.config import Sender, load
 from operate.signing import sign
+from tests.factories import make_webhook_event
 from tests.payloads import FOLDER, on_the_wire
 from tests.samples import LOCATION, secret_of
 from tests.unit.conftest import Log
-from tests.unit.world import World, webhook_event
+from tests.unit.world import World
 
 SENDERS = load()
 FILES = [*sorted(FOLDER.glob("*--*.json")), *sorted(FOLDER.with_name("reports").glob("*.json"))]
@@ -47,7 +48,7 @@ def event_of(spec: dict[str, Any]) -> dict[str, Any]:
         body = body.replace(b"<secret>", secret.encode())
     elif not (sender.ping and body.startswith(f"{sender.ping}=".encode())):
         headers, query, body = sign(sender, secret, body, content_type, time.time())
-    event = webhook_event("", sender.name, secret=None)
+    event = make_webhook_event("", sender.name, secret=None)
     event |= {"body": base64.b64encode(body).decode(), "isBase64Encoded": True, "rawQueryString": query}
     kind = {"content-type": content_type} if content_type else {}
     return event | {"headers": given | kind | headers}

@@ -18,11 +18,12 @@ from create_conversation.senders.redaction import secret_members
 from create_conversation.senders.verification import Request, is_authentic
 from create_conversation.submission import Submission
 from operate.signing import sign
+from tests.assertions import assert_problem, assert_webhook_outcome
+from tests.factories import make_sqs_record
 from tests.payloads import delivery
 from tests.samples import LOCATION, PEOPLE, SENDERS, Sent, mistaken, sample_of, secret_of
 from tests.unit.conftest import Log
-from tests.unit.test_webhooks import attributes, check_answer, check_problem
-from tests.unit.world import World, sqs_record
+from tests.unit.world import World, attributes
 
 PRESETS = sorted(PEOPLE)
 JSON = "application/json"
@@ -61,9 +62,9 @@ def test_every_preset_has_a_sample_or_knows_the_contact_id() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_its_sample_is_let_in_and_understood(name: str, world: World, log: Log) -> None:
     sent = Sent.of(name)
-    check_answer(world.post(event_of(sent)), "opened")
+    assert_webhook_outcome(world.post(event_of(sent)), "opened")
     assert sent_person(world) == PEOPLE[name]
-    check_answer(world.post(event_of(Sent.of(name))), "existing")
+    assert_webhook_outcome(world.post(event_of(Sent.of(name))), "existing")
     sent_person(world)
     assert {line["sender"] for line in log.lines} == {name}
     assert secret_of(name) not in log.text
@@ -72,14 +73,14 @@ def test_its_sample_is_let_in_and_understood(name: str, world: World, log: Log) 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_one_byte_changed_is_refused(name: str, world: World) -> None:
-    check_problem(world.post(event_of(Sent.of(name).spoilt())), 401, "unauthorized")
+    assert_problem(world.post(event_of(Sent.of(name).spoilt())), 401, "unauthorized")
     assert not world.highlevel.calls
     assert not world.sqs.calls
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_without_what_authenticates_it_it_is_refused(name: str, world: World) -> None:
-    check_problem(world.post(event_of(Sent.of(name).without_credentials())), 401, "unauthorized")
+    assert_problem(world.post(event_of(Sent.of(name).without_credentials())), 401, "unauthorized")
     assert not world.highlevel.calls
     assert not world.sqs.calls
 
@@ -87,13 +88,13 @@ def test_without_what_authenticates_it_it_is_refused(name: str, world: World) ->
 @pytest.mark.parametrize("name", PRESETS)
 def test_with_the_secret_of_another_it_is_refused(name: str, world: World) -> None:
     world.secrets.texts["SenderSecrets"] = json.dumps({other: [secret_of(name)] for other in PRESETS if other != name})
-    check_problem(world.post(event_of(Sent.of(name))), 401, "unauthorized")
+    assert_problem(world.post(event_of(Sent.of(name))), 401, "unauthorized")
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_wrong_mapping_is_stored(name: str, world: World) -> None:
     world.senders[name] = mistaken(SENDERS[name])
-    check_answer(world.post(event_of(Sent.of(name))), "invalid")
+    assert_webhook_outcome(world.post(event_of(Sent.of(name))), "invalid")
     (letter,) = world.dead_letters()
     assert attributes(letter) == {"reason": "invalid_body", "sender": name, "attempts": "1"}
     assert secret_of(name).encode() not in Submission.from_message(letter["MessageBody"]).body
@@ -101,17 +102,17 @@ def test_a_wrong_mapping_is_stored(name: str, world: World) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_someone_without_address_and_number_is_stored(name: str, world: World) -> None:
-    check_answer(world.post(event_of(Sent.of(name).without_contact())), "invalid")
+    assert_webhook_outcome(world.post(event_of(Sent.of(name).without_contact())), "invalid")
     assert world.reasons() == ["no_contact"]
 
 
 @pytest.mark.parametrize("name", ["jotform", "formstack", "google-ads"])
 def test_transient_failures_is_stored_whole_and_opened_later(name: str, world: World) -> None:
     world.highlevel.fail(kind="status", status=503, times=1)
-    check_answer(world.post(event_of(Sent.of(name))), "deferred")
+    assert_webhook_outcome(world.post(event_of(Sent.of(name))), "deferred")
     (message,) = world.queued()
     world.highlevel.calls.clear()
-    assert world.retry(sqs_record(message["MessageBody"])) == []
+    assert world.retry(make_sqs_record(message["MessageBody"])) == []
     assert sent_person(world)["email"] == PEOPLE[name]["email"]
     assert len(world.highlevel.conversations) == 1
 
@@ -273,7 +274,7 @@ def woocommerce(body: bytes, **headers: str) -> dict[str, Any]:
 def test_woocommerces_ping_is_answered_200_and_nothing_is_done(secrets: str, world: World, log: Log) -> None:
     if secrets == "none":
         world.secrets.texts["SenderSecrets"] = "{}"
-    check_answer(world.post(woocommerce(b"webhook_id=7")), "ignored")
+    assert_webhook_outcome(world.post(woocommerce(b"webhook_id=7")), "ignored")
     assert not world.highlevel.calls
     assert not world.sqs.calls
     (line,) = log.lines
@@ -292,7 +293,7 @@ def test_woocommerces_ping_is_answered_200_and_nothing_is_done(secrets: str, wor
     ids=["a field more", "no number", "no form", "a wrong signature", "JSON"],
 )
 def test_what_is_not_quite_that_ping_is_refused(body: bytes, headers: dict[str, str], world: World) -> None:
-    check_problem(
+    assert_problem(
         world.post(woocommerce(body, **{name.replace("_", "-"): v for name, v in headers.items()})), 401, "unauthorized"
     )
     assert not world.highlevel.calls
@@ -309,7 +310,7 @@ def test_two_orders_of_one_second_are_two_deliveries(world: World) -> None:
     second = Sent.of("woocommerce", json.dumps(order).encode())
     assert first.headers["x-wc-webhook-delivery-id"] == second.headers["x-wc-webhook-delivery-id"]
     for sent in (first, second):
-        check_answer(world.post(event_of(sent)), "opened")
+        assert_webhook_outcome(world.post(event_of(sent)), "opened")
 
 
 @pytest.mark.parametrize(
@@ -325,7 +326,7 @@ def test_formidables_array_is_one_submission(name: str, world: World) -> None:
         "29yf4d": "tess@example.com",
     }
     payload = delivery(name)["json"] if name.endswith("key") else [entry]
-    check_answer(world.post(event_of(Sent.of("formidable-forms", json.dumps(payload).encode()))), "opened")
+    assert_webhook_outcome(world.post(event_of(Sent.of("formidable-forms", json.dumps(payload).encode()))), "opened")
     assert sent_person(world)["email"] in ("tess@example.com", "jude@example.com")
 
 
@@ -334,7 +335,7 @@ def test_formidables_array_is_one_submission(name: str, world: World) -> None:
 )
 def test_what_carries_no_contact_is_answered_200_and_ignored(name: str, world: World) -> None:
     spec = delivery(name)
-    check_answer(world.post(event_of(Sent.of(spec["sender"], json.dumps(spec["json"]).encode()))), "ignored")
+    assert_webhook_outcome(world.post(event_of(Sent.of(spec["sender"], json.dumps(spec["json"]).encode()))), "ignored")
     assert not world.highlevel.calls
     assert not world.sqs.calls
 
@@ -350,7 +351,7 @@ def test_the_key_in_the_body_is_not_stored(kind: str, world: World) -> None:
     headers, query, body = sign(sender, secret, body, content_type, time.time())
     assert secret.encode() in body
     sent = Sent(sender, headers | {"content-type": content_type}, query, body)
-    check_answer(world.post(event_of(sent)), "invalid")
+    assert_webhook_outcome(world.post(event_of(sent)), "invalid")
     (letter,) = world.dead_letters()
     stored = Submission.from_message(letter["MessageBody"]).body
     assert b"Cora" in stored
@@ -371,7 +372,7 @@ def test_formstacks_key_in_the_body_is_not_stored(content_type: str, world: Worl
     body = (json.dumps(fields) if content_type == JSON else urlencode(fields)).encode()
     headers, query, body = sign(SENDERS["formstack"], secret_of("formstack"), body, content_type, time.time())
     sent = Sent(SENDERS["formstack"], headers | {"content-type": content_type}, query, body)
-    check_answer(world.post(event_of(sent)), "invalid")
+    assert_webhook_outcome(world.post(event_of(sent)), "invalid")
     (letter,) = world.dead_letters()
     stored = Submission.from_message(letter["MessageBody"]).body
     assert b"no one" in stored
@@ -408,7 +409,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 def test_the_secret_is_in_nothing_that_is_stored(name: str, spelling: str, status: int, world: World, log: Log) -> None:
     text = SPELLINGS[spelling](secret_of(name))
     world.highlevel.fail(kind="status", status=status, message="email must be an email")
-    check_answer(world.post(event_of(with_secret(name, text))), "deferred" if status == 503 else "rejected")
+    assert_webhook_outcome(world.post(event_of(with_secret(name, text))), "deferred" if status == 503 else "rejected")
     world.highlevel.heal()
     (message,) = world.queued() or world.dead_letters()
     stored = Submission.from_message(message["MessageBody"])
@@ -417,7 +418,7 @@ def test_the_secret_is_in_nothing_that_is_stored(name: str, spelling: str, statu
         assert hidden.encode() not in stored.body
     assert b"REDACTED" in stored.body
     world.highlevel.calls.clear()
-    assert world.retry(sqs_record(message["MessageBody"])) == []
+    assert world.retry(make_sqs_record(message["MessageBody"])) == []
     again = sent_person(world)  # a later try leaves out the names
     assert {each: again.get(each) for each in ("email", "phone")} == {
         each: PEOPLE[name].get(each) for each in ("email", "phone")
@@ -428,7 +429,7 @@ def test_jotform_posts_its_own_url(world: World) -> None:
     sent = Sent.of("jotform")
     assert f"?token={secret_of('jotform')}".encode() in sent.body
     world.highlevel.fail(kind="status", status=503, times=1)
-    check_answer(world.post(event_of(sent)), "deferred")
+    assert_webhook_outcome(world.post(event_of(sent)), "deferred")
     (message,) = world.queued()
     body = Submission.from_message(message["MessageBody"]).body
     assert b'/webhooks/jotform?token=REDACTED","' in body
@@ -443,7 +444,7 @@ def test_without_a_location_of_its_own_it_is_closed(name: str, world: World, log
     world.settings = replace(world.settings, location_id=None)
     world.senders = load()
     refused = world.post(event_of(Sent.of(name)))
-    check_problem(refused, 401, "unauthorized")
+    assert_problem(refused, 401, "unauthorized")
     assert refused == world.post(event_of(Sent.of(name).spoilt()))
     assert [line["reason"] for line in log.lines] == ["location_not_allowed", "credentials_wrong"]
     assert {(line["outcome"], line["sender"]) for line in log.lines} == {("unauthorized", name)}
@@ -459,7 +460,7 @@ def test_with_locations_it_is_open(name: str, locations: tuple[str, ...], world:
     world.senders[name] = replace(world.senders[name], locations=locations)
     answer = world.post(event_of(Sent.of(name)))
     names_none = locations == ("*",) and name not in PLACED
-    check_answer(answer, "invalid" if names_none else "opened")
+    assert_webhook_outcome(answer, "invalid" if names_none else "opened")
     assert world.reasons() == (["no_location"] if names_none else [])
 
 
@@ -470,7 +471,7 @@ def test_a_stored_one_obeys_the_same_rule(location_id: str | None, world: World)
     world.senders = load()
     sent = Sent.of("typeform")
     stored = Submission("webhook", "typeform", "request-1", time.time(), "application/json", sent.body)
-    assert world.retry(sqs_record(stored.to_message())) == []
+    assert world.retry(make_sqs_record(stored.to_message())) == []
     assert world.reasons() == ["location_not_allowed"]
     assert not world.highlevel.calls
 

@@ -10,10 +10,11 @@ import pytest
 from create_conversation.errors import NotStoredError
 from create_conversation.queues import Queues, backoff, receives_within
 from create_conversation.submission import Submission
+from tests.factories import LOCATION, make_submission
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
 from tests.unit.fakes import Clock, FakeSqs, no_answer, refusal
-from tests.unit.world import DEAD_LETTER_URL, LOCATION, RETRY_URL, submission
+from tests.unit.world import DEAD_LETTER_URL, RETRY_URL
 
 
 @pytest.fixture
@@ -32,14 +33,14 @@ def queue(sqs: FakeSqs) -> Queues:
 def test_a_submission_is_queued_whole_in_its_locations_group(
     sqs: FakeSqs, queue: Queues, retry_after: float | None, delay: int
 ) -> None:
-    queue.enqueue(submission(), LOCATION, retry_after)
+    queue.enqueue(make_submission(), LOCATION, retry_after)
     (message,) = sqs.sent(RETRY_URL)
     assert (message["MessageGroupId"], message["DelaySeconds"]) == (LOCATION, delay)
-    assert Submission.from_message(message["MessageBody"]).body == submission().body
+    assert Submission.from_message(message["MessageBody"]).body == make_submission().body
 
 
 def test_a_submission_is_not_tried_before_retry_after(sqs: FakeSqs, queue: Queues) -> None:
-    queue.enqueue(submission(), LOCATION, 10.9)
+    queue.enqueue(make_submission(), LOCATION, 10.9)
     assert sqs.sent(RETRY_URL)[0]["DelaySeconds"] >= 10.9
 
 
@@ -83,7 +84,7 @@ def test_a_batch_is_put_off_in_one_call(sqs: FakeSqs, queue: Queues) -> None:
 
 
 def thousands(count: int) -> list[tuple[Submission, str]]:
-    return [(submission(request_id=str(number)), LOCATION) for number in range(count)]
+    return [(make_submission(request_id=str(number)), LOCATION) for number in range(count)]
 
 
 class SlowSqs(FakeSqs):
@@ -135,7 +136,7 @@ def test_no_call_begins_once_the_sender_was_asked_to_repeat() -> None:
 def test_what_sqs_did_not_take_is_not_stored(sqs: FakeSqs, queue: Queues, error: Exception, log: Log) -> None:
     sqs.error = error
     calls: list[Callable[[], None]] = [
-        lambda: queue.enqueue(submission(), LOCATION, None),
+        lambda: queue.enqueue(make_submission(), LOCATION, None),
         lambda: queue.dead_letter("text", reason="no_token"),
         lambda: queue.change_visibility("handle-1", 5),
     ]

@@ -9,11 +9,6 @@ from highlevel.responses import ApiResult, RateLimit
 from tests.unit.fakes import Clock
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 def answer(remaining: int | None = 50, status: int = 201, daily: int | None = 1000, **changes: Any) -> ApiResult:
     values: dict[str, Any] = {"max": 100, "interval_ms": 10_000} | changes
     limit = RateLimit(values["max"], remaining, values["interval_ms"], daily)

@@ -20,7 +20,7 @@ from highlevel.responses import (
     found_conversation,
 )
 from shared.connection_pool import HttpResponse
-from tests.unit.world import CONTACT, LOCATION
+from tests.factories import CONTACT, LOCATION
 
 HTML = b"<!DOCTYPE html><title>Attention Required! | Cloudflare</title>"
 CONVERSATION = {"id": "conv-1", "contactId": CONTACT, "locationId": LOCATION, "deleted": False}

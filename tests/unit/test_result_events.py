@@ -13,29 +13,23 @@ from create_conversation.senders.mapping import Target
 from create_conversation.submission_log import SubmissionLog
 from create_conversation.triggers import http_api as http_module
 from highlevel.client import HighLevel
+from tests.factories import (
+    CONTACT,
+    LOCATION,
+    REQUEST_ID,
+    make_http_event,
+    make_ids,
+    make_message,
+    make_sqs_record,
+    make_webhook_event,
+    sample,
+)
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
 from tests.unit.fakes import Clock, no_answer, refusal
-from tests.unit.world import (
-    CONTACT,
-    CONTEXT,
-    LOCATION,
-    TOKEN,
-    World,
-    gateway_event,
-    request,
-    sample,
-    sqs_record,
-    submission,
-    webhook_event,
-)
+from tests.unit.world import CONTEXT, TOKEN, World
 
-REQUEST_ID = sample("http_conversation")["requestContext"]["requestId"]
 UNREACHABLE = no_answer()
-
-
-def message(contact: str = CONTACT) -> str:
-    return submission(body=json.dumps(request(contact=contact)).encode()).to_message()
 
 
 # Which
@@ -43,7 +37,7 @@ def message(contact: str = CONTACT) -> str:
 
 def test_a_caller_makes_one_opened_then_existing_with_every_id(world: World) -> None:
     for _ in range(2):
-        world.post(gateway_event())
+        world.post(make_http_event())
     conversation = world.highlevel.conversations[LOCATION, CONTACT]["id"]
     detail = {
         "locationId": LOCATION,
@@ -61,8 +55,8 @@ def test_a_caller_makes_one_opened_then_existing_with_every_id(world: World) -> 
 
 def test_a_webhook_makes_one_for_each_submission(world: World) -> None:
     world.highlevel.fail(kind="status", status=422, message="no such contact", contact="contact-1")
-    bodies: list[Any] = [request(contact="contact-1"), request(contact="contact-2"), {"locationId": LOCATION}]
-    world.post(webhook_event(bodies))
+    bodies: list[Any] = [make_ids(contact="contact-1"), make_ids(contact="contact-2"), {"locationId": LOCATION}]
+    world.post(make_webhook_event(bodies))
     published = [
         (kind, detail["outcome"], detail.get("reason"), detail["sender"], detail["trigger"])
         for kind, detail in world.events_published()
@@ -76,13 +70,13 @@ def test_a_webhook_makes_one_for_each_submission(world: World) -> None:
 
 
 def test_many_submissions_go_in_tens(world: World) -> None:
-    world.post(webhook_event([request(contact=f"contact-{number}") for number in range(23)]))
+    world.post(make_webhook_event([make_ids(contact=f"contact-{number}") for number in range(23)]))
     assert [len(call["Entries"]) for call in world.eventbridge.named("PutEvents")] == [10, 10, 3]
 
 
 def test_a_body_that_cannot_be_read_is_rejected_with_its_reason(world: World) -> None:
-    world.post(gateway_event("{"))
-    world.post(webhook_event("{"))
+    world.post(make_http_event("{"))
+    world.post(make_webhook_event("{"))
     assert [(kind, detail["reason"]) for kind, detail in world.events_published()] == [
         ("ConversationRejected", "invalid_json")
     ] * 2
@@ -91,7 +85,9 @@ def test_a_body_that_cannot_be_read_is_rejected_with_its_reason(world: World) ->
 def test_an_event_and_a_retry_make_theirs(world: World) -> None:
     event = sample("event_conversation_requested")
     world.events.handle(event, CONTEXT)
-    world.retry(*(sqs_record(message(f"contact-{number}"), number) for number in range(3)), sqs_record("{", 9))
+    world.retry(
+        *(make_sqs_record(make_message(f"contact-{number}"), number) for number in range(3)), make_sqs_record("{", 9)
+    )
     published = [(kind, detail["trigger"], detail["requestId"]) for kind, detail in world.events_published()]
     assert published == [
         ("ConversationOpened", "event", event["id"]),
@@ -103,7 +99,7 @@ def test_an_event_and_a_retry_make_theirs(world: World) -> None:
 
 def test_what_is_given_up_is_rejected_as_expired(world: World) -> None:
     world.highlevel.fail(kind="status", status=503)
-    world.retry(sqs_record(message(), receives=300, age=4 * 86_400))
+    world.retry(make_sqs_record(make_message(), receives=300, age=4 * 86_400))
     [(kind, detail)] = world.events_published()
     assert (kind, detail["reason"], detail["contactId"]) == ("ConversationRejected", "expired", CONTACT)
 
@@ -130,18 +126,18 @@ def test_an_unended_or_unauthorized_submission_has_no_event(world: World, outcom
 
 def test_unauthorized_and_deferred_requests_have_no_event(world: World) -> None:
     world.highlevel.fail(kind="status", status=503)
-    assert world.post(gateway_event(authorization="Bearer wrong"))["statusCode"] == 401
-    assert world.post(webhook_event(request(), secret="wrong"))["statusCode"] == 401
-    assert world.post(gateway_event())["statusCode"] == 202
-    world.retry(sqs_record(message()))
+    assert world.post(make_http_event(authorization="Bearer wrong"))["statusCode"] == 401
+    assert world.post(make_webhook_event(make_ids(), secret="wrong"))["statusCode"] == 401
+    assert world.post(make_http_event())["statusCode"] == 202
+    world.retry(make_sqs_record(make_message()))
     assert world.eventbridge.calls == []
 
 
 def test_an_email_address_or_a_phone_number_never_is_in_one(world: World) -> None:
     body = {"locationId": LOCATION, "email": "jane@example.com", "phone": "+15125550123", "firstName": "Jane-Anne"}
-    world.post(webhook_event(body))
+    world.post(make_webhook_event(body))
     HighLevel(world.highlevel.url).create_conversation(TOKEN, LOCATION, "15125550123", within=2)
-    world.post(gateway_event(json.dumps(request(contact="15125550123"))))
+    world.post(make_http_event(json.dumps(make_ids(contact="15125550123"))))
     assert [kind for kind, _ in world.events_published()] == ["ConversationOpened", "ConversationExisting"]
     published = json.dumps(world.events_published())
     for secret in ("jane@", "Jane-Anne", "5550123"):
@@ -150,8 +146,8 @@ def test_an_email_address_or_a_phone_number_never_is_in_one(world: World) -> Non
 
 def test_off_nothing_is_called(world: World) -> None:
     world.results = ResultEvents(world.eventbridge, None, "unit")
-    assert world.post(gateway_event())["statusCode"] == 201
-    assert world.retry(sqs_record(message())) == []
+    assert world.post(make_http_event())["statusCode"] == 201
+    assert world.retry(make_sqs_record(make_message())) == []
     assert world.eventbridge.calls == []
 
 
@@ -161,9 +157,9 @@ def test_off_nothing_is_called(world: World) -> None:
 @pytest.mark.parametrize("error", [UNREACHABLE, refusal("ThrottlingException", "PutEvents"), RuntimeError(TOKEN)])
 def test_a_failure_changes_no_response_and_is_logged_without_its_text(world: World, log: Log, error: Exception) -> None:
     world.eventbridge.error = error
-    assert world.post(gateway_event())["statusCode"] == 201
+    assert world.post(make_http_event())["statusCode"] == 201
     world.events.handle(sample("event_conversation_requested"), CONTEXT)
-    assert world.retry(sqs_record(message())) == []
+    assert world.retry(make_sqs_record(make_message())) == []
     warnings = [line for line in log.failures if line["message"] == "result_events_not_confirmed"]
     assert [(line["events"], line["error"]) for line in warnings] == [
         (1, type(error).__name__),
@@ -179,7 +175,7 @@ def test_a_failure_changes_no_response_and_is_logged_without_its_text(world: Wor
 
 def test_events_that_eventbridge_does_not_take_are_counted(world: World, log: Log) -> None:
     world.eventbridge.refused = "InternalFailure"
-    world.post(webhook_event([request(contact=f"contact-{number}") for number in range(3)]))
+    world.post(make_webhook_event([make_ids(contact=f"contact-{number}") for number in range(3)]))
     [warning] = log.failures
     assert (warning["events"], warning["error"]) == (3, "InternalFailure")
 
@@ -188,7 +184,7 @@ def test_events_that_eventbridge_does_not_take_are_counted(world: World, log: Lo
 def test_a_hanging_eventbridge_delays_one_response_for_a_moment_and_no_other(
     world: World, log: Log, trigger: str
 ) -> None:
-    event = gateway_event() if trigger == "caller" else webhook_event(request())
+    event = make_http_event() if trigger == "caller" else make_webhook_event(make_ids())
     world.post(event)
     world.eventbridge.hang = 30
     waits, times = [], []
@@ -221,20 +217,20 @@ def test_after_the_cooldown_eventbridge_is_called_again(world: World) -> None:
     clock = Clock()
     world.results = ResultEvents(world.eventbridge, "bus", "unit", clock)
     world.eventbridge.error = UNREACHABLE
-    world.post(gateway_event())
+    world.post(make_http_event())
     world.eventbridge.error = None
     clock.now += SKIP_SECONDS - 0.1
-    world.post(gateway_event())
+    world.post(make_http_event())
     assert len(world.eventbridge.calls) == 1
     clock.now += 0.2
-    world.post(gateway_event())
+    world.post(make_http_event())
     assert len(world.eventbridge.calls) == 2
 
 
 def test_a_submission_that_the_queue_cannot_take_has_no_event(world: World) -> None:
     world.highlevel.fail(kind="status", status=503)
     world.sqs.error = UNREACHABLE
-    assert world.post(gateway_event())["statusCode"] == 503
+    assert world.post(make_http_event())["statusCode"] == 503
     with pytest.raises(NotStoredError):
         world.events.handle(sample("event_conversation_requested"), CONTEXT)
     assert world.eventbridge.calls == []

@@ -9,6 +9,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from highlevel.oauth import OAuth
 from local.highlevel_oauth import Installation
+from tests.factories import LOCATION
 from tests.stopwatch import Stopwatch
 from tests.unit.rotations import (
     CURRENT,
@@ -22,7 +23,6 @@ from tests.unit.rotations import (
     oauth_members,
     refusal,
 )
-from tests.unit.world import LOCATION
 
 # HighLevel fails
 

@@ -25,11 +25,6 @@ FAULTS = [
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def manager() -> FakeSecretsManager:
     return FakeSecretsManager(arn="old")
 

@@ -8,7 +8,8 @@ import pytest
 from create_conversation.errors import InvalidError
 from create_conversation.senders.mapping import Target, target_of
 from create_conversation.submission import MAX_BODY_BYTES, MAX_STORED_BYTES, Submission
-from tests.unit.world import CONTACT, LOCATION, SENDERS, sample, submission
+from tests.factories import CONTACT, LOCATION, make_submission, sample
+from tests.unit.world import SENDERS
 
 EVENT = sample("event_conversation_requested")
 EVENT_TARGET = Target(EVENT["detail"]["locationId"], EVENT["detail"]["contactId"])
@@ -18,7 +19,7 @@ EVENT_TARGET = Target(EVENT["detail"]["locationId"], EVENT["detail"]["contactId"
     "body", [b"", b"\x00\xff\xfe", "Grüße".encode("utf-16"), bytes(range(256)), b"\xff" * MAX_BODY_BYTES]
 )
 def test_a_submission_survives_the_queue_byte_by_byte(body: bytes) -> None:
-    sent = submission(body=body, content_type="text/\u00fc", request_id="UZ1hXjYbFiAEPvw=")
+    sent = make_submission(body=body, content_type="text/\u00fc", request_id="UZ1hXjYbFiAEPvw=")
     message = sent.to_message()
     assert message.isascii()
     assert len(message) < MAX_BODY_BYTES * 4 / 3 + 1000
@@ -28,7 +29,7 @@ def test_a_submission_survives_the_queue_byte_by_byte(body: bytes) -> None:
 @pytest.mark.parametrize("odd", ["r\ud800", "a\nb", "\x1b[2J", "\u202e", "x" * 129])
 @pytest.mark.parametrize("member", ["sender", "request_id"])
 def test_what_goes_into_the_log_is_plain(member: str, odd: str) -> None:
-    message = json.loads(submission().to_message())
+    message = json.loads(make_submission().to_message())
     message["submission"][member] = odd
     with pytest.raises(ValueError, match="not written by this stack"):
         Submission.from_message(json.dumps(message))
@@ -53,12 +54,12 @@ def test_an_event_too_large_for_base64_is_stored_whole(value: object, count: int
 
 @pytest.mark.parametrize("delivery_id", ["", "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", "\u00fc\ud800\n", "x" * 8000])
 def test_the_id_of_a_delivery_travels_along(delivery_id: str) -> None:
-    sent = submission(delivery_id=delivery_id)
+    sent = make_submission(delivery_id=delivery_id)
     assert Submission.from_message(sent.to_message()) == sent
 
 
 def test_a_message_without_the_id_of_a_delivery_is_read() -> None:
-    message = json.loads(submission(delivery_id="delivery-1").to_message())
+    message = json.loads(make_submission(delivery_id="delivery-1").to_message())
     del message["submission"]["delivery_id"]
     assert Submission.from_message(json.dumps(message)).delivery_id == ""
 
@@ -78,7 +79,7 @@ def test_lambdas_record_of_a_failed_invocation_is_read() -> None:
 
 
 def stored_message(**changes: Any) -> str:
-    message: dict[str, Any] = json.loads(submission().to_message())
+    message: dict[str, Any] = json.loads(make_submission().to_message())
     message["submission"] |= changes
     return json.dumps(message)
 

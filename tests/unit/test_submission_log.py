@@ -13,24 +13,21 @@ from create_conversation.senders.mapping import Person, Target
 from create_conversation.submission_log import SubmissionLog
 from highlevel.responses import ApiResult, RateLimit
 from shared import observability
-from tests.unit.conftest import Log
-from tests.unit.fakes import no_answer, refusal
-from tests.unit.world import (
+from tests.factories import (
     API_SECRET,
     CONTACT,
-    CONTEXT,
     LOCATION,
-    NEW_TOKEN,
-    TOKEN,
     TOKEN_SECRET,
-    World,
-    gateway_event,
-    request,
+    make_http_event,
+    make_ids,
+    make_sqs_record,
+    make_submission,
+    make_webhook_event,
     sample,
-    sqs_record,
-    submission,
-    webhook_event,
 )
+from tests.unit.conftest import Log
+from tests.unit.fakes import no_answer, refusal
+from tests.unit.world import CONTEXT, NEW_TOKEN, TOKEN, World
 
 FIELDS = {
     "outcome",
@@ -53,7 +50,7 @@ OURS = FIELDS | {"level", "message", "timestamp", "service"}
 
 
 def test_an_opened_submission_has_all_the_fields(world: World, log: Log) -> None:
-    world.post(gateway_event())
+    world.post(make_http_event())
     line = log.line
     assert line.keys() <= OURS
     assert FIELDS - line.keys() == {"reason"}
@@ -114,7 +111,7 @@ def end(world: World, outcome: str) -> None:
             world.secrets.error = refusal("ThrottlingException")
         case "existing":
             world.dynamodb.put(LOCATION, CONTACT, "conv-1")
-    event = gateway_event("{" if outcome == "invalid" else None)
+    event = make_http_event("{" if outcome == "invalid" else None)
     if outcome == "unauthorized":
         del event["headers"]["authorization"]
     world.post(event)
@@ -147,7 +144,7 @@ def test_each_ending_writes_one_line_and_one_metric(world: World, log: Log, outc
 
 def test_an_ignored_webhook_writes_one_line_and_one_metric(world: World, log: Log) -> None:
     other = json.dumps({"event_type": "form_abandoned"}).encode()
-    world.retry(sqs_record(submission(trigger="webhook", sender="typeform", body=other).to_message()))
+    world.retry(make_sqs_record(make_submission(trigger="webhook", sender="typeform", body=other).to_message()))
     assert (log.line["outcome"], log.line["reason"], log.line["sender"]) == ("ignored", "other_event", "typeform")
     (metric,) = log.metrics
     assert metric["outcome"] == "ignored"
@@ -171,7 +168,7 @@ PERSON = {"email": "ada@example.com", "phone": "+15550100", "firstName": "Ada-Au
 
 
 def test_at_debug_no_secret_and_no_person_is_logged(world: World, log: Log, debug: pytest.LogCaptureFixture) -> None:
-    person = json.dumps(request() | PERSON)
+    person = json.dumps(make_ids() | PERSON)
     faults: list[dict[str, Any]] = [
         {},
         {"kind": "status", "status": 401, "message": f"Invalid Private Integration token {TOKEN}"},
@@ -183,21 +180,23 @@ def test_at_debug_no_secret_and_no_person_is_logged(world: World, log: Log, debu
         world.highlevel.reset()
         if fault:
             world.highlevel.fail(**fault)
-        body = json.dumps(request(contact=f"contact-{number}") | PERSON)
-        world.post(gateway_event(body))
+        body = json.dumps(make_ids(contact=f"contact-{number}") | PERSON)
+        world.post(make_http_event(body))
         world.events.handle(sample("event_conversation_requested") | {"detail": json.loads(body)}, CONTEXT)
-        world.retry(sqs_record(submission(body=body.encode()).to_message()))
+        world.retry(make_sqs_record(make_submission(body=body.encode()).to_message()))
         other_person = json.dumps({"locationId": LOCATION, "token": TOKEN_SECRET} | PERSON)
-        world.post(webhook_event(other_person, secret=None))
-        world.post(webhook_event(f"[{other_person}]"))
-        world.retry(sqs_record(submission(sender="token", trigger="webhook", body=other_person.encode()).to_message()))
-    world.post(gateway_event(person, authorization=f"Basic {API_SECRET}"))
-    world.post(gateway_event(person, authorization=f"Bearer {API_SECRET}x"))
-    world.post(gateway_event(person[:-1]))
+        world.post(make_webhook_event(other_person, secret=None))
+        world.post(make_webhook_event(f"[{other_person}]"))
+        world.retry(
+            make_sqs_record(make_submission(sender="token", trigger="webhook", body=other_person.encode()).to_message())
+        )
+    world.post(make_http_event(person, authorization=f"Basic {API_SECRET}"))
+    world.post(make_http_event(person, authorization=f"Bearer {API_SECRET}x"))
+    world.post(make_http_event(person[:-1]))
     world.secrets.texts["HighLevelToken"] = f"{NEW_TOKEN} {TOKEN}"
     for client in (world.secrets, world.dynamodb, world.sqs):
         client.error = no_answer()
-        world.post(gateway_event(person))
+        world.post(make_http_event(person))
     written = log.text + debug.text
     assert "submission" in written
     for forbidden in (TOKEN, NEW_TOKEN, API_SECRET, TOKEN_SECRET, "Authorization", "authorization", *PERSON.values()):

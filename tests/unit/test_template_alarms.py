@@ -17,21 +17,11 @@ from create_conversation.errors import REASONS
 from create_conversation.queues import backoff
 from rotate_token import rotation_log
 from shared import observability
+from tests.factories import make_http_event, make_ids, make_sqs_record, make_submission, make_webhook_event, sample
 from tests.unit.conftest import Log
 from tests.unit.fakes import refusal
 from tests.unit.template import RESOURCES, ROOT, TEMPLATE, of_type, resolve
-from tests.unit.world import (
-    CONTEXT,
-    SETTINGS,
-    TOKEN,
-    World,
-    gateway_event,
-    request,
-    sample,
-    sqs_record,
-    submission,
-    webhook_event,
-)
+from tests.unit.world import CONTEXT, SETTINGS, TOKEN, World
 
 NAMESPACE = SETTINGS.metrics_namespace  # the stack's name
 BUSES = ["default", "crm"]
@@ -78,12 +68,12 @@ class Metric:
 
 
 def submit_by_every_trigger(world: World, contact: str) -> None:
-    body = json.dumps(request(contact=contact))
-    world.post(gateway_event(body))
-    world.post(webhook_event(request(contact=f"{contact}w")))
-    world.events.handle(sample("event_conversation_requested") | {"detail": request(contact=f"{contact}e")}, CONTEXT)
-    stored = submission(body=json.dumps(request(contact=f"{contact}r")).encode())
-    world.retry(sqs_record(stored.to_message(), receives=90, age=7200))
+    body = json.dumps(make_ids(contact=contact))
+    world.post(make_http_event(body))
+    world.post(make_webhook_event(make_ids(contact=f"{contact}w")))
+    world.events.handle(sample("event_conversation_requested") | {"detail": make_ids(contact=f"{contact}e")}, CONTEXT)
+    stored = make_submission(body=json.dumps(make_ids(contact=f"{contact}r")).encode())
+    world.retry(make_sqs_record(stored.to_message(), receives=90, age=7200))
 
 
 @pytest.fixture
@@ -98,14 +88,14 @@ def lines(world: World, log: Log) -> list[dict[str, Any]]:
     fresh = World(world.highlevel, senders=world.senders, secrets=world.secrets, dynamodb=world.dynamodb, sqs=world.sqs)
     submit_by_every_trigger(fresh, "rejected")
     world.secrets.texts["HighLevelToken"] = TOKEN
-    world.post(gateway_event("{"))
-    world.post(gateway_event(authorization="Bearer wrong"))
-    world.post(webhook_event(request(), secret="wrong"))
+    world.post(make_http_event("{"))
+    world.post(make_http_event(authorization="Bearer wrong"))
+    world.post(make_webhook_event(make_ids(), secret="wrong"))
     other = json.dumps({"event_type": "form_abandoned"}).encode()
-    world.retry(sqs_record(submission(trigger="webhook", sender="typeform", body=other).to_message()))
+    world.retry(make_sqs_record(make_submission(trigger="webhook", sender="typeform", body=other).to_message()))
     world.highlevel.fail(kind="html")
     world.sqs.error = refusal("ServiceUnavailable")
-    world.post(webhook_event(request(contact="notstored")))
+    world.post(make_webhook_event(make_ids(contact="notstored")))
     world.sqs.error = None
     observability.internal_error(ZeroDivisionError())
     rotation_log.RotationLog("finishSecret", "version", "request", outcome="finished").write(NAMESPACE)

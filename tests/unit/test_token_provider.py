@@ -16,10 +16,11 @@ from create_conversation.outcome import Outcome
 from create_conversation.senders.mapping import Target
 from highlevel.oauth import OAuth
 from local.highlevel_oauth import Installation
+from tests.factories import CONTACT, LOCATION
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
 from tests.unit.fakes import no_answer, refusal
-from tests.unit.world import CONTACT, LOCATION, TOKEN, World
+from tests.unit.world import TOKEN, World
 
 ISSUE = "/oauth/locationToken"
 KEY = f"token#{LOCATION}"

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from highlevel.tokens import TokenError, read_tokens
-from tests.unit.world import LOCATION, NEW_TOKEN, TOKEN
+from tests.factories import LOCATION
+from tests.unit.world import NEW_TOKEN, TOKEN
 
 
 @pytest.mark.parametrize(

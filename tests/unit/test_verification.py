@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from standardwebhooks import Webhook
 
-from create_conversation.senders.config import FUNCTIONS, Sender, load
+from create_conversation.senders.config import FUNCTIONS, Sender
 from create_conversation.senders.verification import Request, delivery_id, is_authentic, is_ping, secrets_for
+from tests.factories import make_senders
 
 DATA: dict[str, Any] = json.loads((Path(__file__).parent.parent / "data" / "signatures.json").read_text("utf-8"))
 NOW = 1_767_225_600  # 2026-01-01T00:00:00Z
@@ -38,22 +39,11 @@ def b64(raw: bytes) -> str:
     return base64.b64encode(raw).decode("ascii")
 
 
-def loaded(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Sender]:
-    """The senders of a stack: our presets, and these entries as the user's senders.toml."""
-    lines = [
-        line
-        for name, entry in entries.items()
-        for line in (f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in entry.items()))
-    ]
-    (folder / "senders.toml").write_text("\n".join(lines), "utf-8")
-    return load(folder)
-
-
 @pytest.fixture(scope="module")
 def senders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sender]:
     """The presets; the entries of the documented signatures; the presets that need a key of the tests to sign with."""
     ours = {"highlevel-app": {"public_keys": [SPKI], "app_id": APP}}
-    return loaded(tmp_path_factory.mktemp("functions"), DATA["senders"] | ours)
+    return make_senders(tmp_path_factory.mktemp("functions"), **DATA["senders"] | ours)
 
 
 # --- documented signatures --------------------------------------------------------------------------------------------
@@ -61,7 +51,7 @@ def senders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sender]:
 
 @pytest.mark.parametrize("vector", DATA["vectors"], ids=lambda vector: vector["id"])
 def test_documented_signature(vector: dict[str, Any], tmp_path: Path) -> None:
-    sender = loaded(tmp_path, DATA["senders"])[vector["sender"]]
+    sender = make_senders(tmp_path, **DATA["senders"])[vector["sender"]]
     request = Request(vector["headers"], vector.get("query", ""), vector["body"].encode())
     secrets = secrets_for(json.dumps({vector["sender"]: vector["secret"]}), vector["sender"])
     assert is_authentic(sender, request, secrets, vector.get("now", NOW)) is vector["valid"]
@@ -445,7 +435,7 @@ def test_a_signed_body_that_is_not_an_object_is_refused(body: bytes, senders: di
 
 @pytest.mark.parametrize("app_id", [None, "", 12345])
 def test_without_its_app_id_the_preset_is_closed(app_id: object, tmp_path: Path) -> None:
-    closed = loaded(tmp_path, {"highlevel-app": {"public_keys": [SPKI]}})["highlevel-app"]
+    closed = make_senders(tmp_path, highlevel_app={"public_keys": [SPKI]})["highlevel-app"]
     assert not sign(closed, app_body(appId=app_id)).accepted()
     assert not sign(replace(closed, app_id=""), app_body(appId="")).accepted()
 
@@ -460,13 +450,13 @@ def test_an_app_id_is_compared_even_if_the_entry_does_not_require_one(tmp_path: 
         "app_id": APP,
         "contact_id": "id",
     }
-    own = replace(loaded(tmp_path, {"my-app": entry})["my-app"], name="highlevel-app")
+    own = replace(make_senders(tmp_path, my_app=entry)["my-app"], name="highlevel-app")
     assert sign(own, app_body()).accepted()
     assert not sign(own, app_body(appId="another")).accepted()
 
 
 def test_the_shipped_key_is_highlevels(tmp_path: Path) -> None:
-    shipped = loaded(tmp_path, {"highlevel-app": {"app_id": APP}})["highlevel-app"]
+    shipped = make_senders(tmp_path, highlevel_app={"app_id": APP})["highlevel-app"]
     assert shipped.public_keys == (HIGHLEVELS_KEY,)
     assert not sign(shipped, app_body()).accepted(), "signed with another key"
 
@@ -474,7 +464,7 @@ def test_the_shipped_key_is_highlevels(tmp_path: Path) -> None:
 def test_a_public_key_may_be_pem_and_stand_beside_the_old_one(tmp_path: Path) -> None:
     pem = PRIVATE.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     entry = {"highlevel-app": {"public_keys": [HIGHLEVELS_KEY, pem], "app_id": APP}}
-    assert sign(loaded(tmp_path, entry)["highlevel-app"], app_body()).accepted()
+    assert sign(make_senders(tmp_path, **entry)["highlevel-app"], app_body()).accepted()
 
 
 # --- a check of the URL -----------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import pytest
 
 from create_conversation.senders.config import Sender, load
 from create_conversation.senders.verification import Request, delivery_id, is_authentic, secrets_for
+from tests.factories import make_senders
 
 COUNT = int(os.environ.get("FUZZ", "20000"))
 DATA: dict[str, Any] = json.loads((Path(__file__).parent.parent / "data" / "signatures.json").read_text("utf-8"))
@@ -45,13 +46,7 @@ class Valid:
 
 @pytest.fixture(scope="module")
 def senders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sender]:
-    folder = tmp_path_factory.mktemp("functions")
-    entries = [
-        "\n".join([f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in entry.items())])
-        for name, entry in DATA["senders"].items()
-    ]
-    (folder / "senders.toml").write_text("\n".join(entries), "utf-8")
-    return load(folder)
+    return make_senders(tmp_path_factory.mktemp("functions"), **DATA["senders"])
 
 
 def valid(senders: dict[str, Sender], name: str) -> Valid:

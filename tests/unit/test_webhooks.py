@@ -3,8 +3,7 @@
 import base64
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,90 +11,37 @@ from urllib.parse import urlencode
 
 import pytest
 
-from create_conversation.errors import REASONS
 from create_conversation.senders.config import load
 from create_conversation.submission import MAX_BODY_BYTES, MAX_STORED_BYTES, Submission
-from create_conversation.triggers import api_gateway
 from create_conversation.triggers import http_api as http_module
 from highlevel.client import HighLevel
 from operate.signing import sign
-from tests.stopwatch import Stopwatch
-from tests.unit.conftest import Log
-from tests.unit.fakes import no_answer, refusal
-from tests.unit.world import (
+from tests.assertions import assert_problem, assert_webhook_outcome
+from tests.factories import (
     API_SECRET,
     CONTACT,
     LOCATION,
-    TOKEN,
+    REQUEST_ID,
     TOKEN_SECRET,
-    World,
-    request,
-    sample,
-    sqs_record,
-    webhook_event,
+    make_ids,
+    make_sqs_record,
+    make_webhook_event,
 )
+from tests.stopwatch import in_time
+from tests.unit.conftest import Log
+from tests.unit.fakes import no_answer, refusal
+from tests.unit.world import TOKEN, World, attributes
 
-REQUEST_ID = sample("http_conversation")["requestContext"]["requestId"]
 UNREACHABLE = no_answer()
 FORM = "application/x-www-form-urlencoded"
 JANE = {"locationId": LOCATION, "email": "jane@example.com", "phone": "+15555550100", "firstName": "Jane-Anne"}
-
-
-def check_answer(answer: dict[str, Any], outcome: str) -> None:
-    """It is a 200 of that outcome, which no sender takes for a failure."""
-    assert answer["statusCode"] == 200, answer["body"]
-    body = json.loads(answer["body"])
-    assert (body.pop("outcome"), body.pop("requestId")) == (outcome, REQUEST_ID)
-    if outcome in ("opened", "existing") or not body:
-        assert not body
-    else:
-        assert REASONS[body["reason"]].outcome == outcome
-        assert body.keys() == {"reason", "detail"}
-    assert answer["headers"] == {
-        "x-request-id": REQUEST_ID,
-        "content-type": "application/json",
-        "cache-control": "no-store",
-    }
-
-
-def check_problem(answer: dict[str, Any], status: int, reason: str) -> None:
-    problem = json.loads(answer["body"])
-    assert (answer["statusCode"], problem["type"]) == (status, f"urn:highlevel-conversations:{reason}")
-    assert problem["title"] == REASONS[reason].title
-    assert problem["status"] == status
-    assert answer["headers"]["x-request-id"] == problem["instance"] == REQUEST_ID
-    assert ("retry-after" in answer["headers"]) == (status == 429)
-    if status == 429:
-        assert int(answer["headers"]["retry-after"]) >= 5
-
-
-def attributes(letter: dict[str, Any]) -> dict[str, str]:
-    """Without the first time, which differs, and the detail, which is text."""
-    given = letter["MessageAttributes"].items()
-    return {name: value["StringValue"] for name, value in given if name not in ("first_time", "detail")}
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quarter of each time, so that the tests below take a quarter of theirs."""
-    monkeypatch.setattr(api_gateway, "ANSWER_SECONDS", api_gateway.ANSWER_SECONDS / 4)
-    monkeypatch.setattr(http_module, "HIGHLEVEL_SECONDS", http_module.HIGHLEVEL_SECONDS / 4)
-    for module in (api_gateway, http_module):
-        monkeypatch.setattr(module, "STORE_SECONDS", 1.0 / 4)
-
-
-@contextmanager
-def in_time(seconds: float) -> Iterator[None]:
-    stopwatch = Stopwatch()
-    yield
-    assert stopwatch.seconds < seconds + 0.3
 
 
 # Done
 
 
 def test_opened_is_200(world: World, log: Log) -> None:
-    check_answer(world.post(webhook_event(request())), "opened")
+    assert_webhook_outcome(world.post(make_webhook_event(make_ids())), "opened")
     assert (LOCATION, CONTACT) in world.highlevel.conversations
     assert world.sqs.calls == []
     line = log.line
@@ -105,17 +51,17 @@ def test_opened_is_200(world: World, log: Log) -> None:
 
 def test_existing_is_200_and_no_id_is_looked_for(world: World) -> None:
     HighLevel(world.highlevel.url).create_conversation(TOKEN, LOCATION, CONTACT, within=2)
-    check_answer(world.post(webhook_event(request())), "existing")
+    assert_webhook_outcome(world.post(make_webhook_event(make_ids())), "existing")
     assert [call.path for call in world.highlevel.calls] == ["/conversations/"] * 2
     assert world.sqs.calls == []
 
 
 def test_a_person_is_opened_and_a_repeat_makes_no_call(world: World, log: Log) -> None:
-    check_answer(world.post(webhook_event(JANE)), "opened")
+    assert_webhook_outcome(world.post(make_webhook_event(JANE)), "opened")
     ((_, contact),) = world.highlevel.conversations
     assert world.highlevel.contacts[contact]["firstName"] == "Jane-Anne"
     world.highlevel.calls.clear()
-    check_answer(world.post(webhook_event(JANE)), "existing")
+    assert_webhook_outcome(world.post(make_webhook_event(JANE)), "existing")
     assert world.highlevel.calls == []
     assert {line["contact_id"] for line in log.lines} == {contact}
     for private in ("jane@example.com", "+15555550100", "Jane-Anne"):
@@ -124,7 +70,7 @@ def test_a_person_is_opened_and_a_repeat_makes_no_call(world: World, log: Log) -
 
 def test_a_form_is_understood(world: World) -> None:
     body = f"locationId={LOCATION}&email=jane%40example.com&phone=%2B15555550100"
-    check_answer(world.post(webhook_event(body, content_type=FORM)), "opened")
+    assert_webhook_outcome(world.post(make_webhook_event(body, content_type=FORM)), "opened")
     (contact,) = world.highlevel.contacts.values()
     assert (contact["email"], contact["phone"]) == ("jane@example.com", "+15555550100")
 
@@ -132,7 +78,7 @@ def test_a_form_is_understood(world: World) -> None:
 @pytest.mark.parametrize("empty", ["", None])
 def test_an_empty_id_is_a_missing_one(world: World, empty: str | None) -> None:
     world.settings = replace(world.settings, location_id=LOCATION)
-    check_answer(world.post(webhook_event(JANE | {"contactId": empty, "locationId": empty})), "opened")
+    assert_webhook_outcome(world.post(make_webhook_event(JANE | {"contactId": empty, "locationId": empty})), "opened")
     assert len(world.highlevel.contacts) == 1
 
 
@@ -144,12 +90,12 @@ def test_an_empty_id_is_a_missing_one(world: World, empty: str | None) -> None:
 )
 def test_deferred_is_stored_then_200(world: World, log: Log, fault: dict[str, Any]) -> None:
     world.highlevel.fail(**fault)
-    check_answer(world.post(webhook_event(request())), "deferred")
+    assert_webhook_outcome(world.post(make_webhook_event(make_ids())), "deferred")
     (message,) = world.queued()
     assert message["MessageGroupId"] == LOCATION
     stored = Submission.from_message(message["MessageBody"])
     assert (stored.trigger, stored.sender, stored.request_id) == ("webhook", "token", REQUEST_ID)
-    assert json.loads(stored.body) == request()
+    assert json.loads(stored.body) == make_ids()
     assert log.line["outcome"] == "deferred"
     world.highlevel.heal()
 
@@ -165,30 +111,30 @@ def test_deferred_is_stored_then_200(world: World, log: Log, fault: dict[str, An
 )
 def test_rejected_is_a_dead_letter_then_200(world: World, log: Log, status: int, message: Any, reason: str) -> None:
     world.highlevel.fail(kind="status", status=status, message=message)
-    check_answer(world.post(webhook_event(request())), "rejected")
+    assert_webhook_outcome(world.post(make_webhook_event(make_ids())), "rejected")
     (letter,) = world.dead_letters()
     assert attributes(letter) == {"reason": reason, "sender": "token", "location": LOCATION, "attempts": "1"}
-    assert json.loads(Submission.from_message(letter["MessageBody"]).body) == request()
+    assert json.loads(Submission.from_message(letter["MessageBody"]).body) == make_ids()
     assert (log.line["outcome"], log.line["reason"]) == ("rejected", reason)
     assert world.queued() == []
 
 
 def test_a_person_whom_highlevel_refuses_is_a_dead_letter(world: World) -> None:
     world.highlevel.fail(kind="status", status=422, message="email must be an email", path="/contacts/upsert")
-    check_answer(world.post(webhook_event(JANE)), "rejected")
+    assert_webhook_outcome(world.post(make_webhook_event(JANE)), "rejected")
     assert world.reasons() == ["contact_refused"]
 
 
 def test_a_missing_token_is_a_dead_letter(world: World) -> None:
     world.secrets.texts["HighLevelToken"] = None
-    check_answer(world.post(webhook_event(request())), "rejected")
+    assert_webhook_outcome(world.post(make_webhook_event(make_ids())), "rejected")
     assert world.reasons() == ["no_token"]
 
 
 def test_a_location_that_it_may_not_name_is_a_dead_letter(world: World) -> None:
     world.senders = load()
     world.settings = replace(world.settings, location_id="another-location")
-    check_answer(world.post(webhook_event(request())), "rejected")
+    assert_webhook_outcome(world.post(make_webhook_event(make_ids())), "rejected")
     assert attributes(world.dead_letters()[0]) == {
         "reason": "location_not_allowed",
         "sender": "token",
@@ -203,8 +149,8 @@ def test_a_location_that_it_may_not_name_is_a_dead_letter(world: World) -> None:
     [
         ({"locationId": LOCATION}, "no_contact"),
         ({"locationId": LOCATION, "email": "no address"}, "no_contact"),
-        (request(location=None), "no_location"),
-        (request(contact="a b"), "invalid_body"),
+        (make_ids(location=None), "no_location"),
+        (make_ids(contact="a b"), "invalid_body"),
         ({}, "no_location"),
         ("7", "invalid_body"),
         ("null", "invalid_body"),
@@ -214,7 +160,7 @@ def test_a_location_that_it_may_not_name_is_a_dead_letter(world: World) -> None:
 def test_what_can_be_read_but_not_used_is_a_dead_letter_then_200(
     world: World, log: Log, body: object, reason: str
 ) -> None:
-    check_answer(world.post(webhook_event(body)), "invalid")
+    assert_webhook_outcome(world.post(make_webhook_event(body)), "invalid")
     (letter,) = world.dead_letters()
     shown = attributes(letter)
     assert shown.pop("location", LOCATION) == LOCATION
@@ -227,17 +173,17 @@ def test_what_can_be_read_but_not_used_is_a_dead_letter_then_200(
 
 
 UNREADABLE: dict[str, tuple[dict[str, Any], int, str]] = {
-    "empty": (webhook_event(""), 400, "invalid_json"),
-    "cut off": (webhook_event("{"), 400, "invalid_json"),
-    "too deep": (webhook_event("[" * 100_000), 400, "invalid_json"),
-    "charset": (webhook_event("ü", content_type="application/json; charset=zlib"), 415, "unsupported_media_type"),
-    "fields": (webhook_event("&".join(["a=1"] * 1001), content_type=FORM), 400, "invalid_form"),
-    "too large": (webhook_event("x" * (MAX_BODY_BYTES + 1)), 413, "body_too_large"),
-    "text": (webhook_event("a", content_type="text/plain"), 415, "unsupported_media_type"),
-    "no boundary": (webhook_event("a", content_type="multipart/form-data"), 415, "unsupported_media_type"),
-    "no parts": (webhook_event("a", content_type="multipart/form-data; boundary=x"), 400, "invalid_form"),
-    "compressed": (webhook_event(request(), content_encoding="gzip"), 415, "unsupported_media_type"),
-    "too many": (webhook_event([1] * 2001), 413, "too_many_submissions"),
+    "empty": (make_webhook_event(""), 400, "invalid_json"),
+    "cut off": (make_webhook_event("{"), 400, "invalid_json"),
+    "too deep": (make_webhook_event("[" * 100_000), 400, "invalid_json"),
+    "charset": (make_webhook_event("ü", content_type="application/json; charset=zlib"), 415, "unsupported_media_type"),
+    "fields": (make_webhook_event("&".join(["a=1"] * 1001), content_type=FORM), 400, "invalid_form"),
+    "too large": (make_webhook_event("x" * (MAX_BODY_BYTES + 1)), 413, "body_too_large"),
+    "text": (make_webhook_event("a", content_type="text/plain"), 415, "unsupported_media_type"),
+    "no boundary": (make_webhook_event("a", content_type="multipart/form-data"), 415, "unsupported_media_type"),
+    "no parts": (make_webhook_event("a", content_type="multipart/form-data; boundary=x"), 400, "invalid_form"),
+    "compressed": (make_webhook_event(make_ids(), content_encoding="gzip"), 415, "unsupported_media_type"),
+    "too many": (make_webhook_event([1] * 2001), 413, "too_many_submissions"),
 }
 
 
@@ -246,7 +192,7 @@ def test_an_unreadable_body_is_a_dead_letter_then_200(
     world: World, log: Log, event: dict[str, Any], reason: str
 ) -> None:
     answer = world.post(event)
-    check_answer(answer, "invalid")
+    assert_webhook_outcome(answer, "invalid")
     assert json.loads(answer["body"])["reason"] == reason
     (letter,) = world.dead_letters()
     assert attributes(letter) == {"reason": reason, "sender": "token", "attempts": "1"}
@@ -260,20 +206,20 @@ def test_a_sender_that_retries_gets_a_problem_for_an_unreadable_body(
     world: World, log: Log, event: dict[str, Any], status: int, reason: str
 ) -> None:
     world.senders["token"] = replace(world.senders["token"], retries=True)
-    check_problem(world.post(event), status, reason)
+    assert_problem(world.post(event), status, reason)
     assert world.sqs.calls == []
     assert (log.line["outcome"], log.line["reason"], log.line["sender"]) == ("invalid", reason, "token")
 
 
 def test_a_body_that_no_queue_message_holds_is_a_413(world: World) -> None:
-    check_problem(world.post(webhook_event("x" * (MAX_STORED_BYTES + 1))), 413, "body_too_large")
-    check_answer(world.post(webhook_event("x" * MAX_STORED_BYTES)), "invalid")
+    assert_problem(world.post(make_webhook_event("x" * (MAX_STORED_BYTES + 1))), 413, "body_too_large")
+    assert_webhook_outcome(world.post(make_webhook_event("x" * MAX_STORED_BYTES)), "invalid")
     assert world.reasons() == ["body_too_large"]
 
 
 def test_an_unreadable_body_that_cannot_be_stored_is_a_429(world: World) -> None:
     world.sqs.error = UNREACHABLE
-    check_problem(world.post(webhook_event("{")), 429, "not_stored")
+    assert_problem(world.post(make_webhook_event("{")), 429, "not_stored")
 
 
 @pytest.mark.parametrize("content_type", ["application/json", FORM, "multipart/form-data; boundary=x"])
@@ -290,11 +236,11 @@ def test_large_members_are_left_out_and_not_the_delivery(world: World, content_t
         parts = (f'{head}"{name}"\r\n\r\n{text}\r\n' for name, text in members.items() if name != "raw")
         body = "".join(parts) + "--x--\r\n"
     world.highlevel.fail(kind="status", status=503, times=1)
-    check_answer(world.post(webhook_event(body, content_type=content_type)), "deferred")
+    assert_webhook_outcome(world.post(make_webhook_event(body, content_type=content_type)), "deferred")
     (message,) = world.queued()
     stored = Submission.from_message(message["MessageBody"])
     assert len(stored.body) < 2000
-    assert world.retry(sqs_record(message["MessageBody"])) == []
+    assert world.retry(make_sqs_record(message["MessageBody"])) == []
     (contact,) = world.highlevel.contacts.values()
     assert contact["email"] == "jane@example.com"
     assert contact.get("phone") == (None if content_type.startswith("multipart") else "+15555550100")
@@ -313,7 +259,7 @@ def test_the_log_says_why_a_request_is_not_authenticated(
     world: World, log: Log, headers: dict[str, str], reason: str
 ) -> None:
     world.secrets.texts["SenderSecrets"] = json.dumps({"typeform": "a-secret"})
-    check_problem(world.post(webhook_event(request(), "typeform", secret=None, **headers)), 401, "unauthorized")
+    assert_problem(world.post(make_webhook_event(make_ids(), "typeform", secret=None, **headers)), 401, "unauthorized")
     assert (log.line["outcome"], log.line["reason"]) == ("unauthorized", reason)
 
 
@@ -321,18 +267,18 @@ def test_the_log_says_that_a_signed_time_is_stale(world: World, log: Log) -> Non
     world.secrets.texts["SenderSecrets"] = json.dumps({"stripe": "a-secret"})
     headers, _, body = sign(world.senders["stripe"], "a-secret", b"{}", "application/json", time.time() - 3600)
     signed = {name.replace("-", "_"): text for name, text in headers.items()}
-    check_problem(world.post(webhook_event(body.decode(), "stripe", secret=None, **signed)), 401, "unauthorized")
+    assert_problem(world.post(make_webhook_event(body.decode(), "stripe", secret=None, **signed)), 401, "unauthorized")
     assert log.line["reason"] == "credentials_stale"
 
 
 def test_a_sender_without_a_secret_is_named_in_the_log(world: World, log: Log) -> None:
-    check_problem(world.post(webhook_event(request(), "typeform")), 401, "unauthorized")
+    assert_problem(world.post(make_webhook_event(make_ids(), "typeform")), 401, "unauthorized")
     assert log.line["reason"] == "sender_has_no_secret"
 
 
 def test_an_invalid_submission_says_what_was_looked_at(world: World, log: Log) -> None:
     body = {"locationId": LOCATION, "E-mail": "jane at example", "note": "call 5550100", "a@b.com": "x", "n5555555": 1}
-    answer = json.loads(world.post(webhook_event(body))["body"])
+    answer = json.loads(world.post(make_webhook_event(body))["body"])
     detail = (
         "Name the contact: there is no usable id, e-mail address or phone number. Looked at: contactId || contact_id; "
         "email; phone; firstName; first_name; lastName; last_name. Fields: locationId; E-mail; note. "
@@ -348,29 +294,29 @@ def test_an_invalid_submission_says_what_was_looked_at(world: World, log: Log) -
 
 
 UNKNOWN = {
-    "wrong": webhook_event(request(), secret="wrong"),
-    "none": webhook_event(request(), secret=None),
-    "empty": webhook_event(request(), secret=""),
-    "of the callers of POST /conversations": webhook_event(request(), secret=API_SECRET),
-    "of another sender": webhook_event(request(), "api"),
-    "a sender without a secret": webhook_event(request(), "typeform"),
-    "no such sender": webhook_event(request(), "no-such-sender"),
-    "the events' entry": webhook_event(request(), "event"),
-    "no name": webhook_event(request(), ""),
-    "another spelling": webhook_event(request(), "Token"),
-    "a path": webhook_event(request(), "../api"),
-    "no path parameter": {**webhook_event(request()), "pathParameters": None},
-    "unreadable too": webhook_event("{", secret="wrong"),
-    "oversized too": webhook_event(" " * (MAX_BODY_BYTES + 1), secret="wrong"),
-    "signature of nothing": webhook_event(request(), "typeform", typeform_signature="sha256="),
+    "wrong": make_webhook_event(make_ids(), secret="wrong"),
+    "none": make_webhook_event(make_ids(), secret=None),
+    "empty": make_webhook_event(make_ids(), secret=""),
+    "of the callers of POST /conversations": make_webhook_event(make_ids(), secret=API_SECRET),
+    "of another sender": make_webhook_event(make_ids(), "api"),
+    "a sender without a secret": make_webhook_event(make_ids(), "typeform"),
+    "no such sender": make_webhook_event(make_ids(), "no-such-sender"),
+    "the events' entry": make_webhook_event(make_ids(), "event"),
+    "no name": make_webhook_event(make_ids(), ""),
+    "another spelling": make_webhook_event(make_ids(), "Token"),
+    "a path": make_webhook_event(make_ids(), "../api"),
+    "no path parameter": {**make_webhook_event(make_ids()), "pathParameters": None},
+    "unreadable too": make_webhook_event("{", secret="wrong"),
+    "oversized too": make_webhook_event(" " * (MAX_BODY_BYTES + 1), secret="wrong"),
+    "signature of nothing": make_webhook_event(make_ids(), "typeform", typeform_signature="sha256="),
 }
 
 
 @pytest.mark.parametrize("event", UNKNOWN.values(), ids=UNKNOWN)
 def test_an_unknown_sender_is_a_401_and_all_get_the_same(world: World, log: Log, event: dict[str, Any]) -> None:
     answer = world.post(event)
-    check_problem(answer, 401, "unauthorized")
-    assert answer == World(world.highlevel).post(webhook_event(request(), secret="wrong"))
+    assert_problem(answer, 401, "unauthorized")
+    assert answer == World(world.highlevel).post(make_webhook_event(make_ids(), secret="wrong"))
     assert not world.highlevel.calls
     assert not world.dynamodb.calls
     assert not world.sqs.calls
@@ -381,29 +327,29 @@ def test_an_unknown_sender_is_a_401_and_all_get_the_same(world: World, log: Log,
 def test_without_a_secret_a_sender_is_closed(world: World, text: str | None) -> None:
     world.secrets.texts["SenderSecrets"] = text
     for secret in (TOKEN_SECRET, "", None):
-        check_problem(world.post(webhook_event(request(), secret=secret)), 401, "unauthorized")
+        assert_problem(world.post(make_webhook_event(make_ids(), secret=secret)), 401, "unauthorized")
 
 
 @pytest.mark.parametrize(
     "make_event",
     [
-        lambda: webhook_event(request()),
-        lambda: webhook_event(request(), secret=None, x_webhook_token=TOKEN_SECRET),
-        lambda: webhook_event(request(), secret=None) | {"rawQueryString": f"token={TOKEN_SECRET}"},
-        lambda: webhook_event(request() | {"token": TOKEN_SECRET}, secret=None),
-        lambda: webhook_event(
-            request(), secret=None, authorization=f"Basic {base64.b64encode(TOKEN_SECRET.encode()).decode()}"
+        lambda: make_webhook_event(make_ids()),
+        lambda: make_webhook_event(make_ids(), secret=None, x_webhook_token=TOKEN_SECRET),
+        lambda: make_webhook_event(make_ids(), secret=None) | {"rawQueryString": f"token={TOKEN_SECRET}"},
+        lambda: make_webhook_event(make_ids() | {"token": TOKEN_SECRET}, secret=None),
+        lambda: make_make_webhook_event(
+            make_ids(), secret=None, authorization=f"Basic {base64.b64encode(TOKEN_SECRET.encode()).decode()}"
         ),
-        lambda: webhook_event(
+        lambda: make_make_webhook_event(
             f"locationId={LOCATION}&contactId={CONTACT}&token={TOKEN_SECRET}", secret=None, content_type=FORM
         ),
-        lambda: webhook_event(request() | {"token": TOKEN_SECRET}, secret=None, content_type=FORM),
-        lambda: webhook_event(request() | {"token": TOKEN_SECRET}, secret=None, content_type="text/plain"),
-        lambda: webhook_event(request() | {"token": TOKEN_SECRET}, secret=None, content_type=None),
-        lambda: webhook_event(
+        lambda: make_webhook_event(make_ids() | {"token": TOKEN_SECRET}, secret=None, content_type=FORM),
+        lambda: make_webhook_event(make_ids() | {"token": TOKEN_SECRET}, secret=None, content_type="text/plain"),
+        lambda: make_webhook_event(make_ids() | {"token": TOKEN_SECRET}, secret=None, content_type=None),
+        lambda: make_webhook_event(
             "".join(
                 f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
-                for name, text in (request() | {"token": TOKEN_SECRET}).items()
+                for name, text in (make_ids() | {"token": TOKEN_SECRET}).items()
             )
             + "--x--\r\n",
             secret=None,
@@ -428,13 +374,13 @@ def test_a_secret_may_ride_in_each_of_its_places_and_is_not_stored(
 ) -> None:
     event = make_event()  # not when the tests are collected: it says when API Gateway took the request
     world.highlevel.fail(kind="status", status=503, times=1)
-    check_answer(world.post(event), "deferred")
+    assert_webhook_outcome(world.post(event), "deferred")
     (message,) = world.queued()
     stored = Submission.from_message(message["MessageBody"])
     assert TOKEN_SECRET.encode() not in stored.body
     assert TOKEN_SECRET not in message["MessageBody"]
     assert TOKEN_SECRET not in log.text
-    check_answer(world.post(event), "opened")
+    assert_webhook_outcome(world.post(event), "opened")
 
 
 # Ignored
@@ -445,37 +391,37 @@ def test_another_kind_of_event_is_ignored(world: World, log: Log, kind: object) 
     world.senders["token"] = replace(
         world.senders["token"], paths=world.senders["token"].paths | {"when": world.senders["typeform"].paths["when"]}
     )
-    check_answer(world.post(webhook_event(request() | {"event_type": kind})), "ignored")
+    assert_webhook_outcome(world.post(make_webhook_event(make_ids() | {"event_type": kind})), "ignored")
     assert (log.line["outcome"], log.line["reason"]) == ("ignored", "other_event")
     assert not world.highlevel.calls
     assert not world.dynamodb.calls
     assert not world.sqs.calls
-    check_answer(world.post(webhook_event(request() | {"event_type": "form_response"})), "opened")
+    assert_webhook_outcome(world.post(make_webhook_event(make_ids() | {"event_type": "form_response"})), "opened")
 
 
 # Not stored
 
 
-@pytest.mark.parametrize(("status", "body"), [(503, request()), (422, request()), (200, {"locationId": LOCATION})])
+@pytest.mark.parametrize(("status", "body"), [(503, make_ids()), (422, make_ids()), (200, {"locationId": LOCATION})])
 def test_what_cannot_be_stored_is_a_429(world: World, log: Log, status: int, body: object) -> None:
     """A 503 would be final for some."""
     world.highlevel.fail(kind="status", status=status, message="no")
     world.sqs.error = UNREACHABLE
-    check_problem(world.post(webhook_event(body)), 429, "not_stored")
+    assert_problem(world.post(make_webhook_event(body)), 429, "not_stored")
     assert (log.line["outcome"], log.line["sender"]) == ("not_stored", "token")
 
 
 @pytest.mark.parametrize("error", [UNREACHABLE, refusal("ThrottlingException"), refusal("AccessDeniedException")])
 def test_secrets_that_cannot_be_read_now_are_a_429(world: World, error: Exception) -> None:
     world.secrets.error = error
-    check_problem(world.post(webhook_event(request())), 429, "sender_secrets_unavailable")
+    assert_problem(world.post(make_webhook_event(make_ids())), 429, "sender_secrets_unavailable")
 
 
 def test_a_sender_ahead_of_the_cache_is_a_429_while_secrets_cannot_be_read(world: World) -> None:
-    check_answer(world.post(webhook_event(request())), "opened")
+    assert_webhook_outcome(world.post(make_webhook_event(make_ids())), "opened")
     world.secrets.error = UNREACHABLE
-    check_problem(world.post(webhook_event(request(), secret="rotated")), 429, "sender_secrets_unavailable")
-    check_answer(world.post(webhook_event(request())), "existing")
+    assert_problem(world.post(make_webhook_event(make_ids(), secret="rotated")), 429, "sender_secrets_unavailable")
+    assert_webhook_outcome(world.post(make_webhook_event(make_ids())), "existing")
 
 
 def test_a_mistake_in_the_code_is_a_429_without_its_text(
@@ -485,7 +431,7 @@ def test_a_mistake_in_the_code_is_a_429_without_its_text(
         raise RuntimeError(TOKEN_SECRET)
 
     monkeypatch.setattr(http_module, "target_of", burst)
-    check_problem(world.post(webhook_event(request())), 429, "failed")
+    assert_problem(world.post(make_webhook_event(make_ids())), 429, "failed")
     assert [line["error"] for line in log.failures] == ["RuntimeError"]
     assert TOKEN_SECRET not in log.text
 
@@ -494,7 +440,9 @@ def test_a_mistake_in_the_code_is_a_429_without_its_text(
 
 
 def test_an_array_is_one_submission_each(world: World, log: Log) -> None:
-    check_answer(world.post(webhook_event([request(contact=f"contact-{number}") for number in range(3)])), "opened")
+    assert_webhook_outcome(
+        world.post(make_webhook_event([make_ids(contact=f"contact-{number}") for number in range(3)])), "opened"
+    )
     assert len(world.highlevel.conversations) == 3
     assert [line["contact_id"] for line in log.lines] == [f"contact-{number}" for number in range(3)]
     assert {(line["outcome"], line["request_id"]) for line in log.lines} == {("opened", REQUEST_ID)}
@@ -503,14 +451,14 @@ def test_an_array_is_one_submission_each(world: World, log: Log) -> None:
 def test_an_array_names_the_most_severe_of_its_outcomes(world: World, log: Log) -> None:
     world.highlevel.fail(kind="status", status=503, contact="later")
     world.highlevel.fail(kind="status", status=422, message="no", contact="refused")
-    done, later = request(contact="done"), request(contact="later")
-    invalid, refused = request(location=None), request(contact="refused")
-    check_answer(world.post(webhook_event([done])), "opened")
-    check_answer(world.post(webhook_event([done, done])), "existing")
-    check_answer(world.post(webhook_event([done, request(contact="new")])), "opened")
-    check_answer(world.post(webhook_event([done, later])), "deferred")
-    check_answer(world.post(webhook_event([later, invalid, done])), "invalid")
-    check_answer(world.post(webhook_event([refused, done, invalid, later])), "rejected")
+    done, later = make_ids(contact="done"), make_ids(contact="later")
+    invalid, refused = make_ids(location=None), make_ids(contact="refused")
+    assert_webhook_outcome(world.post(make_webhook_event([done])), "opened")
+    assert_webhook_outcome(world.post(make_webhook_event([done, done])), "existing")
+    assert_webhook_outcome(world.post(make_webhook_event([done, make_ids(contact="new")])), "opened")
+    assert_webhook_outcome(world.post(make_webhook_event([done, later])), "deferred")
+    assert_webhook_outcome(world.post(make_webhook_event([later, invalid, done])), "invalid")
+    assert_webhook_outcome(world.post(make_webhook_event([refused, done, invalid, later])), "rejected")
     assert world.reasons() == ["no_location", "ids_refused", "no_location"]
     assert len(world.queued()) == 3
     for message in (*world.queued(), *world.dead_letters()):
@@ -519,12 +467,12 @@ def test_an_array_names_the_most_severe_of_its_outcomes(world: World, log: Log) 
 
 @pytest.mark.parametrize("body", ["[]", " [ ] "])
 def test_an_empty_array_is_nothing_to_do(world: World, body: str) -> None:
-    check_answer(world.post(webhook_event(body)), "ignored")
+    assert_webhook_outcome(world.post(make_webhook_event(body)), "ignored")
     assert world.sqs.calls == []
 
 
 def test_an_element_that_is_not_an_object_in_an_array_is_a_dead_letter_and_harms_no_other(world: World) -> None:
-    check_answer(world.post(webhook_event([7, None, [request()], "text", request()])), "invalid")
+    assert_webhook_outcome(world.post(make_webhook_event([7, None, [make_ids()], "text", make_ids()])), "invalid")
     assert world.reasons() == ["invalid_body"] * 4
     assert (LOCATION, CONTACT) in world.highlevel.conversations
 
@@ -534,8 +482,8 @@ def test_an_element_that_is_not_an_object_in_an_array_is_a_dead_letter_and_harms
 )
 def test_an_array_of_too_many_is_refused_as_a_whole(world: World, log: Log, body: str) -> None:
     assert len(body) <= MAX_BODY_BYTES
-    answer = world.post(webhook_event(body))
-    check_answer(answer, "invalid")
+    answer = world.post(make_webhook_event(body))
+    assert_webhook_outcome(answer, "invalid")
     assert "send it in parts" in json.loads(answer["body"])["detail"]
     assert world.reasons() == ["too_many_submissions"]
     assert world.highlevel.calls == []
@@ -548,36 +496,36 @@ def test_an_array_of_too_many_is_refused_as_a_whole(world: World, log: Log, body
 def test_an_array_of_as_many_as_allowed_is_stored_in_time(world: World, quick: None) -> None:
     world.highlevel.fail(kind="hang")
     body = [{"locationId": "LOC", "contactId": f"c{number}"} for number in range(2000)]
-    check_answer(world.post(webhook_event(body)), "deferred")
+    assert_webhook_outcome(world.post(make_webhook_event(body)), "deferred")
     assert len(world.queued()) == 2000
 
 
 def test_persons_in_an_array_are_answered_apart(world: World) -> None:
     body = [JANE, {"locationId": LOCATION, "email": "joe@example.com"}]
-    check_answer(world.post(webhook_event(body)), "opened")
+    assert_webhook_outcome(world.post(make_webhook_event(body)), "opened")
     assert len(world.highlevel.contacts) == len(world.highlevel.conversations) == 2
     world.highlevel.calls.clear()
-    check_answer(world.post(webhook_event(body)), "existing")
+    assert_webhook_outcome(world.post(make_webhook_event(body)), "existing")
     assert world.highlevel.calls == []
 
 
 def test_an_array_of_which_one_cannot_be_stored_is_a_429_and_its_repeat_ends_it(world: World) -> None:
     world.highlevel.fail(kind="status", status=503, contact="contact-1")
     world.sqs.error = UNREACHABLE
-    body = [request(contact=f"contact-{number}") for number in range(3)]
-    check_problem(world.post(webhook_event(body)), 429, "not_stored")
+    body = [make_ids(contact=f"contact-{number}") for number in range(3)]
+    assert_problem(world.post(make_webhook_event(body)), 429, "not_stored")
     world.sqs.error = None
     world.highlevel.heal()
-    check_answer(world.post(webhook_event(body)), "opened")
+    assert_webhook_outcome(world.post(make_webhook_event(body)), "opened")
     assert len(world.highlevel.conversations) == 3
 
 
 @pytest.mark.alone  # its time is real
 def test_an_array_that_highlevel_is_too_slow_for_is_stored_in_time(world: World, quick: None) -> None:
     world.highlevel.fail(kind="slow", seconds=0.3)
-    body = [request(contact=f"contact-{number}") for number in range(20)]
+    body = [make_ids(contact=f"contact-{number}") for number in range(20)]
     with in_time(4.0 / 4):
-        check_answer(world.post(webhook_event(body)), "deferred")
+        assert_webhook_outcome(world.post(make_webhook_event(body)), "deferred")
     assert 15 <= len(world.queued()) <= 20
     assert len(world.highlevel.calls) <= 4
 
@@ -593,23 +541,25 @@ def test_an_array_that_cannot_be_stored_in_time_is_a_429_in_time(
         return handle(operation, parameters)
 
     monkeypatch.setattr(world.sqs, "handle", handle_slowly)
-    body = [request(contact=f"contact-{number}") for number in range(300)]
+    body = [make_ids(contact=f"contact-{number}") for number in range(300)]
     with in_time(4.0 / 4):
-        check_problem(world.post(webhook_event(body)), 429, "not_stored")
+        assert_problem(world.post(make_webhook_event(body)), 429, "not_stored")
 
 
 def test_an_element_may_be_as_large_as_a_body(world: World) -> None:
     """Not larger than it came, once it stands alone: what is too large for a queue could never be stored."""
     note = "ü" * 100_000
-    check_answer(world.post(webhook_event(json.dumps(request() | {"note": note}, ensure_ascii=False))), "opened")
-    body = json.dumps([request(contact="another") | {"note": note}], ensure_ascii=False)
-    check_answer(world.post(webhook_event(body)), "opened")
+    assert_webhook_outcome(
+        world.post(make_webhook_event(json.dumps(make_ids() | {"note": note}, ensure_ascii=False))), "opened"
+    )
+    body = json.dumps([make_ids(contact="another") | {"note": note}], ensure_ascii=False)
+    assert_webhook_outcome(world.post(make_webhook_event(body)), "opened")
 
 
 def test_a_body_is_not_larger_without_its_secret(world: World) -> None:
     note = "ü" * 100_000
-    body = json.dumps(request() | {"token": TOKEN_SECRET, "note": note}, ensure_ascii=False)
-    check_answer(world.post(webhook_event(body, secret=None)), "opened")
+    body = json.dumps(make_ids() | {"token": TOKEN_SECRET, "note": note}, ensure_ascii=False)
+    assert_webhook_outcome(world.post(make_webhook_event(body, secret=None)), "opened")
 
 
 # In time
@@ -620,19 +570,19 @@ def test_everything_hanging_together_is_answered_in_time(world: World, quick: No
     world.highlevel.fail(kind="hang")
     world.dynamodb.hang = world.secrets.hang = world.sqs.hang = 30.0
     with in_time(4.0 / 4):
-        check_problem(world.post(webhook_event([request()] * 3)), 429, "not_stored")
+        assert_problem(world.post(make_webhook_event([make_ids()] * 3)), 429, "not_stored")
 
 
 def test_sender_secrets_that_hang_are_a_429_in_time(world: World, quick: None) -> None:
     world.secrets.hang = 3.0
     with in_time(4.0 / 4):
-        check_problem(world.post(webhook_event(request())), 429, "sender_secrets_unavailable")
+        assert_problem(world.post(make_webhook_event(make_ids())), 429, "sender_secrets_unavailable")
 
 
 def test_a_highlevel_that_hangs_is_answered_for_in_time(world: World, quick: None) -> None:
     world.highlevel.fail(kind="hang")
     with in_time(2 * 2.5 / 4):
-        check_answer(world.post(webhook_event(JANE)), "deferred")
+        assert_webhook_outcome(world.post(make_webhook_event(JANE)), "deferred")
     assert len(world.queued()) == 1
 
 
@@ -653,9 +603,9 @@ def test_a_sender_of_the_users_own_names_its_one_location(world: World, tmp_path
     world.senders = load(tmp_path)
     world.secrets.texts["SenderSecrets"] = '{"our-site": "its-secret"}'
     body: dict[str, Any] = {"contact": {"mail": "jane@example.com"}}
-    sent = webhook_event(body, "our-site", secret=None, x_our_key="its-secret")
-    check_answer(world.post(sent), "opened")
-    elsewhere = webhook_event(body | {"place": "another"}, "our-site", secret=None, x_our_key="its-secret")
-    check_answer(world.post(elsewhere), "rejected")
+    sent = make_webhook_event(body, "our-site", secret=None, x_our_key="its-secret")
+    assert_webhook_outcome(world.post(sent), "opened")
+    elsewhere = make_webhook_event(body | {"place": "another"}, "our-site", secret=None, x_our_key="its-secret")
+    assert_webhook_outcome(world.post(elsewhere), "rejected")
     assert world.reasons() == ["location_not_allowed"]
-    check_problem(world.post(webhook_event(body, "our-site", secret="its-secret")), 401, "unauthorized")
+    assert_problem(world.post(make_webhook_event(body, "our-site", secret="its-secret")), 401, "unauthorized")

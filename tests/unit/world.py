@@ -29,7 +29,7 @@ from tests.factories import (
     API_SECRET,
     CONTACT,
     LOCATION,
-    ROOT,
+    REQUEST_ID,
     TOKEN_SECRET,
     make_http_event,
     make_ids,
@@ -40,30 +40,10 @@ from tests.factories import (
 )
 from tests.unit.fakes import FakeDynamoDb, FakeEventBridge, FakeSecretsManager, FakeSqs
 
-# The previous names of the factories.
+# For test_paused.py and test_retry_queue.py, which use these names.
 gateway_event, webhook_event, sqs_record = make_http_event, make_webhook_event, make_sqs_record
 request, submission = make_ids, make_submission
-__all__ = [
-    "API_SECRET",
-    "CONTACT",
-    "CONTEXT",
-    "DEAD_LETTER_URL",
-    "LOCATION",
-    "NEW_TOKEN",
-    "RETRY_URL",
-    "ROOT",
-    "SENDERS",
-    "SETTINGS",
-    "TOKEN",
-    "TOKEN_SECRET",
-    "World",
-    "gateway_event",
-    "request",
-    "sample",
-    "sqs_record",
-    "submission",
-    "webhook_event",
-]
+__all__ = ["CONTACT", "LOCATION", "gateway_event", "request", "sample", "sqs_record", "submission", "webhook_event"]
 TOKEN = "pit-11111111-2222-3333-4444-555555555555"
 NEW_TOKEN = "pit-99999999-8888-7777-6666-555555555555"
 RETRY_URL = "https://sqs.invalid/retry"
@@ -157,7 +137,10 @@ class World:
         return self.flow.open(target, deadline, need_id=need_id)
 
     def post(self, event: dict[str, Any]) -> dict[str, Any]:
-        return self.http.handle(event, CONTEXT)
+        answer = self.http.handle(event, CONTEXT)
+        request_id = REQUEST_ID if REQUEST_ID in str(event) else CONTEXT.aws_request_id
+        assert answer["headers"]["x-request-id"] == request_id
+        return answer
 
     def retry(self, *records: dict[str, Any]) -> list[str]:
         """Handle the records; return the ids of the messages that stay in the queue."""
@@ -183,3 +166,9 @@ class World:
         """The last visibility timeout of each message that was changed alone."""
         calls = self.sqs.named("ChangeMessageVisibility")
         return {call["ReceiptHandle"]: call["VisibilityTimeout"] for call in calls}
+
+
+def attributes(letter: dict[str, Any]) -> dict[str, str]:
+    """A dead letter's attributes without the first time, which differs, and the detail, which is text."""
+    given = letter["MessageAttributes"].items()
+    return {name: value["StringValue"] for name, value in given if name not in ("first_time", "detail")}
