@@ -4,6 +4,7 @@ import gc
 import sys
 import warnings
 from collections.abc import Generator, Iterator
+from dataclasses import is_dataclass
 
 import pytest
 
@@ -22,6 +23,20 @@ def _default_signals() -> None:
 def _no_child_outlives_its_test() -> Iterator[None]:
     yield
     children.end_all()
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """At most 40 characters of a value: pytest would show all of a text, and of others only the argument's name."""
+    if isinstance(val, str):
+        text = val
+    elif isinstance(val, bytes | dict | list | tuple | Exception) or is_dataclass(val):
+        text = repr(val)
+    else:
+        return None
+    if " at 0x" in text:
+        return None
+    text = text.encode("unicode_escape").decode()
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

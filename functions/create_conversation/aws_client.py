@@ -1,6 +1,6 @@
 """A client of AWS's JSON services: botocore's signer signs each request, urllib3 sends it.
 
-botocore's own clients are not used: to load their service models takes longer than all else at start, and each of their
+botocore's own clients are not used: loading their service models takes longer than all else at start, and each of their
 calls takes twice the CPU (docs/benchmarks.md).
 """
 

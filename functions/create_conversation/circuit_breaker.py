@@ -67,7 +67,7 @@ class CircuitBreaker:
             del self._probe_at[next(iter(self._probe_at))]
 
     def _delay_probes(self, location: str) -> None:
-        """Where the breaker is open, let the next probe wait: one is under way, or has just failed."""
+        """Let the next probe wait where the breaker is open: one is under way, or has just failed."""
         probe_at = self._clock.monotonic() + OPEN_SECONDS
         if location in self._probe_at:
             self._probe_at[location] = probe_at

@@ -2,7 +2,7 @@
 
 SubmissionError
 ├── InvalidError        the body does not match what its sender should send      fixed by the sender
-├── IgnoredError        an event that the sender's `when` does not ask for        nothing to fix
+├── IgnoredError        an event that the sender's `when` does not select         nothing to fix
 ├── UnauthorizedError   the request does not come from a known sender             fixed by the sender
 ├── RejectedError       HighLevel or the stack's configuration refuses it         fixed by the operator
 ├── DeferredError       a transient failure (`retry_after`: seconds)              the stack tries again
@@ -18,7 +18,7 @@ from enum import StrEnum
 
 
 class OutcomeName(StrEnum):
-    """How a submission, or one call for it, ended. DESIGN's table says what each trigger makes of it."""
+    """How a submission, or one call for it, ended. docs/api.md says what each trigger makes of it."""
 
     OPENED = "opened"
     EXISTING = "existing"
@@ -32,7 +32,7 @@ class OutcomeName(StrEnum):
 
 
 class Trigger(StrEnum):
-    """What a submission came through."""
+    """Where a submission came in."""
 
     HTTP = "http"
     WEBHOOK = "webhook"

@@ -65,7 +65,7 @@ class IssuedTokenCache:
         return None if response is None else _record(response.get("Item", {}), oauth, location)
 
     def take_lease(self, location: str, oauth: OAuth) -> SharedRecord | None:
-        """Take the right to issue the location's next token and return the record as it then is.
+        """Take the right to issue the location's next token and return the record after that.
 
         None if another instance has the right, or DynamoDB fails.
         """

@@ -1,4 +1,4 @@
-"""The tokens that an agency's connection has HighLevel issue, one for each location.
+"""The tokens that HighLevel issues for an agency's connection, one for each location.
 
 An agency's access token opens no conversation. The token of a location lives a day; it is issued once for all
 instances, held in memory, and shared with the other instances by `IssuedTokenCache`.
@@ -27,10 +27,10 @@ ASSUMED_LIFE_SECONDS = 6 * 3600.0
 # A token that is refused this soon after it was issued is not replaced: the next one would be refused, too.
 MIN_AGE_SECONDS = 60.0
 ISSUE_SECONDS = 2.5
-# With less time than this no request for a token begins: if its response is cut off, the token is lost.
+# No request for a token begins with less time than this: if its response is cut off, the token is lost.
 MIN_ISSUE_SECONDS = 1.0
 CALL_SECONDS = 0.5  # left for the call that the token is for
-# After a failure this instance asks for no token of that location for so long.
+# After a failure this instance asks for no token of that location for this long.
 COOLDOWN_SECONDS = 5.0
 MIN_CALL_SECONDS = 0.1
 MAX_LOCATIONS = 1000
@@ -122,7 +122,7 @@ class LocationTokens:
         return self._wait_for_other_instance(request, held) or self._issue(entry, request)
 
     def _wait_for_other_instance(self, request: TokenRequest, held: IssuedToken | None) -> IssuedToken | None:
-        """Return the token that another instance has issued, waiting while it is about to; `held` if that takes time.
+        """Return the token that another instance issues, waiting for it; `held` if that takes time.
 
         None: this instance must issue it. While DynamoDB fails, each instance issues its own.
         """
@@ -163,7 +163,7 @@ class LocationTokens:
         return within
 
     def _issue(self, entry: CacheEntry, request: TokenRequest) -> IssuedToken:
-        """Have HighLevel issue a token and share it. For a failed call, the location's cooldown starts."""
+        """Have HighLevel issue a token and share it; after a failed call, start the location's cooldown."""
         secret, tokens = token_secret.unexpired(
             self._secret, request.secret, Tokens({}, request.oauth), self._clock.time()
         )
@@ -211,7 +211,7 @@ def _unavailable() -> DeferredError:
 
 
 def _submission_error(error: OAuthError, *, was_called: bool) -> SubmissionError:
-    """Return how a submission ends whose location gets no token. `was_called`: HighLevel was asked for this one."""
+    """Return the error of a submission whose location gets no token. `was_called`: HighLevel was asked for this one."""
     if isinstance(error, OAuthDeferredError):
         upstream = ApiResult("deferred", error.reason, status=error.status) if was_called else None
         return DeferredError(error.reason, _DETAILS.get(error.reason, ""), error.retry_after, upstream=upstream)

@@ -18,18 +18,18 @@ from highlevel.responses import ApiResult
 from shared.clock import Clock
 from shared.observability import internal_error
 
-# With less time than this no call to HighLevel begins.
+# No call to HighLevel begins with less time than this.
 MIN_CALL_SECONDS = 0.1
 # The end of a pause is not known. `retry_after`: what a caller reads, and the delay of a submission that came last.
 PAUSED = Outcome("deferred", "paused", retry_after=60.0)
 # An issued token keeps the scopes and the location's consent that its app had then: a new one may have more.
 REASONS_TO_REPLACE_ISSUED_TOKEN = ("scope_missing", "location_refused")
 
-# With these the submission goes on with the person's e-mail address or phone number instead of the contact's id.
+# After these the submission goes on with the person's e-mail address or phone number instead of the contact's id.
 CONTACT_UNUSABLE = ("ids_refused", "scope_missing")
 MAX_REFUSED_DETAILS = 3  # each costs one more call
 
-type Call = Callable[[str, float], ApiResult]  # with a token, within so many seconds
+type Call = Callable[[str, float], ApiResult]  # with a token, within that many seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class ConversationOpener:
             return Outcome.from_error(DeferredError("internal_error"))
 
     def must_wait(self, location: str, *, in_background: bool, despite_breaker: bool = False) -> Outcome | None:
-        """Return why, and how long, HighLevel must not be called for this location; None if it may be called."""
+        """Return why, and for how long, HighLevel must not be called for this location; None if it may be called."""
         if self.pause.is_active:
             return PAUSED
         if not despite_breaker and (wait := self.breaker.delay(location)):
@@ -195,7 +195,7 @@ class ConversationOpener:
         return self._call_once(target, deadline, call, newer) if newer else outcome
 
     def _enter(self, target: Target, deadline: Deadline) -> Outcome | None:
-        """Return None if the call may begin now, as the circuit breaker's probe where that is open; else why not."""
+        """Return None if the call may begin now (as the probe of an open circuit breaker), else why not."""
         location, despite_breaker = target.location, deadline.despite_breaker
         if outcome := self.must_wait(location, in_background=deadline.in_background, despite_breaker=despite_breaker):
             return outcome
@@ -270,7 +270,7 @@ def _recorded(target: Target, record: IdempotencyRecord) -> Outcome:
 
 
 def _refused_detail(outcome: Outcome, details: Mapping[str, str]) -> str | None:
-    """Which detail HighLevel refuses: the one that its message names, else the e-mail address if there is one."""
+    """Return the detail that HighLevel refuses: the one that its message names, else the e-mail address if any."""
     if outcome.reason != "contact_refused" or outcome.upstream is None:
         return None
     named = [name for name in ("email", "phone") if name in details and name in outcome.upstream.message]
@@ -297,7 +297,7 @@ def _breaker_open(wait: float) -> Outcome:
 
 
 def _details(target: Target, *, with_names: bool) -> dict[str, str]:
-    """Return what HighLevel's upsert gets of the person, without empty members."""
+    """Return the members of the person that HighLevel's upsert gets, without empty ones."""
     person = target.person
     if person is None:
         return {}

@@ -14,7 +14,7 @@ class Outcome:
     `name`: one of `OutcomeName`. `reason`: a key of `errors.REASONS`. `body`: HighLevel's body for a caller of
     `POST /conversations`, when the conversation's id is known. `retry_after` in seconds. `upstream`: HighLevel's
     answer to the last call, which took `upstream_ms` milliseconds. `contact`: the contact's id, where it was looked
-    up. `location`: the refused one. `explanation`: why it is so, and what was done without.
+    up. `location`: the refused one. `explanation`: the reasons of the mapping, and what was left out.
     """
 
     name: str
@@ -34,12 +34,12 @@ class Outcome:
 
     @property
     def conversation(self) -> str | None:
-        """The conversation's id, where it is known."""
+        """Return the conversation's id, where it is known."""
         return self.body["conversation"]["id"] if self.body else None
 
     @property
     def was_tried(self) -> bool:
-        """Whether a call was made for this submission and its result counts as a try: any response but 429, or none.
+        """Return whether a call for this submission counts as a try: it got any response but 429, or no response.
 
         The circuit breaker, the rate limit, the deadline and the pause make no call.
         """

@@ -125,7 +125,7 @@ def backoff(
 ) -> float:
     """Return the seconds until a message of that age is visible again: about 5 % of its age, from 5 s up to `cap`.
 
-    So SQS's limit of 1,000 receives is never reached before the age limit. The result is at least `retry_after`
+    Thus a message reaches its age limit before SQS's limit of 1,000 receives. The result is at least `retry_after`
     seconds, of which an hour counts at most. `may_be_early`: any time before the planned one, for one message of a
     backlog that must not all come back in the same minutes.
     """

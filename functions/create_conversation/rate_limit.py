@@ -14,8 +14,8 @@ DEFAULT_MIN_INTERVAL_SECONDS = 0.1
 # No header says when the day ends: after an empty day the location is called again this often.
 DAY_EMPTY_SECONDS = 900.0
 MAX_LOCATIONS = 1000
-# Calls of a window that retries leave to callers. Five instances (RetryConcurrency) that each know only their own last
-# response overshoot by four at most, so that callers always find four.
+# Calls of a window that retries leave to callers. Five instances (RetryConcurrency) each know only their own last
+# response and overshoot by four at most, so callers always find four.
 RESERVE = 8
 
 

@@ -112,5 +112,5 @@ def _without_noncharacters(text: str) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether the text fits a line of the log and a queue attribute."""
+    """Return whether the text fits a line of the log and a queue attribute."""
     return text.isascii() and text.isprintable() and len(text) <= 128

@@ -41,7 +41,7 @@ class SubmissionLog:
         return _no_phone(outcome.contact or (self.target.contact if self.target else None))
 
     def explanation(self, outcome: Outcome) -> Explanation:
-        """Why the submission was mapped as it was, and what was done without."""
+        """Return why the submission was mapped as it was, and what was left out."""
         return (self.target.explanation if self.target else NOTHING_TO_EXPLAIN) + outcome.explanation
 
     def dead_letter(self, outcome: Outcome) -> dict[str, str | int | None]:

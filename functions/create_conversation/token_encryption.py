@@ -1,7 +1,7 @@
 """Encryption of an issued token for the shared record in DynamoDB.
 
-The key is made of the connection's client secret: who may read the table but not the secret HighLevelToken reads no
-token, and who may read HighLevelToken can have tokens issued anyway.
+The key is made of the connection's client secret. A reader of the table without access to the secret HighLevelToken
+reads no token; a reader of HighLevelToken can have tokens issued anyway.
 """
 
 import base64

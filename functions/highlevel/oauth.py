@@ -1,6 +1,6 @@
 """HighLevel's OAuth: the format `{"oauth": {…}}` of the secret, and the three calls that return a token.
 
-An access token lives a day. Its refresh token lives a year and is **single use**: who sends it must store the response.
+An access token lives a day. Its refresh token lives a year and is **single use**: the response must be stored.
 For 30 seconds HighLevel gives the same response again, which is the only way back to one that got lost.
 """
 
@@ -112,7 +112,7 @@ class OAuth:
             refresh_token=pair.refresh_token or self.refresh_token,
             access_token=pair.access_token,
             expires_at=pair.expires_at,
-            company_id=self.company_id or pair.company_id,  # by it a rotation recognises its connection
+            company_id=self.company_id or pair.company_id,  # a rotation recognises its connection by it
         )
 
     def has_expired(self, now: float) -> bool:

@@ -153,7 +153,7 @@ def classify_upsert(result: HttpResponse | Exception, location: str) -> ApiResul
     if api_result.outcome == "existing" and isinstance(result, HttpResponse) and result.status == 409:
         wait = _retry_after(result.headers)
         return replace(api_result, outcome="deferred", reason="upstream_error", retry_after=wait)
-    if api_result.outcome == "existing":  # a wording of the other route's: here it would be a refusal
+    if api_result.outcome == "existing":  # a text of the other route: here it would be a refusal
         api_result = replace(api_result, outcome="rejected", reason="ids_refused")
     if api_result.reason != "ids_refused" or isinstance(result, Exception):
         return api_result
@@ -161,7 +161,7 @@ def classify_upsert(result: HttpResponse | Exception, location: str) -> ApiResul
 
 
 def classify_contact(result: HttpResponse | Exception, location: str, contact: str) -> ApiResult:
-    """Judge the result of `GET /contacts/{id}`: found, if it is a contact of that location; else as above."""
+    """Classify the result of `GET /contacts/{id}`: found, if it is a contact of that location; else as above."""
     if isinstance(result, Exception) or result.status != 200:
         return classify_response(result, location, contact)
     payload = json_object(result.body) or {}
@@ -180,7 +180,7 @@ def classify_contact(result: HttpResponse | Exception, location: str, contact: s
 
 
 def _shown_message(result: HttpResponse) -> str:
-    """HighLevel's message, of which only such parts may be shown as hold no address and no number."""
+    """Return the parts of HighLevel's message that may be shown: without an address or a number."""
     message = _message(json_object(result.body)) or ""
     parts = [part.strip() for part in message.split(";")]
     return "; ".join(

@@ -19,5 +19,5 @@ class Cooldown:
 
     @property
     def is_active(self) -> bool:
-        """Whether the last start was less than its seconds ago."""
+        """Return whether the last start was less than its seconds ago."""
         return self._clock.monotonic() < self._until

@@ -1,6 +1,6 @@
 """Calls in worker threads: one call with a time limit, or several calls at the same time.
 
-Idle workers are reused: to start a thread for each call costs four times the CPU of handing it over.
+Idle workers are reused: starting a thread for each call costs four times the CPU of handing it over.
 """
 
 import queue

@@ -605,7 +605,7 @@ def test_one_delivery_may_concern_two_locations(tmp_path: Path) -> None:
     assert here.delivery != there.delivery
 
 
-@pytest.mark.parametrize("given", [None, "", True, 1.5, [], {}, "a b", "é", "x" * 129, "a\n", "\ud800"], ids=ascii)
+@pytest.mark.parametrize("given", [None, "", True, 1.5, [], {}, "a b", "é", "x" * 129, "a\n", "\ud800"])
 def test_without_a_usable_id_the_body_names_deliveries_apart(given: object, tmp_path: Path) -> None:
     own = make_senders(tmp_path, own=OWN | {"id": "json:id"})
     sent = submission("own", {"email": "jane@example.com", "id": given})

@@ -514,6 +514,7 @@ def test_another_delivery_of_the_same_person_ends_in_the_same_conversation(world
         (Person("jane@example.com", None, None, None), {"email": "jane@example.com"}),
         (Person(None, "+15555550100", None, "Doe"), {"phone": "+15555550100", "lastName": "Doe"}),
     ],
+    ids=["email", "phone and last name"],
 )
 def test_highlevel_gets_only_known_details_and_never_tags(world: World, person: Person, sent: dict[str, str]) -> None:
     assert world.open_for(Target(LOCATION, None, person, "token#1")).name == "opened"

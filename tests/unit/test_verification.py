@@ -8,7 +8,7 @@ import tomllib
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -361,9 +361,9 @@ def test_a_highlevel_app_authenticates_itself_by_highlevels_key_and_its_own_id(s
     assert app(senders, app_body()).accepted("", "not a key", SPKI[:-4])
 
 
-@pytest.mark.parametrize("apart", [timedelta(minutes=-75), timedelta(minutes=75), timedelta(), timedelta(seconds=5399)])
-def test_a_repeat_of_highlevel_bears_its_first_timestamp(apart: timedelta, senders: dict[str, Sender]) -> None:
-    assert app(senders, app_body(NOW + apart.total_seconds())).accepted()
+@pytest.mark.parametrize("minutes", [-75, 75, 0, 89.98])
+def test_a_repeat_of_highlevel_bears_its_first_timestamp(minutes: float, senders: dict[str, Sender]) -> None:
+    assert app(senders, app_body(NOW + 60 * minutes)).accepted()
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,6 @@ def test_a_highlevel_app_without_a_timestamp_near_now_is_refused(moment: object,
         {"appId": APP},
         "\ud800",
     ],
-    ids=ascii,
 )
 def test_another_app_of_highlevel_is_refused(app_id: object, senders: dict[str, Sender]) -> None:
     assert not app(senders, app_body(appId=app_id)).accepted()
@@ -487,7 +486,6 @@ def test_a_ping_is_known_by_its_one_field(body: bytes, senders: dict[str, Sender
         *(b"webhook_id=7&email=a@example.com", b"webhook_id=-7", b"webhook_id=7.0", b"webhook_id=" + b"9" * 21),
         *(b"Webhook_id=7", b"webhook_id=%37", "webhook_id=\u0667".encode(), b'{"webhook_id": 7}', b"webhook.id=7"),
     ],
-    ids=ascii,
 )
 def test_a_form_with_more_than_that_is_not_a_ping(body: bytes, senders: dict[str, Sender]) -> None:
     headers = {"content-type": "application/x-www-form-urlencoded"}
@@ -698,7 +696,6 @@ def test_a_token_is_read_at_the_places_of_the_entry_alone(name: str, senders: di
         {"x-token": TOKEN},
         {"content-type": f"{FORM}; token={TOKEN}"},
     ],
-    ids=ascii,
 )
 def test_a_token_that_is_not_quite_right_is_refused(headers: dict[str, str], senders: dict[str, Sender]) -> None:
     assert not is_authentic(senders["token"], Request(headers, "", b"{}"), (TOKEN,), NOW)

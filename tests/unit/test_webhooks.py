@@ -337,10 +337,10 @@ def test_without_a_secret_a_sender_is_closed(world: World, text: str | None) -> 
         lambda: make_webhook_event(make_ids(), secret=None, x_webhook_token=TOKEN_SECRET),
         lambda: make_webhook_event(make_ids(), secret=None) | {"rawQueryString": f"token={TOKEN_SECRET}"},
         lambda: make_webhook_event(make_ids() | {"token": TOKEN_SECRET}, secret=None),
-        lambda: make_make_webhook_event(
+        lambda: make_webhook_event(
             make_ids(), secret=None, authorization=f"Basic {base64.b64encode(TOKEN_SECRET.encode()).decode()}"
         ),
-        lambda: make_make_webhook_event(
+        lambda: make_webhook_event(
             f"locationId={LOCATION}&contactId={CONTACT}&token={TOKEN_SECRET}", secret=None, content_type=FORM
         ),
         lambda: make_webhook_event(make_ids() | {"token": TOKEN_SECRET}, secret=None, content_type=FORM),

@@ -75,7 +75,7 @@ def texts_in(node: Any) -> list[str]:
 
 
 def _flat(payload: Any) -> Iterator[Answer]:
-    """Also where a field holds the answers as JSON text."""
+    """Read the generic format, also where a field holds the answers as JSON text."""
     payload = _nested(payload)
     if isinstance(payload, dict) and len(payload) <= MAX_ANSWERS:
         payload = {name: _opened(value) for name, value in payload.items()}
@@ -83,7 +83,7 @@ def _flat(payload: Any) -> Iterator[Answer]:
 
 
 def _opened(value: Any) -> Any:
-    """JSON text of an object or a list of objects, parsed; anything else as it is."""
+    """Parse JSON text of an object or a list of objects; return anything else as it is."""
     is_json = isinstance(value, str) and value[:1] in ("{", "[") and value[-1:] in ("}", "]")
     parsed = _parsed(value) if is_json else None
     return parsed if isinstance(parsed, dict) or (isinstance(parsed, list) and _objects(parsed)) else value
@@ -92,7 +92,7 @@ def _opened(value: Any) -> Any:
 def _from(*roots: str, skip: Iterable[str] = ()) -> Callable[[Any], Iterator[Answer]]:
     """Read the generic format below these paths, as far as they are there.
 
-    If none is, below the payload itself without the members `skip`, which are the sender's own and not the form's.
+    If none of them exists, read the payload itself without the members `skip`: the sender's own, not the form's.
     """
     skipped = frozenset(skip)
 
@@ -270,7 +270,7 @@ def _nested(payload: Any) -> Any:
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any) -> bool:
-    """Whether the place was free."""
+    """Put the value there; return whether the place was free."""
     for name in path[:-1]:
         node = tree.setdefault(name, {})
         if not isinstance(node, dict):
@@ -283,7 +283,7 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> bool:
 
 
 def _parsed(value: Any) -> Any:
-    """JSON text inside a form's field; None if it is none."""
+    """Parse JSON text inside a form's field; None if it is not JSON."""
     if not isinstance(value, str):
         return value
     try:
@@ -296,7 +296,7 @@ def _parsed(value: Any) -> Any:
 
 
 def _in_field(*names: str) -> Callable[[Any], Iterator[Answer]]:
-    """JSON text in one of these fields of a form, or in its only one; else the generic format."""
+    """Read JSON text in one of these fields of a form, or in its only one; else the generic format."""
 
     def read(payload: Any) -> Iterator[Answer]:
         if isinstance(payload, dict):
@@ -329,7 +329,7 @@ def _typeform(payload: Any) -> Iterator[Answer]:
 
 
 def _typeform_titles(fields: Any) -> dict[str, dict[str, Any]]:
-    """Index the definition's fields by id; those of a block (contact info, group) are among its properties."""
+    """Index the definition's fields by id; the fields of a block (contact info, group) are in its properties."""
     titles: dict[str, dict[str, Any]] = {}
     waiting = [fields]
     while waiting and len(titles) < MAX_ANSWERS:
@@ -397,7 +397,7 @@ _FORMSTACK_PARTS = re.compile(r"(first|last|middle|initial|prefix|suffix|value|f
 
 
 def _formstack(payload: Any) -> Iterator[Answer]:
-    """As published: parts of an answer are lines `first = Ana`, or members of an object."""
+    """Read the published format: parts of an answer are lines `first = Ana`, or members of an object."""
     if isinstance(payload, dict):
         payload = {name: _formstack_parts(value) for name, value in payload.items()}
     return _flat(payload)
@@ -484,7 +484,7 @@ _FORMIDABLE_ROW = {
 
 
 def _formidable(payload: Any) -> Iterator[Answer]:
-    """By default the whole row of the entries' table, in an array of one; its `name` is the first answer again."""
+    """Read the whole row of the entries' table, in an array of one; its `name` is the first answer again."""
     entries = payload if isinstance(payload, list) else [payload]
     for entry in entries:
         if isinstance(entry, dict) and "item_key" in entry:
@@ -502,7 +502,7 @@ _LIKE_A_NAME = re.compile(r"[^\W\d_]{2,20}(?:[ '-][^\W\d_]{1,20}){0,2}")
 
 
 def _wufoo(payload: Any) -> Iterator[Answer]:
-    """`Field4` and so on; what they are is in `FieldStructure`, if the form is set to send it."""
+    """Read `Field4` and so on; `FieldStructure` describes them, if the form is set to send it."""
     if not isinstance(payload, dict):
         yield from _flat(payload)
         return
@@ -517,7 +517,7 @@ def _wufoo(payload: Any) -> Iterator[Answer]:
 
 
 def _wufoo_fields(structure: Any) -> dict[str, tuple[str, str]]:
-    """Label and type by a field's id."""
+    """Return label and type by a field's id."""
     known: dict[str, tuple[str, str]] = {}
     for field in _objects(_at(structure, "Fields")):
         title, type_ = _text(field.get("Title"))[:MAX_LABEL], _text(field.get("Type"))[:MAX_LABEL]

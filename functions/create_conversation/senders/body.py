@@ -21,7 +21,7 @@ MAX_FORM_FIELDS = 1000
 MAX_BODY_BYTES = 256 * 1024
 # What a message of SQS (1 MiB) holds in base64. An event can be larger, or grow when it is written again (1e15).
 MAX_STORED_BYTES = 720 * 1024
-# Of a body that is too large, the texts that are left out: pictures, signatures, files.
+# The texts that are left out of a body that is too large: pictures, signatures, files.
 LARGE_CHARACTERS = 8 * 1024
 LEFT_OUT = "(large value, left out)"
 
@@ -152,7 +152,7 @@ def in_utf8(content_type: str) -> str:
 
 
 def _declared(content_type: str) -> tuple[str, str]:
-    """Media type and codec of a Content-Type header. Of a doubled header the first counts."""
+    """Read media type and codec of a Content-Type header; the first counts if it is doubled."""
     media_type, _, parameters = content_type.partition(";")
     media_type = media_type.partition(",")[0].strip().lower()
     declared = _CHARSET.search(f";{parameters}")

@@ -32,7 +32,7 @@ class JmesPath:
 
     @cached_property
     def alternatives(self) -> tuple["JmesPath", ...]:
-        """The paths between `||`, in order: an unusable value at one does not hide the next."""
+        """Return the paths between `||`, in order: an unusable value at one does not hide the next."""
         parts = _alternatives(self.expression)
         return (self,) if len(parts) < 2 else tuple(map(JmesPath, parts))
 
@@ -75,9 +75,9 @@ class Sender:
 
 
 def load(folder: Path = FUNCTIONS, presets: Path = PRESETS, *, check_presets: bool = True) -> dict[str, Sender]:
-    """All senders by name: the presets, changed and completed by the user's file. Raises SendersError.
+    """Load all senders by name: the presets, changed and completed by the user's file. Raises SendersError.
 
-    An entry there that has a `scheme` is complete: an update's preset does not change it. `check_presets`: the tests
+    An entry of that file with a `scheme` is complete: an update's preset does not change it. `check_presets`: the tests
     have checked those that are shipped.
     """
     shipped, own = _read(presets), _read(folder / "senders.toml")
@@ -102,7 +102,7 @@ def of_event(senders: Mapping[str, Sender], source: object, detail_type: object)
 
 
 def lacks_locations(sender: Sender, default_location: str | None) -> bool:
-    """Whether this webhook sender has no locations that it may name: then it is closed."""
+    """Return whether this webhook sender has no locations that it may name: then it is closed."""
     is_trusted = sender.scheme == "event" or sender.name in TRUSTED
     return not (is_trusted or sender.locations or default_location)
 
@@ -129,7 +129,7 @@ def _sender(name: str, entry: dict[str, Any]) -> Sender:
 
 
 def _alternatives(expression: str) -> list[str]:
-    """Split at each `||` that is not in brackets or quotes; not where a `|`, which binds less, takes the whole."""
+    """Split at each `||` outside brackets and quotes, unless a `|`, which binds less, takes the whole."""
     parts, start, depth, quote = [], 0, 0, ""
     for at, character in enumerate(expression):
         if quote:

@@ -1,4 +1,4 @@
-"""The contact in a submission's answers: one set of rules for what an e-mail address, a phone number and a name is.
+"""The contact in a submission's answers: one set of rules for e-mail addresses, phone numbers and names.
 
 Pure. `find_person` takes the answers (`answers.answers`) and what a preset's paths gave, and says what it looked at
 and what it left out, in words that may be logged: no value, and only labels that look like a field's name.
@@ -24,7 +24,7 @@ _MAX_SHOWN = 50
 
 
 class Dropped(NamedTuple):
-    """Something that was there and is not used: the label of the answer, what it was to be, a reason code."""
+    """A value that is not used: the label of its answer, the field that it was for, a reason code."""
 
     label: str
     what: str
@@ -63,7 +63,7 @@ def words_of(label: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _runs_of(label: str) -> frozenset[str]:
-    """Each word of a label, and each two to five in a row."""
+    """List each word of a label, and each two to five in a row."""
     each = words_of(label).split()[:24]
     return frozenset(" ".join(each[i : i + n]) for n in range(1, 6) for i in range(len(each) - n + 1))
 
@@ -85,12 +85,12 @@ class _Words:
 
     @cached_property
     def clear(self) -> frozenset[str]:
-        """Several words, or a long one: no everyday word of some other language, wherever it is in a question."""
+        """Return the phrases of several words or a long one, which mean the same wherever they are in a question."""
         return frozenset(phrase for phrase in self.whole if " " in phrase or len(phrase) >= 6)
 
     @cached_property
     def parts(self) -> tuple[str, ...]:
-        """Those with a `*` at one side or both; the other side ends at a blank."""
+        """Return the phrases with a `*` at one side or both; the other side ends at a blank."""
         starred = [phrase for phrase in self._phrases if "*" in phrase]
         blanks = [("" if phrase[0] == "*" else " ", "" if phrase[-1] == "*" else " ") for phrase in starred]
         stems = [words_of(phrase).strip() for phrase in starred]
@@ -98,7 +98,7 @@ class _Words:
 
     @lru_cache(maxsize=1024)  # noqa: B019 there are as many of these objects as kinds, and they stay
     def are_in(self, label: str) -> bool:
-        """Whether one of them is in the label."""
+        """Return whether one of them is in the label."""
         return not _runs_of(label).isdisjoint(self.whole) or self._are_parts(label)
 
     @lru_cache(maxsize=1024)  # noqa: B019 as above
@@ -135,7 +135,7 @@ def _segments(label: str) -> tuple[str, str]:
 
 
 def _name_kind(answer: Answer) -> str | None:
-    """Which field of a person an answer names, by its type or else by its label."""
+    """Return the field of a person that an answer names, by its type or else by its label."""
     for text in (answer.type, answer.label):
         if text and (kind := _name_field(text)):
             return kind
@@ -153,7 +153,7 @@ def _name_field(label: str) -> str | None:
 
 
 def _bare(label: str) -> str:
-    """Without a remark in brackets, the words that say nothing, and numbers."""
+    """Leave out a remark in brackets, the words that say nothing, and numbers."""
     each = words_of(_REMARK.sub("", label) or label).split()
     return " ".join(word for word in each if word not in _FILLERS.whole and not word.isdecimal()) or " ".join(each)
 
@@ -203,7 +203,7 @@ def _addresses(text: str) -> Iterator[str]:
 
 
 def _visible(text: str) -> str:
-    """In NFKC, without invisible characters; the two can each bring forth work for the other."""
+    """Remove invisible characters and apply NFKC, twice: each can leave something for the other."""
     if text.isascii():
         return text
     for _ in range(2):
@@ -372,7 +372,7 @@ def _cut(text: str) -> str:
 
 
 def _continues(text: str, at: int) -> bool:
-    """Whether the character at this place belongs to the one before it."""
+    """Return whether the character at this place belongs to the one before it."""
     is_mark = unicodedata.category(text[at])[0] == "M" or "\U0001f3fb" <= text[at] <= "\U0001f3ff"
     return is_mark or text[at] in _JOINERS or text[at - 1] in _JOINERS
 
@@ -393,14 +393,14 @@ def _is_leftover_word(text: str) -> bool:
 
 
 def clean_id(value: Any) -> str | None:
-    """HighLevel's id of a contact or location. None for what a template or a form has left in its place."""
+    """Return HighLevel's id of a contact or location; None for what a template or a form has left in its place."""
     text = value.strip() if isinstance(value, str) else ""
     is_leftover = _is_leftover_word(text) or len(set(text.lower()) - {"-", "_"}) < 2
     return text if _ID.fullmatch(text) and not is_leftover else None
 
 
 def is_leftover(value: Any) -> bool:
-    """Whether a template or a form has left this in the place of an id, because it had none."""
+    """Return whether a template or a form has left this in the place of an id, because it had none."""
     text = value.strip().lower() if isinstance(value, str) else value
     if not isinstance(text, str) or not text:
         return text in (None, "")
@@ -409,7 +409,7 @@ def is_leftover(value: Any) -> bool:
 
 
 def is_same_person(person: Person, email: str | None, phone: str | None) -> bool:
-    """Whether HighLevel's contact has the e-mail or phone of the submission: then a visitor may have named its id."""
+    """Return whether HighLevel's contact has the submission's e-mail or phone: then a visitor may have named its id."""
     if person.email and email and person.email.casefold() == (clean_email(email) or "").casefold():
         return True
     ours, theirs = (re.sub(r"\D", "", number or "").lstrip("0") for number in (person.phone, phone))
@@ -499,7 +499,7 @@ def _emails_of(answer: Answer, others: tuple[_Words, ...], dropped: list[Dropped
 
 
 def _is_all(value: str) -> bool:
-    """Whether a value without a label's help is an address, or a list with some; not a message that mentions one."""
+    """Return whether a value is an address whatever its label, or a list with some; not a message that mentions one."""
     pieces = [piece for piece in _BETWEEN.split(_visible(value[:1000])) if piece.strip()]
     return "\n" not in value.strip() or all(map(_address_in, pieces))
 

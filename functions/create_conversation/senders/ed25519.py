@@ -8,7 +8,7 @@ _SPKI_ED25519 = bytes.fromhex("302a300506032b6570032100")  # what precedes the 3
 
 
 def from_base64(text: str, *, pad: bool = False) -> bytes | None:
-    """Decode standard base64, in its one canonical spelling only; None if it is not. `pad`: a secret may lack it."""
+    """Decode standard base64 in its one canonical spelling; None for anything else. `pad`: a secret may lack it."""
     padded = text + "=" * (-len(text) % 4) if pad else text
     try:
         decoded = base64.b64decode(padded, validate=True)

@@ -175,7 +175,7 @@ nl pl sv da no fi cs: eigenaar*, wlasciciel*, agare, ejer, eier, omistaja*, maji
 ru uk: владел*, власник*
 """
 
-# A further address or number of the same person: after those that say no such thing.
+# A further address or number of the same person: used after those without such a word.
 SECONDARY = """
 en: guest*, secondary, alternate, alternative, alt, other, another, second, additional, backup, work, office, company,
   business, confirm, confirmation, repeat, again, verify, shipping, from, sender, billing contact, home
@@ -192,14 +192,14 @@ de: vorgesetzte*, kind, kindes, schuler*, eltern*, mutter, vater, assistent*, an
 fr es it: enfant*, parents, hijo*, padre*, madre*, figlio*, genitore*
 """
 
-# Of a further address or number: it is the person's own all the same.
+# A further address or number with such a word is still the person's own.
 OWN = """
 en: your, my
 de fr es pt it nl: ihre, ihr, deine, dein, votre, ton, su, tu, seu, sua, tuo, tua, la tua, uw, jouw, je
 pl sv da fi tr ru uk el: twoj, twoje, din, ditt, sinun, sizin, ваш, ваша, твой, ваше, σας
 """
 
-# Beside a word for phone: what is there is no number to call.
+# Beside a word for phone: the value is not a number to call.
 NOT_PHONE = """
 en: imei, serial, serial number, id, sid, uuid, vid, timestamp, created at, updated at, verified*, consent*, opt in,
   optin, hash

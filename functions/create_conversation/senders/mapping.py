@@ -1,6 +1,6 @@
 """From a submission's parsed body to the location and contact that it names.
 
-Pure; each try maps again, so that a redrive uses the mapping of its time.
+Pure; each try maps again, so a redrive uses the mapping of its time.
 """
 
 import hashlib
@@ -99,7 +99,7 @@ def _read(submission: Submission, senders: Mapping[str, Sender]) -> tuple[Sender
 
 
 def body_of(submission: Submission) -> Body:
-    """Take the body as it was read, or read it now: one that comes from a queue. Raises InvalidError."""
+    """Return the body as it was read; read it now if it comes from a queue. Raises InvalidError."""
     if len(submission.body) > MAX_BODY_BYTES:
         raise too_large()
     only_json = submission.trigger == Trigger.HTTP
@@ -135,7 +135,7 @@ def _search(path: Any, payload: dict[str, Any]) -> Any:
 
 
 class _ContactId(NamedTuple):
-    """What the payload has as the contact's id: a usable one; else whether something else was there."""
+    """The contact's id in the payload, if usable; else whether something else was there."""
 
     id: str | None
     path: str = ""

@@ -1,6 +1,6 @@
 """The parts of a multipart/form-data body (RFC 7578), in linear time and without recursion whatever the bytes are.
 
-Not the standard library's email parser: 256 KiB of malicious bytes cost that one up to 8 seconds, or all of the stack.
+Not the standard library's email parser: 256 KiB of malicious bytes cost it up to 8 seconds, or all of the stack.
 """
 
 import re

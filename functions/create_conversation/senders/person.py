@@ -1,4 +1,4 @@
-"""The person whom a submission is about, as far as it says."""
+"""The person that a submission names."""
 
 from dataclasses import dataclass
 

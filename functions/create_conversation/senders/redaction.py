@@ -1,8 +1,8 @@
-"""Takes the secret that authenticated a delivery out of it, in any spelling, before it is mapped or stored.
+"""Take the secret that authenticated a delivery out of it, in any spelling, before it is mapped or stored.
 
 First go the members that hold a secret by their name. Then the value is looked for: some senders repeat their secret in
-the payload, as Jotform, which posts the URL of its webhook. Where it is repeated, and how often it is escaped there, is
-the sender's choice. So the bytes are searched layer by layer: as they are, and with their escapes (percent, JSON, HTML)
+the payload, as Jotform, which posts the URL of its webhook, at a place and in an escaping that the sender chooses.
+So the bytes are searched layer by layer: as they are, and with their escapes (percent, JSON, HTML)
 resolved once, twice, … What is found in a layer is replaced in the bytes as they came, always by whole escapes, so that
 JSON stays JSON and a form a form.
 """
@@ -24,7 +24,7 @@ from create_conversation.senders.verification import Request, delivery_id, has_s
 REDACTED = b"REDACTED"
 # A shorter secret would be found in ordinary words and numbers. It is removed only where the entry names it.
 MIN_CHARACTERS = 8
-MAX_LAYERS = 8  # as many times may a secret be escaped
+MAX_LAYERS = 8  # how many times a secret may be escaped
 _PART_OF_ESCAPE = 5  # characters at most: all but the last one of \u0041
 
 type Span = tuple[int, int]
@@ -76,7 +76,7 @@ def secret_members(sender: Sender) -> frozenset[str]:
 
 
 def redacted_bytes(sender: Sender, raw: bytes, codec: str, secrets: tuple[str, ...]) -> bytes:
-    """Replace the sender's secrets in the bytes: as text of that codec, and, as it may be wrong, as bytes."""
+    """Replace the sender's secrets in the bytes: as text of that codec, and as bytes because the codec may be wrong."""
     return _redacted_body(raw, codec, _needles_of(sender, secrets, codec))
 
 
@@ -91,7 +91,7 @@ def _needles_of(sender: Sender, secrets: tuple[str, ...], codec: str) -> "tuple[
 
 
 def _without_names(raw: bytes, names: frozenset[str]) -> bytes:
-    """Of a body that cannot be read: without what seems to be the value of such a member."""
+    """Remove from an unreadable body what seems to be the value of such a member."""
     for name in names:
         for pattern in _VALUES:
             raw = re.sub(pattern.replace(b"NAME", re.escape(name.encode())), rb"\1" + REDACTED, raw)
@@ -114,7 +114,7 @@ class _Needle:
 
     @property
     def replacement(self) -> bytes:
-        """A number stays one: JSON may hold it without quotes."""
+        """Return what stands in its place; for a number a number: JSON may hold it without quotes."""
         if not re.fullmatch(rb"[0-9.eE+-]*[0-9][0-9.eE+-]*", self.text):
             return REDACTED
         ones = re.sub(rb"[0-9]", b"1", self.text)
@@ -175,7 +175,7 @@ def _encoded(text: str, codec: str) -> bytes:
 
 
 def _escaped(secret: str) -> set[bytes]:
-    """How a secret may be escaped inside of base64."""
+    """List how a secret may be escaped inside of base64."""
     in_json = json.dumps(secret)[1:-1]
     from html import escape  # the table of entities is large
 
@@ -223,7 +223,7 @@ def _html(run: bytes) -> bytes:
 
 
 def _nothing(_run: bytes) -> bytes:
-    """Of a NUL: UTF-16 that is not declared, or not in order."""
+    """Resolve a NUL to nothing: UTF-16 that is not declared, or not in order."""
     return b""
 
 
@@ -257,7 +257,7 @@ class _Escapes:
     resolved_ends: list[int] = field(default_factory=list)
 
     def source(self, span: Span) -> Span:
-        """Where a span of the next layer comes from: whole escapes."""
+        """Return the span of this layer that a span of the next one comes from: whole escapes."""
         return self._source(span[0])[0], self._source(span[1] - 1)[1]
 
     def _source(self, at: int) -> Span:
@@ -307,7 +307,7 @@ type Way = tuple[Callable[[Span], Span], ...]
 
 
 def _views(data: bytes, *, runs: bool) -> Iterator[tuple[bytes, Way]]:
-    """Each layer, and the way from a span of it to the bytes as they came."""
+    """Yield each layer, and the map from a span of it to the bytes as they came."""
     layer = data
     way: Way = ()
     for _ in range(MAX_LAYERS):
@@ -366,7 +366,7 @@ def _places(layer: bytes, needles: tuple[_Needle, ...], *, all_of_them: bool) ->
 
 
 def _redacted_body(body: bytes, codec: str, needles: tuple[_Needle, ...]) -> bytes:
-    """In its charset, and, as that may be wrong, in its bytes."""
+    """Redact a body in its charset, and in its bytes because the charset may be wrong."""
     if codec != "utf-8":
         try:
             text = body.decode(codec).encode("utf-8")

@@ -1,4 +1,6 @@
-"""Whether a request comes from the sender that it names: by its raw bytes, and what only that sender can make of them.
+"""Verify that a request comes from the sender that it names.
+
+By its raw bytes, and what only that sender can make of them.
 
 Pure: bytes, headers and secrets in; the reason for a refusal out, or none. No input raises: what is missing or
 malformed is refused. Signatures are compared as the text that the sender must have sent, in constant time, so that no
@@ -33,7 +35,7 @@ class Request:
     """What came in: headers by lower-case name, the query string as it stood in the URL, the body's raw bytes.
 
     `is_text`: API Gateway has read the body as UTF-8, whatever charset was declared, and so it is. `id` is the
-    request's, `sender` whom its path names, `seconds_left` the time until the response must leave. `only_json`: its
+    request's, `sender` the one in its path, `seconds_left` the time until the response must leave. `only_json`: the
     endpoint takes no other body.
     """
 
@@ -76,12 +78,12 @@ def secrets_for(text: str, sender: str) -> tuple[str, ...]:
 
 
 def is_authentic(sender: Sender, request: Request, secrets: tuple[str, ...], now: float) -> bool:
-    """Whether the request carries what only this sender can make. `now` is Unix time in seconds."""
+    """Return whether the request carries what only this sender can make. `now` is Unix time in seconds."""
     return not refusal(sender, request, secrets, now)
 
 
 def refusal(sender: Sender, request: Request, secrets: tuple[str, ...], now: float) -> str:
-    """Why the request is not authenticated: a reason code for the log; empty if it is. `now` is Unix time."""
+    """Return why the request is not authenticated: a reason code for the log; empty if it is. `now` is Unix time."""
     match sender.scheme:
         case "token":
             return _token_refusal(sender, request, secrets)
@@ -93,7 +95,7 @@ def refusal(sender: Sender, request: Request, secrets: tuple[str, ...], now: flo
 
 
 def is_ping(sender: Sender, request: Request) -> bool:
-    """Whether this is the check of its URL that the sender makes unsigned: a form of one field, which holds a number.
+    """Return whether this is the sender's unsigned check of its URL: a form of one field, which holds a number.
 
     It gets an answer, and nothing else is done for it.
     """
@@ -109,7 +111,7 @@ def delivery_id(sender: Sender, request: Request) -> str | None:
 
 
 def has_signed_id(sender: Sender) -> bool:
-    """Whether the delivery's header id is as authentic as the body: with any other one a captured delivery is new."""
+    """Return whether the delivery's header id is as authentic as the body; any other id makes a captured delivery new."""
     return sender.scheme == "token" or "{id}" in sender.signed
 
 
@@ -213,7 +215,7 @@ def _timestamp(sender: Sender, request: Request, fields: list[tuple[str, str]]) 
 
 
 def _is_in_time(sender: Sender, request: Request, fields: list[tuple[str, str]], now: float) -> bool:
-    """Neither older nor further ahead than the tolerance; senders without a timestamp are always in time."""
+    """Check that it is neither older nor further ahead than the tolerance; without a timestamp it is always in time."""
     if not sender.ts:
         return True
     at = _unix_time(_timestamp(sender, request, fields) or "", sender.ts_unit)
@@ -279,7 +281,7 @@ def _ed25519_matches(sender: Sender, key: str, message: bytes, signature: str) -
 
 
 def _is_of_its_app(sender: Sender, request: Request) -> bool:
-    """HighLevel signs the webhooks of every app with one key: only the signed body's app id shows which app it is."""
+    """Check the signed body's app id: HighLevel signs the webhooks of every app with one key."""
     if not sender.app_id and "app_id" not in sender.requires:
         return True
     return bool(sender.app_id) and _equal(_body_member(request, "appId") or "", sender.app_id)

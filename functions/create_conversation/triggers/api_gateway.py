@@ -34,7 +34,7 @@ def read_request(event: dict[str, Any], context: Any, clock: Clock) -> Request:
 
 
 def is_webhook_event(event: dict[str, Any]) -> bool:
-    """Whether the route is that of the webhooks."""
+    """Return whether the route is that of the webhooks."""
     return event.get("routeKey") == "POST /webhooks/{sender}"
 
 
@@ -46,7 +46,7 @@ def request_id(event: dict[str, Any], context: Any) -> str:
 
 
 def seconds_left(event: dict[str, Any], clock: Clock) -> float:
-    """Seconds until the response must leave; a cold start has used some of them.
+    """Return the seconds until the response must leave; a cold start has used some of them.
 
     A time in the future, or longer ago than API Gateway waits (10 s), is another clock's or a sample's: not used.
     """
@@ -92,7 +92,7 @@ def problem(outcome: Outcome, request_id: str, status: int | None = None) -> dic
 
 
 def whole_seconds(retry_after: float | None) -> str:
-    """Seconds as the value of a Retry-After header."""
+    """Write seconds as the value of a Retry-After header."""
     return str(max(MIN_DELAY_SECONDS, round(retry_after or 0)))
 
 

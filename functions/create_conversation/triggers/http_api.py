@@ -1,6 +1,6 @@
 """The HTTP triggers: `POST /conversations`, whose caller gets the conversation, and `POST /webhooks/{sender}`.
 
-A delivery's way, from top to bottom: API Gateway's event → request → authenticated → submissions → target (location and
+The steps, from top to bottom: API Gateway's event → request → authenticated → submissions → target (location and
 contact) → outcome → stored where it is not done → response. The types: `Request`, `Authenticated` (with the parsed
 `Body`), `Submission`, `Target`, `Outcome`, and API Gateway's response.
 """
@@ -46,7 +46,7 @@ from shared.observability import internal_error
 from shared.time_limit import call_with_time_limit
 
 HIGHLEVEL_SECONDS = 2.5
-RESULTS_SECONDS = 0.25  # so long at most a response waits for the result events
+RESULTS_SECONDS = 0.25  # a response waits this long at most for the result events
 # Of one webhook. Its 256 KiB hold 80,000 elements, each a message to store while the sender waits; with the CPU of
 # 512 MB these take 3 of the 4 seconds.
 MAX_SUBMISSIONS = 2000
@@ -183,7 +183,7 @@ class HttpApiHandler:
         return _webhook_response([outcome], log.request_id)
 
     def _enqueue_rest(self, submissions: list[Submission], log: SubmissionLog, answer_by: float) -> None:
-        """Store what does not fit the time, of a large array: its consumer dead-letters what is of no use.
+        """Store the elements of a large array that do not fit the time; the retry queue dead-letters unusable ones.
 
         Raises NotStoredError.
         """
@@ -198,7 +198,7 @@ class HttpApiHandler:
             return error.location or "unknown"
 
     def _refuse_webhook(self, error: SubmissionError, log: SubmissionLog) -> dict[str, Any]:
-        """Neither done nor stored. A sender that takes a 5xx for final repeats after a 429."""
+        """Respond with 429 to what is neither done nor stored: a sender that takes a 5xx for final repeats after it."""
         outcome = Outcome.from_error(error)
         log.write(outcome, self.settings.metrics_namespace)
         return problem(_shown(outcome), log.request_id, 429 if isinstance(error, NotStoredError) else None)
