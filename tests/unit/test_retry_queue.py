@@ -572,7 +572,7 @@ def test_a_batch_ends_in_time_although_sqs_is_slow(
     assert stopwatch.seconds < 0.6 + 0.4 + retry_queue.STORE_SECONDS + 0.5 + 0.3
     assert len(stay) + len(world.dead_letters()) == 12, "what is not stored stays"
     outcomes = {line["outcome"] for line in log.lines}
-    assert outcomes == {first}, "a message that stays until its lease ends is no failure"
+    assert outcomes == {first}, "a message that stays until its lease ends did not fail"
 
 
 def test_the_messages_of_a_location_are_paced(world: World) -> None:

@@ -111,7 +111,7 @@ def delivery_id(sender: Sender, request: Request) -> str | None:
 
 
 def has_signed_id(sender: Sender) -> bool:
-    """Return whether the delivery's header id is as authentic as the body; any other id makes a captured delivery new."""
+    """Return whether the id in a header is as authentic as the body; any other id makes a captured delivery new."""
     return sender.scheme == "token" or "{id}" in sender.signed
 
 

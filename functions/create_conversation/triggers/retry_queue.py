@@ -75,9 +75,9 @@ class _Message:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What the threads of one batch share. `until`: no attempt begins later, `store_until`: no call to SQS (monotonic
-    seconds).
+    """What the threads of one batch share.
 
+    `until`: no attempt begins later; `store_until`: no call to SQS begins later (both monotonic seconds).
     `processed`: the numbers of the messages that may leave the queue. `sqs_failed`: once set, no message of the batch
     waits for SQS again.
     """
