@@ -69,6 +69,8 @@ SPELLINGS: dict[str, Spelling] = {
     "html": html.escape,
     "html, numbers": lambda text: "".join(f"&#{ord(c)};" for c in text),
     "html, hex": lambda text: "".join(f"&#x{ord(c):x};" for c in text),
+    "html, no semicolons": lambda text: "".join(f"&#{ord(c)}" for c in text) + ";",
+    "html, hex, no semicolons": lambda text: "".join(f"&#x{ord(c):X}" for c in text) + ";",
     "base64": in_base64,
     "base64, no padding": lambda text: in_base64(text).rstrip("="),
     "base64, second alignment": lambda text: in_base64(text, b"u", b"\n"),
@@ -187,6 +189,37 @@ def test_no_spelling_at_no_place_is_left(secret: str, spelling: list[str], place
     assert structure(parsed(left, content_type)) == before_it
     assert body_of(left, secret, content_type) == left
     assert len(left) <= len(body)
+
+
+LINE_BREAKS = {"CRLF": "\r\n", "LF": "\n", "CR": "\r", "folded": "\r\n\t"}
+
+
+@pytest.mark.parametrize("line_break", LINE_BREAKS.values(), ids=LINE_BREAKS)
+@pytest.mark.parametrize("width", [76, 64, 19, 1])
+@pytest.mark.parametrize("before", range(50, 53), ids=["first", "second", "third"])
+@pytest.mark.parametrize(
+    "place", ["JSON value", "JSON in JSON", "URL in JSON", "form value", "JSON in a form", "multipart value"]
+)
+def test_base64_in_lines(place: str, before: int, width: int, line_break: str) -> None:
+    """MIME breaks base64 after 76 characters, PEM after 64; so does PHP's chunk_split."""
+    encoded = in_base64(SECRET, b"u" * before, b" and more" * 9)
+    lines = line_break.join(encoded[at : at + width] for at in range(0, len(encoded), width))
+    content_type, body_with = PLACES[place]
+    body = body_with(lines)
+    left = body_of(body, SECRET, content_type)
+    assert b"REDACTED" in left
+    assert structure(parsed(left, content_type)) == structure(parsed(body, content_type))
+    whole = SPELLINGS["base64"](SECRET)[4:-4]
+    assert not any(
+        core in "".join(c for c in json.dumps(parsed(left, content_type)).replace("\\r", "") if c.isalnum())
+        for core in (whole, in_base64(SECRET, b"u")[8:-8], in_base64(SECRET, b"uu")[8:-8])
+    )
+    assert body_of(left, SECRET, content_type) == left
+
+
+def test_lines_of_other_base64_stay() -> None:
+    body = dumped({"x": base64.encodebytes(bytes(range(256))).decode(), "y": "first\nsecond\r\n\tthird"})
+    assert body_of(body) == body
 
 
 # --- each kind of body and sender -------------------------------------------------------------------------------------
@@ -331,10 +364,14 @@ MALICIOUS = {
     "entities that are none": b"&aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     "everything": b"%41\\/&#1;\\\\%25x",
     "NUL": b"\0a",
+    "lines": b"a\r\n",
+    "lines, escaped": rb"a\r\n",
+    "entities without an end": b"&#65",
     "almost": SECRET[:-1].encode(),
     "often": SECRET.encode(),
     "often, escaped": ESCAPED.encode(),
     "often, in base64": base64.b64encode(SECRET.encode()),
+    "often, in lines of base64": b"\n".join(base64.b64encode(SECRET.encode())[at : at + 4] for at in range(0, 60, 4)),
 }
 
 

@@ -2,9 +2,9 @@
 
 First go the members that hold a secret by their name. Then the value is looked for: some senders repeat their secret in
 the payload, as Jotform, which posts the URL of its webhook, at a place and in an escaping that the sender chooses.
-So the bytes are searched layer by layer: as they are, and with their escapes (percent, JSON, HTML)
-resolved once, twice, … What is found in a layer is replaced in the bytes as they came, always by whole escapes, so that
-JSON stays JSON and a form a form.
+So the bytes are searched layer by layer: as they are, and with their escapes (percent, JSON, HTML) and the line breaks of
+base64 resolved once, twice, … What is found in a layer is replaced in the bytes as they came, always by whole escapes, so
+that JSON stays JSON and a form a form.
 """
 
 import base64
@@ -223,7 +223,7 @@ def _html(run: bytes) -> bytes:
 
 
 def _nothing(_run: bytes) -> bytes:
-    """Resolve a NUL to nothing: UTF-16 that is not declared, or not in order."""
+    """Resolve a NUL (undeclared UTF-16) or a line break (base64 has one after 76 characters) to nothing."""
     return b""
 
 
@@ -232,11 +232,12 @@ _ESCAPES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "percent": (r"%[0-9A-Fa-f]{2}", _percent),
     "unicode": (r"\\u[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}", _json_unicode),
     "json": (r"""\\[\\/"'bfnrt]""", _json),
-    "html": (r"&(?:#[0-9]{1,7}|#[Xx][0-9A-Fa-f]{1,6}|[A-Za-z][0-9A-Za-z]{1,30});", _html),
+    "html": (r"&(?:#[0-9]{1,7};?|#[Xx][0-9A-Fa-f]{1,6};?|[A-Za-z][0-9A-Za-z]{1,30};)", _html),
     "nul": (r"\x00", _nothing),
+    "break": (r"(?<=[0-9A-Za-z+/_-])(?:\r\n?|\n)[ \t]{0,8}(?=[0-9A-Za-z+/_-])", _nothing),
 }
 # Those of one kind come together. Each kind is also resolved alone: in JSON "%41" may be a secret's "41" after a "%".
-_TOGETHER = (("percent",), ("unicode", "json"), ("html",), ("nul",))
+_TOGETHER = (("percent",), ("unicode", "json"), ("html",), ("nul",), ("break",))
 
 
 @cache
