@@ -149,21 +149,31 @@ class ConversationOpener:
         return replace(outcome, contact=contact, explanation=outcome.explanation + done_without)
 
     def _find_or_create_contact(self, target: Target, deadline: Deadline) -> Outcome:
-        """Find or create the person's contact; go on without what HighLevel refuses, as long as something is left."""
+        """Find or create the person's contact; go on without what HighLevel refuses, as long as something is left.
+
+        If its message does not say which of the two it refuses, the e-mail address is left out first. If the phone
+        number alone is refused too, it was the number: then the e-mail address is tried alone.
+        """
         dropped: list[str] = []
         details = _details(target, with_names=not deadline.in_background)
         others = {"email": [*target.more_emails], "phone": [*target.more_phones]}
+        doubted: dict[str, str] = {}
         while True:
             outcome = self._upsert(target, details, deadline)
-            refused = _refused_detail(outcome, details)
-            if not refused or len(dropped) == MAX_REFUSED_DETAILS:
+            refused, is_named = _refused_detail(outcome, details)
+            if not refused:
                 return _refusal_explained(outcome, dropped)
+            dropped.append(refused)
             left = {name: value for name, value in details.items() if name != refused}
-            if others[refused]:
+            if not is_named and not doubted and "phone" in left:
+                doubted = {"email": details["email"]}
+            elif others[refused]:
                 left[refused] = others[refused].pop(0)
-            if not left.keys() & others.keys():
+            elif refused == "phone" and doubted:
+                left, doubted = left | doubted, {}
+                dropped.remove("email")
+            if not left.keys() & others.keys() or len(dropped) > MAX_REFUSED_DETAILS:
                 return _refusal_explained(outcome, dropped)
-            dropped.append(f"{refused}: refused by HighLevel")
             details = left
 
     def _upsert(self, target: Target, details: dict[str, str], deadline: Deadline) -> Outcome:
@@ -269,19 +279,22 @@ def _recorded(target: Target, record: IdempotencyRecord) -> Outcome:
     return Outcome(OutcomeName.EXISTING, body=_body(known, record.conversation_id), contact=record.contact)
 
 
-def _refused_detail(outcome: Outcome, details: Mapping[str, str]) -> str | None:
-    """Return the detail that HighLevel refuses: the one that its message names, else the e-mail address if any."""
+def _refused_detail(outcome: Outcome, details: Mapping[str, str]) -> tuple[str, bool]:
+    """Return the detail that HighLevel refuses, and whether that is certain.
+
+    It is the one that HighLevel's message names, or the only one; else the e-mail address is assumed.
+    """
     if outcome.reason != "contact_refused" or outcome.upstream is None:
-        return None
-    named = [name for name in ("email", "phone") if name in details and name in outcome.upstream.message]
+        return "", False
     present = [name for name in ("email", "phone") if name in details]
-    return next(iter(named or present), None)
+    named = [name for name in present if name in outcome.upstream.message]
+    return next(iter(named or present), ""), bool(named) or len(present) == 1
 
 
 def _refusal_explained(outcome: Outcome, dropped: list[str]) -> Outcome:
     """Add to the outcome what was dropped before, and to a refusal HighLevel's message."""
-    for note in dropped:
-        outcome = _without(outcome, note)
+    for name in dropped:
+        outcome = _without(outcome, f"{name}: refused by HighLevel")
     if outcome.reason != "contact_refused" or outcome.upstream is None:
         return outcome
     message = outcome.upstream.message

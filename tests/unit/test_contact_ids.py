@@ -198,6 +198,36 @@ def test_a_refused_detail_is_left_out(
     assert log.line["dropped"][-1:] == expected
 
 
+@pytest.mark.parametrize("message", ["invalid country calling code", "jane@example.com or +15555550100 is wrong", ""])
+@pytest.mark.parametrize("refused", ["email", "phone"])
+def test_a_message_that_does_not_name_the_refused_detail(world: World, refused: str, message: str) -> None:
+    refusing = Refusing(world, JANE[refused], message=message or None)
+    answer = post(world, contactId="", **JANE)
+    refusing.restore()
+    assert answer == {"outcome": "opened", "dropped": [f"{refused}: refused by HighLevel"]}
+    (contact,) = world.highlevel.contacts.values()
+    assert {name: contact[name] for name in ("email", "phone") if name in contact} == {
+        name: JANE[name] for name in ("email", "phone") if name != refused
+    }
+
+
+@pytest.mark.parametrize("message", ["invalid country calling code", None], ids=["unnamed", "named"])
+@pytest.mark.parametrize("names", [["email", "phone"], ["email"], ["phone"]], ids=" and ".join)
+def test_a_rejected_contact_names_each_refused_detail(
+    world: World, log: Log, names: list[str], message: str | None
+) -> None:
+    details = {name: JANE[name] for name in names}
+    refusing = Refusing(world, *details.values(), message=message)
+    answer = post(world, contactId="", **details)
+    refusing.restore()
+    assert (answer["outcome"], answer["reason"]) == ("rejected", "contact_refused")
+    notes = [f"{name}: refused by HighLevel" for name in names]
+    assert sorted(log.line["dropped"][-len(notes) :]) == notes
+    (letter,) = world.dead_letters()
+    detail = letter["MessageAttributes"]["detail"]["StringValue"]
+    assert [note for note in notes if note not in detail] == []
+
+
 @pytest.mark.parametrize(
     ("message", "detail"),
     [
