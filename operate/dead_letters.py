@@ -3,13 +3,23 @@
 import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 from operate.dead_letter_reader import HIDDEN_SECONDS, DeadLetter, DeadLetterReader
-from operate.stack import Stack, StackError, parser, printable, run
+from operate.stack import Stack, StackError, for_stack, parser, printable, run
 
+RETENTION = timedelta(days=14)
+# Reasons that the function did not give, so docs/api.md does not list them.
+_MEANINGS = {
+    "receives": "SQS moved it after 1,000 receives: the function crashed on it, could not run, or HighLevel answered "
+    "429 for days. See docs/alarms.md#function-errors, then make redrive",
+    "undelivered": "EventBridge could not deliver it to the function. See docs/operations.md#undo-manual-changes, then "
+    "make redrive",
+    "unhandled": "the function raised, and Lambda gave it up. See docs/alarms.md#function-errors, then make redrive",
+    "unreadable": "it is not a submission of this stack: make dead-letters ID=… shows it",
+}
 _COLUMNS: tuple[str, ...] = ("FIRST (UTC)", "WHEN (UTC)", "SENDER", "LOCATION", "REASON", "ATTEMPTS", "ID")
 
 
@@ -34,12 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reader.run(handle)
     summaries.sort(key=lambda summary: str(summary["when"]))
     if options.id:
-        _show(_only(found, options.id), as_json=options.json)
+        _show(_only(found, options.id), stack.argument, as_json=options.json)
     elif options.json:
         for summary in summaries:
             print(json.dumps(summary))
     else:
-        _table(summaries)
+        _table(summaries, stack.argument)
     if hidden:
         print(
             f"another reader, or one that was interrupted, hides about {hidden} more: "
@@ -96,7 +106,7 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _show(letter: DeadLetter, *, as_json: bool) -> None:
+def _show(letter: DeadLetter, argument: str, *, as_json: bool) -> None:
     submission = letter.submission
     shown = _summary(letter)
     body = letter.body
@@ -110,6 +120,9 @@ def _show(letter: DeadLetter, *, as_json: bool) -> None:
     others = {name: value for name, value in letter.attributes.items() if name not in shown}
     for name, value in {**known, **others}.items():
         print(f"{name:14}{printable(str(value))}")
+    print(f"{'deleted':14}{_deleted_at(shown['when'])}")
+    if letter.reason in _MEANINGS:
+        print(f"{'meaning':14}{for_stack(_MEANINGS[letter.reason], argument)}")
     print(f"\n{printable(body)}")
 
 
@@ -120,7 +133,7 @@ def _time(seconds: float) -> str | None:
         return None
 
 
-def _table(summaries: list[dict[str, Any]]) -> None:
+def _table(summaries: list[dict[str, Any]], argument: str) -> None:
     if summaries:
         length = _unambiguous([summary["id"] for summary in summaries])
         rows = [_COLUMNS]
@@ -133,6 +146,15 @@ def _table(summaries: list[dict[str, Any]]) -> None:
         for row in rows:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print(f"{len(summaries)} dead letter{'' if len(summaries) == 1 else 's'}")
+    for reason in sorted({summary["reason"] for summary in summaries} & _MEANINGS.keys()):
+        print(for_stack(f"{reason}: {_MEANINGS[reason]}", argument))
+    if summaries:
+        print(f"SQS deletes the first of them at {_deleted_at(min(summary['when'] for summary in summaries))}")
+
+
+def _deleted_at(sent: str) -> str:
+    """Return when SQS deletes a message. It counts from the first send, also if SQS moved it here later."""
+    return f"{datetime.fromisoformat(sent) + RETENTION:%Y-%m-%d %H:%M} UTC"
 
 
 def _unambiguous(ids: list[str]) -> int:

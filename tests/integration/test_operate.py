@@ -14,6 +14,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -220,19 +221,29 @@ def test_table_shows_every_kind_and_consumes_nothing(stack: Stack, run: Run) -> 
     dead_letter(stack, "not a submission")
     for _ in range(2):
         code, printed, errors = run(dead_letters.main)
-        rows = [line.split() for line in printed.splitlines()]
+        table, _, notes = printed.partition("5 dead letters\n")
+        rows = [line.split() for line in table.splitlines()]
         assert (code, errors) == (0, "")
-        assert [row[4:-1] for row in rows[1:-1]] == [
+        assert [row[4:-1] for row in rows[1:]] == [
             ["api", "loc1", "receives", "1000"],
             ["api", "loc", "no_token", "3"],
             ["event", "loc2", "undelivered", "-"],
             ["event", "loc2", "unhandled", "-"],
             ["-", "-", "unreadable", "-"],
         ]
-        assert printed.splitlines()[-1] == "5 dead letters"
+        *meanings, deletion = notes.splitlines()
+        assert [meaning.partition(":")[0] for meaning in meanings] == [
+            "receives",
+            "undelivered",
+            "unhandled",
+            "unreadable",
+        ]
+        assert "SQS moved it after 1,000 receives" in meanings[0]
+        first = datetime.fromisoformat(" ".join(rows[1][2:4])) + timedelta(days=14)
+        assert deletion == f"SQS deletes the first of them at {first:%Y-%m-%d %H:%M} UTC"
         assert visible(stack) == 5
     code, printed, _ = run(dead_letters.main, "--json")
-    assert [json.loads(line)["reason"] for line in printed.splitlines()] == [row[6] for row in rows[1:-1]]
+    assert [json.loads(line)["reason"] for line in printed.splitlines()] == [row[6] for row in rows[1:]]
 
 
 def test_more_than_a_thousand_dead_letters(stack: Stack, run: Run) -> None:
@@ -240,8 +251,9 @@ def test_more_than_a_thousand_dead_letters(stack: Stack, run: Run) -> None:
         stack, *(body_of(f"c{number}") for number in range(1234)), reason="no_token", sender="api", location="loc"
     )
     code, printed, _ = run(dead_letters.main)
-    assert (code, printed.splitlines()[-1]) == (0, "1234 dead letters")
-    ids = [line.split()[-1] for line in printed.splitlines()[1:-1]]
+    table, _, notes = printed.partition("1234 dead letters\n")
+    assert (code, len(notes.splitlines())) == (0, 1)
+    ids = [line.split()[-1] for line in table.splitlines()[1:]]
     assert len(set(ids)) == 1234
     assert visible(stack) == 1234
 
@@ -270,7 +282,7 @@ def test_messages_hidden_by_another_reader(stack: Stack, run: Run) -> None:
     dead_letter(stack, body_of("a"), body_of("b"), reason="no_token")
     stack.sqs.receive_message(QueueUrl=stack.output("DeadLetterQueueUrl"), VisibilityTimeout=60)
     code, printed, errors = run(dead_letters.main)
-    assert (code, printed.splitlines()[-1]) == (0, "1 dead letter")
+    assert (code, printed.splitlines()[2]) == (0, "1 dead letter")
     assert errors.startswith("another reader, or one that was interrupted, hides about 1 more: ")
 
 

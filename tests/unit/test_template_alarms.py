@@ -15,6 +15,7 @@ import pytest
 
 from create_conversation.errors import REASONS
 from create_conversation.queues import backoff
+from create_conversation.triggers import retry_queue
 from rotate_token import rotation_log
 from shared import observability
 from tests.factories import make_http_event, make_ids, make_sqs_record, make_submission, make_webhook_event, sample
@@ -308,10 +309,11 @@ def evaluated(name: str, **values: float) -> bool:
 
 
 DAY = 86_400
+OLDEST_AT_MOVE = 11 * DAY
 READ = {"retried": 0, "queued": 0, "visible": 5, "received": 5}  # the retry queue is not paused
 CASES = {
-    "a dead letter of 9 days, sent up to 3 days before": ("DeadLetterAgeAlarm", {"since_move": 9 * DAY}, False),
-    "a dead letter of 10 days": ("DeadLetterAgeAlarm", {"since_move": 10 * DAY + 1}, True),
+    "a dead letter of 2 days, sent up to 11 days before": ("DeadLetterAgeAlarm", {"since_move": 2 * DAY}, False),
+    "an older dead letter": ("DeadLetterAgeAlarm", {"since_move": 2 * DAY + 1}, True),
     "retried for an hour": ("RetryQueueAgeAlarm", READ | {"retried": 3601}, True),
     "not read for an hour": ("RetryQueueAgeAlarm", READ | {"queued": 3601}, True),
     "waiting for less than an hour": ("RetryQueueAgeAlarm", READ | {"retried": 3599, "queued": 3599}, False),
@@ -346,8 +348,22 @@ def test_one_dead_letter_is_enough_and_an_old_one_has_a_day_left() -> None:
     assert (alarm["Threshold"], alarm["EvaluationPeriods"], alarm["Period"]) == (0, 1, 60)
     alarm, queue = ALARMS["DeadLetterAgeAlarm"], RESOURCES["DeadLetterQueue"]["Properties"]
     assert alarm["Threshold"] == queue["MessageRetentionPeriod"] - DAY
-    assert alarm["Metrics"][0]["Expression"] == {"Fn::Sub": "since_move + 3600 * ${GiveUpAfterHours}"}
+    assert alarm["Metrics"][0]["Expression"] == f"since_move + {OLDEST_AT_MOVE}"
     assert all("DeadLetterQueue.QueueName" in str(ALARMS[name]) for name in ("DeadLettersAlarm", "DeadLetterAgeAlarm"))
+
+
+@pytest.mark.parametrize("between", ["after its backoff", "after lease and backoff", "after the queue's visibility"])
+def test_sqs_moves_no_message_later_than_the_alarm_assumes(between: str) -> None:
+    """Deferred each time (429 is never given up); crashing the function each time; the function cannot start."""
+    rng, age = random.Random(1), 0.0
+    lease = retry_queue.LEASE_SECONDS + retry_queue.LEASE_JITTER_SECONDS
+    for _ in range(RESOURCES["RetryQueue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"]):
+        age += {
+            "after its backoff": backoff(age, 900.0, None, rng),
+            "after lease and backoff": lease + min(1.3 * backoff(age, 900.0, None, rng), 900.0),
+            "after the queue's visibility": RESOURCES["RetryQueue"]["Properties"]["VisibilityTimeout"],
+        }[between]
+    assert age < OLDEST_AT_MOVE
 
 
 def test_an_old_submission_is_retried_in_each_period_of_its_alarm() -> None:
