@@ -48,10 +48,15 @@ def paused(stack: Stack) -> Paused:
     oldest = item.get("oldest_sent_at", {}).get("N")
     return Paused(
         sending=item.get("sending_paused", {}).get("BOOL") is True,
-        retrying=any(mapping["State"] in ("Disabled", "Disabling") for mapping in _mappings(stack)),
+        retrying=is_retrying_paused(stack),
         accepting=bool(_stopped_routes(stack)),
         oldest_sent_at=None if oldest is None else float(oldest),
     )
+
+
+def is_retrying_paused(stack: Stack) -> bool:
+    """Return whether the retry queue is not read, as in a pause of sending or retrying."""
+    return any(mapping["State"] in ("Disabled", "Disabling") for mapping in _mappings(stack))
 
 
 def pause(stack: Stack, what: str, now: float) -> None:

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from operate.dead_letter_reader import HIDDEN_SECONDS, DeadLetter, DeadLetterReader
-from operate.pausing import paused
+from operate.pausing import is_retrying_paused
 from operate.results import ResultEvents
 from operate.stack import Stack, for_stack, parser, printable, run
 
@@ -63,8 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
     if not redrive.done:
         return 1 if redrive.failed or redrive.others else 0
-    now_paused = paused(stack)
-    if now_paused.sending or now_paused.retrying:
+    if is_retrying_paused(stack):
         print(for_stack("retrying is paused: they stay in the retry queue until make resume", stack.argument))
         return 1
     if options.wait:
