@@ -18,9 +18,10 @@ from typing import Any
 
 import boto3
 import yaml
-from botocore.exceptions import EndpointConnectionError, NoRegionError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoRegionError
 
-from operate.stack import CLIENT_CONFIG, LOCAL, StackError, printable, run
+from operate.concurrency import too_little_concurrency
+from operate.stack import CLIENT_CONFIG, LOCAL, StackError, explain, printable, run
 
 TEMPLATE = Path("template.yaml")
 SAMCONFIG = Path("samconfig.toml")
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         **_checked(options.parameters, known, "PARAMETERS"),
     }
     region = _check_account(options.stack, environment)
+    _check_concurrency(region, environment, parameters, known)
     overrides = [f'{name}="{value.replace('"', r"\"")}"' for name, value in parameters.items()]
     print(shlex.join(["--region", region, *(["--parameter-overrides", *overrides] if overrides else [])]))
     return 0
@@ -180,6 +182,23 @@ def _check_account(stack: str, environment: Mapping[str, Any]) -> str:
         ) from None
     print(f"deploying {stack} to {session.region_name}, account {account}", file=sys.stderr)
     return session.region_name
+
+
+def _check_concurrency(
+    region: str,
+    environment: Mapping[str, Any],
+    parameters: Mapping[str, str],
+    known: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Warn on standard error if the account's concurrency does not suffice. It does not stop the deployment."""
+    session = boto3.Session(region_name=region, profile_name=environment.get("profile"))
+    functions = session.client("lambda", config=CLIENT_CONFIG)
+    retries = int(float(parameters.get("RetryConcurrency") or known["RetryConcurrency"]["Default"]))
+    try:
+        if why := too_little_concurrency(functions, retries):
+            print(f"warning: {why}", file=sys.stderr)
+    except (ClientError, BotoCoreError) as error:
+        print(f"the account's concurrency is not checked: {explain(error)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

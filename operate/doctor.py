@@ -17,6 +17,7 @@ from highlevel.client import HighLevel
 from highlevel.oauth import OAuth, OAuthError, issue_location_token
 from highlevel.responses import ApiResult
 from highlevel.tokens import TokenError, Tokens, read_tokens
+from operate.concurrency import too_little_concurrency
 from operate.known_senders import all_senders, entries_of, locations_missing, read_secrets
 from operate.pausing import paused
 from operate.report import Report
@@ -83,9 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lambda: _check_highlevel(stack, options.location, report),
         lambda: _check_queues(stack, report),
         lambda: _check_log(stack, report),
+        lambda: _check_concurrency(stack, report),
         lambda: _check_pauses(stack, report),
     )
-    for name, check in zip(("senders", "HighLevel", "queues", "log", "pauses"), checks, strict=True):
+    for name, check in zip(("senders", "HighLevel", "queues", "log", "concurrency", "pauses"), checks, strict=True):
         try:
             check()
         except (StackError, ClientError, BotoCoreError) as error:
@@ -415,6 +417,16 @@ def _lines(stack: Stack, pattern: str, since: float | None = None) -> Iterator[d
         if isinstance(line, dict):
             members = {name: printable(str(value)) for name, value in line.items() if value is not None}
             yield members | {"at": event["timestamp"] / 1000}
+
+
+# --- concurrency ------------------------------------------------------------------------------------------------------
+
+
+def _check_concurrency(stack: Stack, report: Report) -> None:
+    if why := too_little_concurrency(stack.functions, int(stack.parameters["RetryConcurrency"])):
+        report.bad("concurrency", why)
+    else:
+        report.good("concurrency", "the account's limit leaves enough for callers while retries run")
 
 
 # --- pauses -----------------------------------------------------------------------------------------------------------

@@ -242,6 +242,7 @@ def test_doctor_on_a_healthy_stack(world: World, served: tuple[World, Path]) -> 
         "✓ retry queue",
         "✓ dead-letter queue",
         "✓ log",
+        "✓ concurrency",
         "✓ pauses",
     ]
     assert "97 of 100 calls left in this 10 s, 199,997 left today" in finished.stdout

@@ -3,6 +3,7 @@
 SAM is a script that notes its arguments; the AWS that is asked who signs in is a server of this file.
 """
 
+import json
 import os
 import re
 import shutil
@@ -29,10 +30,12 @@ REGION = {"AWS_REGION": "eu-central-1"}
 
 @dataclass
 class Sts:
-    """Answers GetCallerIdentity: with an account, or with this error."""
+    """Answers GetCallerIdentity, with an account or with this error, and Lambda's GetAccountSettings."""
 
     url: str = ""
     error: str = ""
+    concurrency: int | None = 1000  # None: it may not be read
+    reserved: int = 0
     calls: int = 0
 
 
@@ -52,6 +55,20 @@ def server() -> Iterator[Sts]:
             self.end_headers()
             self.wfile.write(body)
 
+        def do_GET(self) -> None:
+            assert self.path == "/2016-08-19/account-settings"
+            unreserved = (sts.concurrency or 0) - sts.reserved
+            limits = {"ConcurrentExecutions": sts.concurrency, "UnreservedConcurrentExecutions": unreserved}
+            denied = {"Message": "User: x is not authorized to perform: lambda:GetAccountSettings on resource: *"}
+            is_denied = sts.concurrency is None
+            body = json.dumps(denied if is_denied else {"AccountLimit": limits}).encode()
+            self.send_response(403 if is_denied else 200)
+            if is_denied:
+                self.send_header("x-amzn-ErrorType", "AccessDeniedException")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -66,7 +83,7 @@ def server() -> Iterator[Sts]:
 
 @pytest.fixture
 def sts(server: Sts) -> Sts:
-    server.error, server.calls = "", 0
+    server.error, server.calls, server.concurrency, server.reserved = "", 0, 1000, 0
     return server
 
 
@@ -113,6 +130,29 @@ def test_default_options(clone: Path) -> None:
     assert build == f"sam build --config-env default {given}"
     assert deploy == f"sam deploy --config-env default --stack-name highlevel-conversations {given}"
     assert said == "deploying highlevel-conversations to eu-central-1, account 123456789012\n"
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "reserved", "parameter", "expected"),
+    [
+        pytest.param(10, 0, "", "may run 10 functions at the same time; this stack needs 12:", id="a new account"),
+        pytest.param(11, 0, "", "this stack needs 12", id="one too few"),
+        pytest.param(12, 0, "", "", id="just enough"),
+        pytest.param(100, 0, "RetryConcurrency=100", "this stack needs 110", id="many retries"),
+        pytest.param(1000, 995, "", "of which other functions have reserved 995; this stack", id="reserved by others"),
+        pytest.param(None, 0, "", "these AWS credentials may not lambda:GetAccountSettings", id="not allowed"),
+    ],
+)
+def test_too_little_concurrency_is_reported_and_the_deployment_goes_on(
+    clone: Path, sts: Sts, concurrency: int | None, reserved: int, parameter: str, expected: str
+) -> None:
+    sts.concurrency, sts.reserved = concurrency, reserved
+    calls, said = make(clone, "deploy", f"PARAMETERS={parameter}")
+    assert len(calls) == 2
+    _deploying, *warnings = said.splitlines()
+    assert len(warnings) == bool(expected)
+    assert expected in said
+    assert ("--quota-code L-B99A9384 --desired-value 1000" in said) == said.count("warning: ")
 
 
 def test_environment_sets_stack_name_and_parameters(clone: Path) -> None:

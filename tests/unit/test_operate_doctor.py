@@ -124,6 +124,19 @@ def test_quota(
     assert report.failed is (mark == "✗")
 
 
+@pytest.mark.parametrize(("limit", "mark"), [(10, "✗"), (1000, "✓")])
+def test_concurrency(limit: int, mark: str, capsys: pytest.CaptureFixture[str]) -> None:
+    limits = {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": limit}
+    functions = SimpleNamespace(
+        get_account_settings=lambda: {"AccountLimit": limits}, meta=SimpleNamespace(region_name="eu-west-1")
+    )
+    stack: Any = SimpleNamespace(functions=functions, parameters={"RetryConcurrency": "2"})
+    doctor._check_concurrency(stack, Report("mine"))
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{mark} concurrency: ")
+    assert ("--quota-code L-B99A9384" in printed) == (mark == "✗")
+
+
 def test_each_command_contains_the_stack(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report("shop-production")
     report.bad("dead-letter queue", "2 failed: make dead-letters, fix, make redrive; or make token LOCATION=ve9")
