@@ -3,8 +3,8 @@
 First go the members that hold a secret by their name. Then the value is looked for: some senders repeat their secret in
 the payload, as Jotform, which posts the URL of its webhook, at a place and in an escaping that the sender chooses.
 So the bytes are searched layer by layer: as they are, and with their escapes (percent, JSON, HTML) and the line breaks
-of base64 resolved once, twice, … What is found in a layer is replaced in the bytes as they came, always by whole escapes,
-so that JSON stays JSON and a form a form.
+of base64 resolved once, twice, … What is found in a layer is replaced in the bytes as they came, always by whole
+escapes, so that JSON stays JSON and a form a form.
 """
 
 import base64
