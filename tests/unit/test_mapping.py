@@ -261,10 +261,26 @@ def test_an_unusable_contact_id_falls_back_to_the_email(value: object) -> None:
     assert was_dropped == (value is not None)
 
 
-@pytest.mark.parametrize("value", ["undefined", "{{location.id}}", "xxxxx", "NULL", " ", "[id]", "<id>", "%ID%"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("undefined", "{{location.id}}", "xxxxx", "NULL", " ", "[id]", "<id>", "%ID%"),
+        *("#location_id#", "*|LOCATION|*", "@location.id", '"undefined"', "Location ID", "location.id"),
+        *("__location_id__", "\u00ablocation\u00bb", "n.a.", "(none)", "(not set)", "Not set"),
+    ],
+)
 def test_a_leftover_location_falls_back_to_the_default(value: str) -> None:
     payload = documented("token") | {"location_id": value}
-    assert target_of(submission("token", payload), PRESETS, LOCATION).location == LOCATION
+    target = target_of(submission("token", payload), PRESETS, LOCATION)
+    assert target.location == LOCATION
+    assert "locationId || location_id: leftover" in target.explanation.dropped
+
+
+@pytest.mark.parametrize("value", ["*", "a b", 0, 5, ["undefined"], {"id": ""}])
+def test_any_other_location_does_not(value: object) -> None:
+    payload = documented("token") | {"location_id": value}
+    with pytest.raises(SubmissionError):
+        target_of(submission("token", payload), PRESETS, LOCATION)
 
 
 @pytest.mark.parametrize("value", ["undefined", "{{contact.id}}", "", "xxxxx"])

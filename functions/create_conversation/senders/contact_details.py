@@ -178,8 +178,11 @@ _DOMAIN_LABEL = re.compile(r"(?!-)[^\x00-,./:-@\[-`{-\xa0]{1,63}(?<!-)")
 _WITH_WORDS = re.compile(r"(?:[^@:]{0,40}:\s*)?([^\s@]+@[^\s@]+?)(?:\s*\([^()@]{0,60}\))?")
 _IN_BRACKETS = re.compile(r"[<(]\s*([^<>()]{3,320})[>)]")
 _AT_SIGNS = "@\uff20\ufe6b%"  # the latter two of other widths; mailto: may have %40
-_QUOTES = "<>()[]{}\"'`\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
-_AROUND_LEFT, _AROUND_RIGHT = _QUOTES + ",;:!?* ", _QUOTES + ",;:!?*. "
+_QUOTES = (
+    "<>()[]{}\"'`\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a"
+    "\u3008\u3009\u300a\u300b\u300c\u300d\u300e\u300f\u3010\u3011"
+)
+_AROUND_LEFT, _AROUND_RIGHT = _QUOTES + ",;:!?* ", _QUOTES + ",;:!?*./\\ "
 _FILE = re.compile(
     r"\.(?:jpe?g|png|gif|webp|svg|heic|pdf|docx?|xlsx?|pptx?|txt|csv|mp[34]|mov|html?|css|js)$", re.IGNORECASE
 )
@@ -217,7 +220,7 @@ def _address_in(piece: str) -> str | None:
     for inner in (piece, *_IN_BRACKETS.findall(piece)):
         text = _trimmed(inner)
         if text[:7].lower() == "mailto:":
-            text = _trimmed(_visible(unquote(text[7:].partition("?")[0])))
+            text = _trimmed(_visible(unquote(text[7:].lstrip("/").partition("?")[0])))
         elif match := _WITH_WORDS.fullmatch(inner.strip()) or _WITH_WORDS.fullmatch(text):
             text = _trimmed(match[1])
         if _is_address(text):
@@ -242,6 +245,9 @@ def _is_address(text: str) -> bool:
 # --- phone ------------------------------------------------------------------------------------------------------------
 
 _DASHES = re.compile("[\u2010-\u2015\u2212\u2043\ufe58\ufe63\uff0d]|(?<=\\d)\u30fc")
+_LIKE_BLANKS = dict.fromkeys(map(ord, "_\u00b7\u2022\u2027\u2219\u30fb"), " ")  # middle dots and bullets
+_AREA_CODE = re.compile(r"^\s*\[(\+?\d{1,5})\]")
+_PLUS_AS_BLANK = re.compile(r"(?<!\d)(\d{1,4})\+(?=\d)")
 _RUN = re.compile(r"\(? ?\+? ?\(?\+?\d[\d ()./-]*")
 _SEVEN_DIGITS = re.compile(r"(?:\D*\d){7}")
 _DATE = re.compile(r"(?:19|20)\d\d[./-]\d\d?[./-]\d\d?|\d\d?[./-]\d\d?[./-](?:19|20)\d\d")
@@ -275,8 +281,9 @@ def clean_phone(text: str) -> str | None:
 
 def _number_in(text: str) -> tuple[str | None, str]:
     """Find the number, and the extension behind it."""
-    text = _ascii_digits(_visible(text[:300]))
-    text = _DASHES.sub("-", text)
+    text = _ascii_digits(_visible(unquote(text[:300]))).translate(_LIKE_BLANKS)
+    text = _AREA_CODE.sub(r"(\1)", _DASHES.sub("-", text))
+    text = _PLUS_AS_BLANK.sub(r"\1 ", text)
     for run in _RUN.finditer(text):
         number = _number(run[0])
         if number:
@@ -380,32 +387,35 @@ def _continues(text: str, at: int) -> bool:
 # --- ids --------------------------------------------------------------------------------------------------------------
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# In lower case, without anything but letters and digits.
+# In lower case, without all that is not a letter or digit.
 _LEFTOVERS = {
-    *("undefined", "null", "none", "nil", "nan", "na", "false", "true", "test", "id", "unknown"),
+    *("undefined", "null", "none", "nil", "nan", "na", "notset", "false", "true", "test", "id", "unknown"),
     *("contactid", "yourcontactid", "contact", "locationid", "yourlocationid", "location", "leadid", "userid"),
     *("object", "objectobject", "empty", "value", "example", "hidden", "placeholder"),
 }
+_TEMPLATE_MARKS = "{[<(%$#*@\u00ab\"'"
 
 
 def _is_leftover_word(text: str) -> bool:
-    return re.sub(r"[^a-z0-9]", "", text.lower()) in _LEFTOVERS
+    return re.sub(r"[\W_]+", "", text.lower()) in _LEFTOVERS
 
 
 def clean_id(value: Any) -> str | None:
     """Return HighLevel's id of a contact or location; None for what a template or a form has left in its place."""
     text = value.strip() if isinstance(value, str) else ""
-    is_leftover = _is_leftover_word(text) or len(set(text.lower()) - {"-", "_"}) < 2
-    return text if _ID.fullmatch(text) and not is_leftover else None
+    is_filler = _is_leftover_word(text) or len(set(text.lower()) - {"-", "_"}) < 2
+    return text if _ID.fullmatch(text) and not is_filler else None
 
 
 def is_leftover(value: Any) -> bool:
     """Return whether a template or a form has left this in the place of an id, because it had none."""
-    text = value.strip().lower() if isinstance(value, str) else value
-    if not isinstance(text, str) or not text:
-        return text in (None, "")
+    if not isinstance(value, str) or not value.strip():
+        return value is None or isinstance(value, str)
+    text = value.strip().lower()
     is_filler = text.isascii() and len(set(text) - {"-", "_"}) < 2 and not text.strip(f"-_{text[0]}")
-    return _is_leftover_word(text) or (is_filler and (text[0].isalnum() or text[0] in "-_")) or text[0] in "{[<%$"
+    is_filler = is_filler and (text[0].isalnum() or text[0] in "-_")
+    is_template = len(text) > 1 and text[0] in _TEMPLATE_MARKS
+    return is_filler or is_template or _is_leftover_word(text)
 
 
 def is_same_person(person: Person, email: str | None, phone: str | None) -> bool:
@@ -501,6 +511,9 @@ def _emails_of(answer: Answer, others: tuple[_Words, ...], dropped: list[Dropped
 def _is_all(value: str) -> bool:
     """Return whether a value is an address whatever its label, or a list with some; not a message that mentions one."""
     pieces = [piece for piece in _BETWEEN.split(_visible(value[:1000])) if piece.strip()]
+    before, colon, _ = value[:1000].partition(":")
+    if colon and "@" not in before and not (before.lower().endswith("mailto") or _EMAIL_WORDS.are_in(before)):
+        return False  # as in `My boss: bob@example.com`
     return "\n" not in value.strip() or all(map(_address_in, pieces))
 
 

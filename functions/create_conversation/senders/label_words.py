@@ -27,6 +27,7 @@ ko: *이메일*, *메일*, *전자우편*
 he: מייל*, אימייל*, דואר אלקטרוני, דוא ל, כתובת מייל
 ar fa: *بريد*, *ايميل*, *الايميل*, *پست الكترونيك*, *پست الکترونیک*, *ایمیل*
 hi th vi: *ईमेल*, *ई मेल*, *อีเมล*, thu dien tu
+id lv lt et hr: surel, alamat surel, epasts, epasta*, elpastas*, elpasto*, e pasta*, elektroninis pastas
 """
 
 PHONE = """
@@ -55,6 +56,8 @@ ko: *전화*, *휴대폰*, *핸드폰*, *휴대전화*, *연락처*
 he: טלפון*, נייד, פלאפון, סלולרי, מספר טלפון
 ar fa: *هاتف*, *جوال*, *موبايل*, *تليفون*, *تلفن*, *موبایل*, *همراه*
 hi th vi: *फोन*, *फ़ोन*, *मोबाइल*, *โทรศัพท์*, *เบอร์โทร*, *มือถือ*, dien thoai, so dien thoai, sdt
+id lv lt et hr: telepon, nomor telepon, no telepon, telp, no telp, no hp, nomor hp, handphone, ponsel, talrun*,
+  talruna numurs, mobitel*, broj telefona
 """
 
 FIRST_NAME = """
@@ -77,6 +80,7 @@ zh: 名
 he: שם פרטי
 ar fa: الاسم الاول, اسم الاول, نام كوچك, نام کوچک
 hi th vi: पहला नाम, *ชื่อจริง*, ten goi
+id lv lt et sk: nama depan, vards, vardas, eesnimi, krstne meno
 """
 
 LAST_NAME = """
@@ -100,6 +104,7 @@ ko: 성, 성씨
 he: שם משפחה
 ar fa: اسم العائلة, اللقب, الاسم الاخير, نام خانوادگي, نام خانوادگی
 hi th vi: उपनाम, *นามสกุล*, ho
+id lv lt et hr sk sl: nama belakang, uzvards, pavarde, perekonnanimi, perenimi, prezime, priezvisko, priimek
 """
 
 # A whole label, without the words that say nothing (`FILLERS`): one name field for all of it. Beside a field that
@@ -136,6 +141,8 @@ ko: 이름, 성함, 성명, 이름 성
 he: שם, שם מלא, שם פרטי ומשפחה, שם ושם משפחה
 ar fa: الاسم, الاسم الكامل, اسم, نام, نام و نام خانوادگي, نام و نام خانوادگی
 hi th vi: नाम, पूरा नाम, ชื่อ, ชื่อ นามสกุล, ten, ho ten, ho va ten
+id lv lt et hr sk sl bg: nama, nama lengkap, vards uzvards, vards un uzvards, vardas pavarde, vardas ir pavarde,
+  taisnimi, ime, ime i prezime, meno, meno a priezvisko, ime in priimek, име, име и фамилия
 """
 
 # Left out of a label before it is compared with FULL_NAME: whose name it is (the visitor's), and politeness.

@@ -63,12 +63,13 @@ def target_of(submission: Submission, senders: Mapping[str, Sender], default_loc
     sender, payload = _read(submission, senders)
     if "when" in sender.paths and not _is_wanted(sender, payload):
         raise IgnoredError("other_event")
-    location = _location(sender, _location_id(sender, payload), default_location)
+    named, dropped = _location_id(sender, payload)
+    location = _location(sender, named, default_location)
     contact = _contact_id(sender, payload)
     if sender.name == STRICT:
         return _strict_target(location, contact)
     found = _find_person(sender, payload)
-    explanation = _explanation(contact, found)
+    explanation = dropped + _explanation(contact, found)
     if not (found.person.email or found.person.phone):
         return _target_without_person(location, contact, explanation)
     return Target(
@@ -86,7 +87,7 @@ def target_of(submission: Submission, senders: Mapping[str, Sender], default_loc
 def location_of(submission: Submission, senders: Mapping[str, Sender], default_location: str | None) -> str:
     """Map only the location, which costs a tenth. Raises as `target_of` does."""
     sender, payload = _read(submission, senders)
-    return _location(sender, _location_id(sender, payload), default_location)
+    return _location(sender, _location_id(sender, payload)[0], default_location)
 
 
 def _read(submission: Submission, senders: Mapping[str, Sender]) -> tuple[Sender, dict[str, Any]]:
@@ -143,14 +144,16 @@ class _ContactId(NamedTuple):
     is_leftover: bool = False
 
 
-def _location_id(sender: Sender, payload: dict[str, Any]) -> str | None:
+def _location_id(sender: Sender, payload: dict[str, Any]) -> tuple[str | None, Explanation]:
+    """Return the location that the payload names, and what of it is not used. Raises InvalidError."""
     value = _search(sender.paths["location_id"], payload) if "location_id" in sender.paths else None
     if value is None or (isinstance(value, str) and _ID.fullmatch(value) and sender.name == STRICT):
-        return value
+        return value, NOTHING_TO_EXPLAIN
+    path = sender.paths["location_id"].expression
     usable, is_leftover = (None, False) if sender.name == STRICT else _cleaned(value)
     if usable is None and not is_leftover:
-        raise _malformed(sender.paths["location_id"].expression)
-    return usable
+        raise _malformed(path)
+    return usable, NOTHING_TO_EXPLAIN if usable else Explanation(dropped=(f"{path}: leftover",))
 
 
 def _contact_id(sender: Sender, payload: dict[str, Any]) -> _ContactId:
