@@ -246,6 +246,26 @@ def test_large_members_are_left_out_and_not_the_delivery(world: World, content_t
     assert contact.get("phone") == (None if content_type.startswith("multipart") else "+15555550100")
 
 
+@pytest.mark.parametrize("name", ["a picture as text", "a file"])
+def test_a_body_of_megabytes_is_read_without_its_files(world: World, name: str) -> None:
+    """A signature in Jotform's JSON, and an uploaded file: neither is in what is stored."""
+    raw = {"q1_signature": "data:image/png;base64," + "A" * 3_000_000, "q2_email": "jane@example.com"}
+    head, file = "--x\r\nContent-Disposition: form-data; name=", "GIF89a" * 500_000
+    if name == "a file":
+        raw.pop("q1_signature")
+    body = f'{head}"rawRequest"\r\n\r\n{json.dumps(raw)}\r\n'
+    body += f'{head}"upload"; filename="a.gif"\r\n\r\n{file}\r\n' if name == "a file" else ""
+    world.settings = replace(world.settings, location_id=LOCATION)
+    world.secrets.texts["SenderSecrets"] = json.dumps({"jotform": "a-secret"})
+    event = webhook_event(f"{body}--x--\r\n", "jotform", secret=None, content_type="multipart/form-data; boundary=x")
+    world.highlevel.fail(kind="status", status=503, times=1)
+    check_answer(world.post(event | {"rawQueryString": "token=a-secret"}), "deferred")
+    (message,) = world.stored()
+    assert len(message["MessageBody"]) < 1000
+    assert world.retry(sqs_record(message["MessageBody"])) == []
+    assert [contact["email"] for contact in world.highlevel.contacts.values()] == ["jane@example.com"]
+
+
 @pytest.mark.parametrize(
     ("headers", "reason"),
     [

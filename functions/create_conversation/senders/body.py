@@ -21,6 +21,8 @@ MAX_FORM_FIELDS = 1000
 MAX_BODY_BYTES = 256 * 1024
 # What a message of SQS (1 MiB) holds in base64. An event can be larger, or grow when it is written again (1e15).
 MAX_STORED_BYTES = 720 * 1024
+# What Lambda takes from API Gateway. Most of a body of that size is a file or a picture, which is left out.
+MAX_READ_BYTES = 6 * 1024 * 1024
 # The texts that are left out of a body that is too large: pictures, signatures, files.
 LARGE_CHARACTERS = 8 * 1024
 LEFT_OUT = "(large value, left out)"
@@ -55,7 +57,7 @@ def read_body(raw: bytes, content_type: str, *, is_text: bool = False, only_json
 
     Raises InvalidError; its detail has the place of an error in JSON.
     """
-    if len(raw) > (MAX_BODY_BYTES if only_json else MAX_STORED_BYTES):
+    if len(raw) > (MAX_BODY_BYTES if only_json else MAX_READ_BYTES):
         raise too_large()
     media_type, charset = _declared(content_type)
     if only_json and not _is_json(media_type):

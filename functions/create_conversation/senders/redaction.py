@@ -17,7 +17,14 @@ from functools import cache, lru_cache, reduce
 from urllib.parse import quote, quote_plus
 
 from create_conversation.errors import InvalidError
-from create_conversation.senders.body import Body, read_body, text_codec, without_large_members, without_members
+from create_conversation.senders.body import (
+    MAX_STORED_BYTES,
+    Body,
+    read_body,
+    text_codec,
+    without_large_members,
+    without_members,
+)
 from create_conversation.senders.config import Sender
 from create_conversation.senders.verification import Request, delivery_id, has_signed_id
 
@@ -50,22 +57,30 @@ def without_secrets(sender: Sender, request: Request, secrets: tuple[str, ...]) 
     given_id = delivery_id(sender, request) if has_signed_id(sender) else None
     delivery = _redacted_text(sender, given_id or "", secrets)
     names = secret_members(sender)
-    body = request.parsed
+    body = _smaller(request.parsed, names)
     if isinstance(body, InvalidError):
-        raw = _without_names(request.body, names)
+        raw = _without_names(request.body[: MAX_STORED_BYTES + 1], names)  # a larger one is not stored
         content_type = _redacted_text(sender, request.content_type, secrets)
         codec = "utf-8" if request.is_text else text_codec(request.content_type)
         return Authenticated(sender, redacted_bytes(sender, raw, codec, secrets), content_type, body, delivery)
-    body = without_members(body, names)
     body = replace(body, content_type=_redacted_text(sender, body.content_type, secrets))
     raw = redacted_bytes(sender, body.raw, text_codec(body.content_type), secrets)
     try:
         # Parsed again only where the value of the secret was found in it.
         clean = body if raw == body.raw else read_body(raw, body.content_type)
-        clean = without_large_members(clean)
         return Authenticated(sender, clean.raw, clean.content_type, clean, delivery)
     except InvalidError as error:
         return Authenticated(sender, raw, body.content_type, error, delivery)
+
+
+def _smaller(body: Body | InvalidError, names: frozenset[str]) -> Body | InvalidError:
+    """Leave out the members of these names and, of a large body, the large texts."""
+    if isinstance(body, InvalidError):
+        return body
+    try:
+        return without_large_members(without_members(body, names))
+    except InvalidError as error:
+        return error
 
 
 def secret_members(sender: Sender) -> frozenset[str]:

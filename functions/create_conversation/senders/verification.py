@@ -18,7 +18,7 @@ from functools import cached_property
 from urllib.parse import parse_qsl
 
 from create_conversation.errors import InvalidError
-from create_conversation.senders.body import MAX_BODY_BYTES, Body, read_body, too_large
+from create_conversation.senders.body import MAX_BODY_BYTES, MAX_STORED_BYTES, Body, read_body, too_large
 from create_conversation.senders.config import Sender
 from create_conversation.senders.ed25519 import ed25519_key, from_base64
 
@@ -147,6 +147,8 @@ def _tokens_at(place: str, request: Request) -> list[str]:
 
 def _body_tokens(request: Request, name: str) -> list[str]:
     """List the values of the body's member of that name; ten at most, of a form that has it several times."""
+    if len(request.body) > MAX_STORED_BYTES:  # not authenticated yet: parse no more than what others may store
+        return []
     body = request.parsed
     if not isinstance(body, Body) or not isinstance(body.payload, dict):
         return []
