@@ -257,12 +257,13 @@ def test_a_body_of_megabytes_is_read_without_its_files(world: World, name: str) 
     body += f'{head}"upload"; filename="a.gif"\r\n\r\n{file}\r\n' if name == "a file" else ""
     world.settings = replace(world.settings, location_id=LOCATION)
     world.secrets.texts["SenderSecrets"] = json.dumps({"jotform": "a-secret"})
-    event = webhook_event(f"{body}--x--\r\n", "jotform", secret=None, content_type="multipart/form-data; boundary=x")
+    form = "multipart/form-data; boundary=x"
+    event = make_webhook_event(f"{body}--x--\r\n", "jotform", secret=None, content_type=form)
     world.highlevel.fail(kind="status", status=503, times=1)
-    check_answer(world.post(event | {"rawQueryString": "token=a-secret"}), "deferred")
-    (message,) = world.stored()
+    assert_webhook_outcome(world.post(event | {"rawQueryString": "token=a-secret"}), "deferred")
+    (message,) = world.queued()
     assert len(message["MessageBody"]) < 1000
-    assert world.retry(sqs_record(message["MessageBody"])) == []
+    assert world.retry(make_sqs_record(message["MessageBody"])) == []
     assert [contact["email"] for contact in world.highlevel.contacts.values()] == ["jane@example.com"]
 
 
