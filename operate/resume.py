@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not ended:
         print("nothing is paused")
     else:
-        print(f"resumed: {', '.join(ended)}; {waiting(stack)} submissions wait and are sent at their locations' rates")
+        print(f"resumed: {', '.join(ended)}; {waiting(stack)} submissions wait")
     return 0
 
 

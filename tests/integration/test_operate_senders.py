@@ -17,7 +17,7 @@ from local.application import Answer, Application
 from local.highlevel import Limits, LocalHighLevel
 from local.serve import announcement
 from local.stack import ROOT, LocalAws, clean_environment, deploy
-from operate import dead_letters, doctor, redrive, send, sender, store_token
+from operate import dead_letters, doctor, pause, redrive, resume, send, sender, store_token
 from operate import stack as stack_module
 from operate.stack import StackError
 from tests.integration.world import World, eventually
@@ -334,6 +334,20 @@ def test_doctor_reports_what_highlevel_refuses(
     (line,) = failing(printed)
     assert line.startswith(f"✗ {expected}")
     assert store_token not in printed
+
+
+def test_the_local_stack_is_paused_and_resumed(world: World, run: Run) -> None:
+    code, printed = run(pause.main)
+    assert code == 0
+    assert "to continue: make resume STACK=local" in printed
+    code, printed = run(doctor.main)
+    assert code == 1
+    (line,) = failing(printed)
+    assert line.startswith("✗ sending: paused")
+    assert run(pause.main, "--what", "accepting")[0] == 0
+    assert world.application.post({}).status == 429
+    assert run(resume.main) == (0, "resumed: sending, retrying, accepting; 0 submissions wait\n")
+    assert failing(run(doctor.main)[1]) == []
 
 
 def test_doctor_checks_each_location_with_its_own_token(
