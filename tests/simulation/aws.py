@@ -87,10 +87,13 @@ class SimulatedSqs(AwsService):
         self.receives: list[int] = []  # of each message that has left the queue
         self.received = 0
         self.batches = 0
+        self.requests = 0  # of the function and of Lambda, without the polls of an empty queue
+        self.function_seconds = 0.0
 
     # The API
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        self.requests += 1
         self._faults.answer(operation)
         if operation == "SendMessage" and arguments["QueueUrl"] == DEAD_LETTER_URL:
             attributes = {name: value["StringValue"] for name, value in arguments["MessageAttributes"].items()}
@@ -130,9 +133,11 @@ class SimulatedSqs(AwsService):
         if self._ready:
             self._wake()
         self.batches += 1
+        self.requests += 1
         return [self._record(message) for message in batch]
 
     def delete(self, message_ids: list[str]) -> None:
+        self.requests += bool(message_ids)
         for message_id in message_ids:
             message = self.messages.get(int(message_id))
             if message is not None and self._rng.random() >= DUPLICATES:

@@ -82,7 +82,10 @@ class Account:
                 answer = handler.handle({"Records": records}, None)
                 failed = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
-            if group.run(handle, self._life()) and failed is not None:
+            started = self.loop.now
+            has_ended = group.run(handle, self._life())
+            self.sqs.function_seconds += self.loop.now - started
+            if has_ended and failed is not None:
                 self.sqs.delete([record["messageId"] for record in records if record["messageId"] not in failed])
             else:
                 handler = None

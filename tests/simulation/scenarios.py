@@ -186,7 +186,9 @@ class Result:
     moved: int
     receives_max: int
     receives_mean: float
-    invocations: float  # for each submission
+    invocations: float  # for each submission; so are the next two
+    function_seconds: float
+    sqs_requests: float
     lost: int
     twice: int
     drain: float | None  # share of the limit at which the waiting were opened, once they could be
@@ -319,6 +321,8 @@ def _result(scenario: Scenario, waiting: int, account: Account, limits: Limits, 
         max(receives, default=0),
         sum(receives) / max(1, len(receives)),
         sqs.batches / waiting,
+        sqs.function_seconds / waiting,
+        sqs.requests / waiting,
         max(0, waiting - ended - len(sqs.messages)) + len(sqs.expired),
         sum(1 for count in highlevel.conversations.values() if count > 1),
         _drain(scenario, waiting, highlevel, limits),
