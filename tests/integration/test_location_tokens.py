@@ -244,7 +244,7 @@ def test_connect_attaches_the_rotation_and_doctor_finds_no_problem(world: World,
 
     code, printed = run("--location", "there")
     assert code == 0, printed
-    assert "✓ HighLevelToken: the connection of the agency company9; its access token lives for another 24 h" in printed
+    assert "✓ HighLevelToken: the connection of the agency company9; its access token expires in 24 h" in printed
     assert "✓ rotation: renewed 0 min ago" in printed
     assert "✓ token of there: HighLevel accepts it" in printed
     assert len(world.highlevel.oauth.sent) == 1, "the doctor uses no refresh token"
@@ -263,7 +263,7 @@ def test_connect_attaches_the_rotation_and_doctor_finds_no_problem(world: World,
     assert code == 1
     (line,) = [line for line in failing(printed) if line.startswith("✗ rotation")]
     assert "grant_refused" in line
-    assert "only you can: make connect STACK=local" in line
+    assert "Retries cannot fix this: make connect STACK=local" in line
     for secret in (app.secret, app.installation.access_token, app.installation.refresh_token):
         assert secret not in printed
 
@@ -301,10 +301,10 @@ def _stored(world: World) -> OAuth:
 INCOMPLETE: dict[str, tuple[Any, ...]] = {
     "expired": (
         {"expires_at": 1_000_000_000},
-        "HighLevelToken: the connection of the agency company0000000000001: its token",
+        "HighLevelToken: the connection of the agency company0000000000001: its access token expired",
     ),
     "no-access-token": ({"access_token": None, "expires_at": None}, "has no access token yet"),
-    "no-company": ({"company_id": None}, "without its company_id: make connect STACK=local"),
+    "no-company": ({"company_id": None}, "has no company_id: make connect STACK=local"),
 }
 
 
@@ -339,4 +339,4 @@ def test_doctor_shows_a_location_without_the_app(world: World, run: Run) -> None
     assert "✗ token of there: HighLevel does not issue it (503): HighLevel answered with an error" in printed
     world.highlevel.heal()
     assert run()[0] == 1
-    assert "name one: make doctor STACK=local LOCATION=" in run()[1]
+    assert "enter one: make doctor STACK=local LOCATION=" in run()[1]
