@@ -273,7 +273,7 @@ def test_connect_attaches_the_rotation_and_doctor_finds_no_problem(world: World,
     time.sleep(1.1)  # the emulator stores the time of a value in seconds
     terminal.paste(again.approve(terminal.shown))
     assert terminal.end() == 0, terminal.shown
-    assert "cleared the label AWSPENDING" in terminal.shown
+    assert "removed the label AWSPENDING" in terminal.shown
     code, printed = run("--location", "there")
     assert code == 0, printed
     kill(world)
