@@ -281,7 +281,7 @@ def test_connect_attaches_the_rotation_and_doctor_finds_no_problem(world: World,
 
     # A private token is stored by hand, and the rotation stays attached.
     world.application.store_token(f"pit-{uuid.uuid4()}")
-    assert "✗ rotation: attached, but the secret holds no connection" in run("--location", "there")[1]
+    assert "✗ rotation: attached, but the secret contains no connection" in run("--location", "there")[1]
 
 
 def test_doctor_shows_the_connection_of_a_sub_account(world: World, run: Run) -> None:
