@@ -33,7 +33,7 @@ def main(files: list[str]) -> None:
         body, content_type = on_the_wire(spec)
         body = body.replace(b"UNIQUE", str(time.time_ns()).encode())
         headers, query, body = sign(sender, _secret_of(sender, stack), body, content_type, time.time())
-        given = {name: text for name, text in spec.get("headers", {}).items() if "<" not in text}
+        given = {name.lower(): text for name, text in spec.get("headers", {}).items() if "<" not in text}
         url = urlsplit(stack.output("WebhooksUrl"))
         connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=30)
         path = f"{url.path}/{sender.name}?{query}"

@@ -271,9 +271,11 @@ def test_a_body_of_megabytes_is_read_without_its_files(world: World, name: str) 
     ("headers", "reason"),
     [
         ({}, "credentials_missing"),
-        ({"typeform_signature": "sha256="}, "credentials_wrong"),
+        ({"typeform_signature": "sha256="}, "credentials_malformed"),
         ({"typeform_signature": "sha1=abc"}, "credentials_malformed"),
-        ({"typeform_signature": "sha256=abc"}, "credentials_wrong"),
+        ({"typeform_signature": "sha256=abc"}, "credentials_malformed"),
+        ({"typeform_signature": f"sha256={'ab' * 32}"}, "credentials_malformed"),
+        ({"typeform_signature": f"sha256={base64.b64encode(bytes(32)).decode()}"}, "credentials_wrong"),
     ],
 )
 def test_the_log_says_why_a_request_is_not_authenticated(
@@ -282,6 +284,57 @@ def test_the_log_says_why_a_request_is_not_authenticated(
     world.secrets.texts["SenderSecrets"] = json.dumps({"typeform": "a-secret"})
     assert_problem(world.post(make_webhook_event(make_ids(), "typeform", secret=None, **headers)), 401, "unauthorized")
     assert (log.line["outcome"], log.line["reason"]) == ("unauthorized", reason)
+    assert log.line["looked_at"] == ["header:typeform-signature"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({}, "credentials_missing"),
+        ({"authorization": "Bearer "}, "credentials_malformed"),
+        ({"authorization": "Digest x"}, "credentials_malformed"),
+        ({"x_webhook_token": "another"}, "credentials_wrong"),
+    ],
+    ids=str,
+)
+def test_the_log_says_where_a_secret_was_looked_for(
+    world: World, log: Log, headers: dict[str, str], reason: str
+) -> None:
+    answer = world.post(make_webhook_event(make_ids(), secret=None, **headers))
+    assert_problem(answer, 401, "unauthorized")
+    assert log.line["reason"] == reason
+    assert log.line["looked_at"] == ["bearer", "basic", "header:x-webhook-token", "query:token", "body:token"]
+    assert "x-webhook-token" not in answer["body"]
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ("<x/>", "Send JSON or a form: the body is neither."),
+        ("y" * 740_000, f"A body may have {MAX_STORED_BYTES} bytes."),
+    ],
+    ids=["neither", "over 720 KiB"],
+)
+def test_the_log_says_why_a_body_cannot_be_read(world: World, log: Log, body: str, detail: str) -> None:
+    world.post(make_webhook_event(body, content_type="text/x"))
+    assert log.line["detail"] == detail
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le with BOM", "utf-16-be with BOM"])
+@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", ""])
+def test_json_in_utf_16_that_is_not_declared_is_read(world: World, codec: str, content_type: str) -> None:
+    text = "\ufeff" * ("BOM" in codec) + json.dumps(JANE | {"copy": TOKEN_SECRET})
+    body = base64.b64encode(text.encode(codec.partition(" ")[0])).decode()
+    event = make_webhook_event("", content_type=content_type or None) | {"body": body, "isBase64Encoded": True}
+    world.highlevel.fail(kind="status", status=503)
+    assert json.loads(world.post(event)["body"])["outcome"] == "deferred"
+    world.highlevel.heal()
+    (message,) = world.queued()
+    stored = Submission.from_message(message["MessageBody"])
+    assert json.loads(stored.body.decode("utf-16")) == JANE | {"copy": "REDACTED"}
+    assert world.retry(make_sqs_record(message["MessageBody"])) == []
+    (contact,) = world.highlevel.contacts.values()
+    assert contact["email"] == "jane@example.com"
 
 
 def test_the_log_says_that_a_signed_time_is_stale(world: World, log: Log) -> None:

@@ -28,6 +28,7 @@ LARGE_CHARACTERS = 8 * 1024
 LEFT_OUT = "(large value, left out)"
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([a-z0-9._:-]{1,40})"?\s*(?:[;,]|$)', re.IGNORECASE)
+_BOMS_OF_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LOOKS_LIKE_FORM = re.compile(r"[\w.\[\]%+-]{1,200}=[^\s<>{}]*|(?:[\w.\[\] -]{1,200}=[^\r\n]*(?:\r?\n|$)){2,1000}")
 # Text codecs of Python that are not character sets of the web, or cost more than linear time.
 _NO_CHARSETS = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "utf-7", "undefined", "mbcs", "oem"}
@@ -57,13 +58,16 @@ def read_body(raw: bytes, content_type: str, *, is_text: bool = False, only_json
 
     Raises InvalidError; its detail has the place of an error in JSON.
     """
-    if len(raw) > (MAX_BODY_BYTES if only_json else MAX_READ_BYTES):
-        raise too_large()
+    limit = MAX_BODY_BYTES if only_json else MAX_READ_BYTES
+    if len(raw) > limit:
+        raise too_large(limit)
     media_type, charset = _declared(content_type)
     if only_json and not _is_json(media_type):
         raise InvalidError("unsupported_media_type", "Send application/json.")
     if is_text and charset != "utf-8-sig":
         content_type, charset = in_utf8(content_type), "utf-8-sig"
+    if charset == "utf-8-sig" and raw.startswith(_BOMS_OF_UTF16):
+        content_type, charset = f"{media_type or JSON}; charset=utf-16", "utf-16"
     try:
         if media_type == MULTIPART:
             fields = _by_name(_multipart(raw, content_type, charset))
@@ -99,9 +103,9 @@ def without_large_members(body: Body) -> Body:
     return smaller
 
 
-def too_large() -> InvalidError:
+def too_large(limit: int = MAX_BODY_BYTES) -> InvalidError:
     """Say what size a body may have."""
-    return InvalidError("body_too_large", f"A body may have {MAX_BODY_BYTES} bytes.")
+    return InvalidError("body_too_large", f"A body may have {limit} bytes.")
 
 
 def _without_large(value: Any) -> Any:
@@ -205,7 +209,7 @@ def _text_body(raw: bytes, content_type: str, media_type: str, charset: str) -> 
     if is_form:
         declared = content_type if media_type == FORM else f"{FORM}; charset={charset.removesuffix('-sig')}"
         return Body(raw, declared, _by_name(_urlencoded(text, charset)), is_form=True)
-    raise InvalidError("unsupported_media_type", "Send application/json.")
+    raise InvalidError("unsupported_media_type", "Send JSON or a form: the body is neither.")
 
 
 def _json_in(charset: str) -> str:

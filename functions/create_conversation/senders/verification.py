@@ -61,7 +61,8 @@ class Request:
         try:
             return read_body(self.body, self.content_type, is_text=self.is_text, only_json=self.only_json)
         except InvalidError as error:
-            return error if len(self.body) <= MAX_BODY_BYTES else too_large()
+            is_why = len(self.body) <= MAX_BODY_BYTES or error.reason == "body_too_large"
+            return error if is_why else too_large()
 
 
 def secrets_for(text: str, sender: str) -> tuple[str, ...]:
@@ -105,6 +106,11 @@ def is_ping(sender: Sender, request: Request) -> bool:
     return form and re.fullmatch(re.escape(sender.ping.encode()) + rb"=[0-9]{1,20}", request.body) is not None
 
 
+def credential_places(sender: Sender) -> tuple[str, ...]:
+    """Where this sender's secret or signature is looked for: for the log."""
+    return sender.where if sender.scheme == "token" else (f"header:{sender.sig_header}",)
+
+
 def delivery_id(sender: Sender, request: Request) -> str | None:
     """Read the id that a header gives the delivery, the same in each repeat; None where there is none."""
     return request.headers.get(sender.id.removeprefix("header:")) if sender.id.startswith("header:") else None
@@ -124,8 +130,8 @@ def _token_refusal(sender: Sender, request: Request, secrets: tuple[str, ...]) -
     matched = [_equal(token, secret) for token in given for secret in secrets]
     if True in matched:
         return ""
-    is_malformed = "authorization" in request.headers and {"bearer", "basic"} & {*sender.where}
-    return WRONG if given else MALFORMED if is_malformed else MISSING
+    is_malformed = given or ("authorization" in request.headers and {"bearer", "basic"} & {*sender.where})
+    return WRONG if any(given) else MALFORMED if is_malformed else MISSING
 
 
 def _tokens_at(place: str, request: Request) -> list[str]:
@@ -181,7 +187,7 @@ def _signature_refusal(sender: Sender, request: Request, now: float, keys: tuple
     signed = [matches(sender, key, message, candidate) for key in keys for candidate in candidates]
     # Only now may the body be parsed: some senders carry their timestamp, and their app's id, in there.
     if True not in signed:
-        return WRONG
+        return WRONG if any(_looks_signed(sender, candidate) for candidate in candidates) else MALFORMED
     if not _is_in_time(sender, request, fields, now):
         return STALE
     return "" if _is_of_its_app(sender, request) else WRONG
@@ -204,6 +210,14 @@ def _signatures(sender: Sender, header: str, fields: list[tuple[str, str]]) -> l
     else:
         found = [header.removeprefix(sender.prefix)] if header.startswith(sender.prefix) else []
     return found[:10]
+
+
+def _looks_signed(sender: Sender, signature: str) -> bool:
+    """Whether the text can be a signature of this sender's: of its encoding and length."""
+    size = 64 if sender.scheme == "pubkey" else len(hmac.digest(b"", b"", sender.hash))
+    if sender.scheme == "mac" and sender.encoding == "hex":
+        return re.fullmatch(rf"[0-9A-Fa-f]{{{2 * size}}}", signature) is not None
+    return len(from_base64(signature) or b"") == size
 
 
 def _timestamp(sender: Sender, request: Request, fields: list[tuple[str, str]]) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 from create_conversation.errors import (
     REASONS,
     DeferredError,
+    Explanation,
     InvalidError,
     NotStoredError,
     OutcomeName,
@@ -29,7 +30,7 @@ from create_conversation.senders.body import MAX_STORED_BYTES, Body
 from create_conversation.senders.config import Sender, lacks_locations
 from create_conversation.senders.mapping import Target, location_of, target_of
 from create_conversation.senders.redaction import Authenticated, without_secrets
-from create_conversation.senders.verification import Request, is_ping, refusal, secrets_for
+from create_conversation.senders.verification import Request, credential_places, is_ping, refusal, secrets_for
 from create_conversation.settings import Settings
 from create_conversation.submission import Submission
 from create_conversation.submission_log import SubmissionLog
@@ -240,7 +241,9 @@ class HttpApiHandler:
         if newer is not None and not refusal(sender, request, secrets_now, self.clock.time()):
             return secrets_now + secrets
         has_key = secrets or secrets_now or sender.public_keys
-        raise UnauthorizedError(reason if has_key else "sender_has_no_secret")
+        error = UnauthorizedError(reason if has_key else "sender_has_no_secret")
+        error.explanation = Explanation(looked_at=credential_places(sender))
+        raise error
 
     def _open(self, target: Target, answer_by: float, *, need_id: bool = False) -> Outcome:
         until = answer_by - STORE_SECONDS
