@@ -59,3 +59,19 @@ def test_there_are_some_for_every_preset_of_a_webhook() -> None:
     senders = {json.loads(file.read_text("utf-8"))["sender"] for file in FOLDER.glob("*--*.json")}
     webhooks = {name for name, sender in SENDERS.items() if sender.scheme != "event"} - {"api"}
     assert webhooks - {"standard-webhooks-v1a"} == senders
+
+
+@pytest.mark.parametrize(
+    ("spec", "content_type", "payload"),
+    [
+        ({"rawRequest": {"q4_email": "a@example.com"}}, "multipart/form-data", "a@example.com"),
+        ({"form": [["email", "a@example.com"]]}, "application/x-www-form-urlencoded", "a%40example.com"),
+        ({"json": {"email": "a@example.com"}}, "application/json", "a@example.com"),
+        ({"body_b64": "YUBleGFtcGxlLmNvbQ=="}, "application/json", "a@example.com"),
+    ],
+    ids=["rawRequest", "form", "json", "body_b64"],
+)
+def test_a_report_of_a_body_alone_can_be_replayed(spec: dict[str, object], content_type: str, payload: str) -> None:
+    body, given = on_the_wire(spec)
+    assert given.partition(";")[0] == content_type
+    assert payload in body.decode()
