@@ -122,6 +122,8 @@ def test_clean_email(text: str, expected: str | None) -> None:
         ({"Manager email": "bob@example.com", "Your work email": ANA}, ANA),
         ({"Child's e-mail": "bob@example.com", "Other e-mail": ANA}, ANA),
         ({"Manager email": ANA}, ANA),
+        ({"_replyto": ANA, "_subject": "Hi"}, ANA),
+        ({"reply_to": "bob@example.com", "email": ANA}, ANA),
         ({"Message": "Please ask my boss: bob@example.com", "phone": "5555550100"}, None),
         ({"Message": f"My e-mail: {ANA}"}, ANA),
         ({"Manager email": "bob@example.com", "Reply": ANA}, ANA),

@@ -158,7 +158,7 @@ pl sv da no fi cs tr ru uk el: twoje, panstwa, ditt, dit, din, sinun, vase, sizi
 # Another person than the one of the submission: the form's owner, who gets the notification, a friend.
 SOMEONE_ELSE = """
 en: post author, admin, administrator, site admin, webmaster, recipient*, notification*, notify, notifications,
-  reply to, replyto, cc, bcc, to email, email to, mail to, send to, sent to, send copy to, assigned*, assignee*, rep,
+  cc, bcc, to email, email to, mail to, send to, sent to, send copy to, assigned*, assignee*, rep,
   sales rep, salesperson, staff, host, hosts, member email, event memberships, event guests, noreply, no reply,
   friend*, colleague*, coworker*, spouse*, husband*, wife, emergency, referral*, referred*, referrer*, reference,
   witness*, their, his, her, store email, shop email, site email, store phone, shop phone, created by, updated by,
@@ -185,7 +185,8 @@ ru uk: владел*, власник*
 # A further address or number of the same person: used after those without such a word.
 SECONDARY = """
 en: guest*, secondary, alternate, alternative, alt, other, another, second, additional, backup, work, office, company,
-  business, confirm, confirmation, repeat, again, verify, shipping, from, sender, billing contact, home
+  business, confirm, confirmation, repeat, again, verify, shipping, from, sender, reply to, replyto, billing contact,
+  home
 de: weitere*, zweite*, geschaftlich*, firma*, wiederholen, bestatigen, bestatigung
 fr es it: autre, secondaire, professionnel*, entreprise, otro, secundario, empresa, trabajo, altro, secondario,
   aziendale, lavoro
