@@ -114,6 +114,8 @@ class ConversationOpener:
             deadline,
             lambda token, within: self.highlevel.get_contact(token, target.location, contact, within=within),
         )
+        if outcome.reason == "upstream_refused":  # the contact may not be read; the e-mail address or number may do
+            return replace(outcome, reason="ids_refused")
         if outcome.name != OutcomeName.FOUND or not outcome.upstream or not target.person:
             return outcome
         if not is_same_person(target.person, outcome.upstream.email, outcome.upstream.phone):

@@ -102,6 +102,14 @@ def test_a_token_that_may_not_read_contacts_goes_by_the_email(world: World) -> N
     assert post(world, **JANE)["outcome"] == "opened"
 
 
+def test_a_contact_that_may_not_be_read_goes_by_the_email(world: World) -> None:
+    put_contact(world, **JANE)
+    path = f"/contacts/{CONTACT}"
+    world.highlevel.fail(kind="status", status=403, message="Forbidden resource", path=path)
+    assert post(world, **JANE) == {"outcome": "opened", "dropped": ["contact_id: not_used"]}
+    assert world.dead_letters() == []
+
+
 def test_an_id_alone_is_used_as_it_is(world: World) -> None:
     assert post(world) == {"outcome": "opened"}
     assert paths(world) == ["/conversations/"]
