@@ -81,7 +81,7 @@ class SubmissionLog:
         upstream = outcome.upstream
         limit = upstream.rate_limit if upstream else None
         explanation = self.explanation(outcome)
-        is_done = outcome.name in (OutcomeName.OPENED, OutcomeName.EXISTING)
+        is_refused = outcome.name in (OutcomeName.INVALID, OutcomeName.REJECTED)
         duration = round(1000 * (monotonic() - self.started))
         logger.info(
             "submission",
@@ -93,8 +93,8 @@ class SubmissionLog:
             contact_id=self.contact(outcome),
             conversation_id=outcome.conversation,
             detail=outcome.detail or None,
-            looked_at=None if is_done else explanation.looked_at or None,
-            fields=None if is_done else explanation.fields or None,
+            looked_at=(explanation.looked_at or None) if is_refused else None,
+            fields=(explanation.fields or None) if is_refused else None,
             dropped=explanation.dropped or None,
             upstream_status=upstream.status if upstream else None,
             upstream_ms=outcome.upstream_ms,

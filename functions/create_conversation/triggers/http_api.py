@@ -156,8 +156,8 @@ class HttpApiHandler:
         elif outcome.name in (OutcomeName.REJECTED, OutcomeName.INVALID):
             message, attributes = submission.to_message(), log.dead_letter(outcome)
             self._store(lambda: self.queues.dead_letter(message, **attributes), answer_by)
-        is_done = outcome.name in (OutcomeName.OPENED, OutcomeName.EXISTING)
-        return outcome if is_done else replace(outcome, explanation=log.explanation(outcome))
+            return replace(outcome, explanation=log.explanation(outcome))
+        return outcome
 
     def _dead_letter_unreadable(
         self, authenticated: Authenticated, error: InvalidError, log: SubmissionLog, answer_by: float
