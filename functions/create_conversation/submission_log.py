@@ -81,7 +81,7 @@ class SubmissionLog:
         upstream = outcome.upstream
         limit = upstream.rate_limit if upstream else None
         explanation = self.explanation(outcome)
-        is_refused = outcome.name in (OutcomeName.INVALID, OutcomeName.REJECTED)
+        is_refused = outcome.name in (OutcomeName.INVALID, OutcomeName.REJECTED, OutcomeName.UNAUTHORIZED)
         duration = round(1000 * (monotonic() - self.started))
         logger.info(
             "submission",

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from create_conversation.senders.body import MAX_READ_BYTES
 from create_conversation.senders.config import load
 from create_conversation.submission import MAX_BODY_BYTES, MAX_STORED_BYTES, Submission
 from create_conversation.triggers import http_api as http_module
@@ -311,9 +312,10 @@ def test_the_log_says_where_a_secret_was_looked_for(
     ("body", "detail"),
     [
         ("<x/>", "Send JSON or a form: the body is neither."),
-        ("y" * 740_000, f"A body may have {MAX_STORED_BYTES} bytes."),
+        ("y" * 740_000, "Send JSON or a form: the body is neither."),
+        ("y" * (MAX_READ_BYTES + 1), f"A body may have {MAX_READ_BYTES} bytes."),
     ],
-    ids=["neither", "over 720 KiB"],
+    ids=["neither", "over 720 KiB", "over 6 MiB"],
 )
 def test_the_log_says_why_a_body_cannot_be_read(world: World, log: Log, body: str, detail: str) -> None:
     world.post(make_webhook_event(body, content_type="text/x"))
