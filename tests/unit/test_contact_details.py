@@ -438,6 +438,10 @@ def test_clean_name(text: str, expected: str | None) -> None:
         ({"form": {"name": "Contact us", "x": 1}}, (None, None, None)),
         ({"Friend's first name": "Bob", "First name": "Ana"}, ("Ana", None, None)),
         ({"name": ANA}, (None, None, None)),
+        *(
+            ({label: "Ana P"}, (None, None, "Ana P"))
+            for label in ("Wie heißen Sie?", "Comment vous appelez-vous ?", "¿Cómo te llamas?", "Come si chiama?")
+        ),
         ({"Vārds": "Ana", "Uzvārds": "P"}, ("Ana", "P", None)),
         ({"Vardas": "Ana", "Pavardė": "P"}, ("Ana", "P", None)),
         ({"Eesnimi": "Ana", "Perekonnanimi": "P"}, ("Ana", "P", None)),

@@ -141,6 +141,8 @@ ko: 이름, 성함, 성명, 이름 성
 he: שם, שם מלא, שם פרטי ומשפחה, שם ושם משפחה
 ar fa: الاسم, الاسم الكامل, اسم, نام, نام و نام خانوادگي, نام و نام خانوادگی
 hi th vi: नाम, पूरा नाम, ชื่อ, ชื่อ นามสกุล, ten, ho ten, ho va ten
+de fr es it, asked: heissen, heissen sie, comment vous appelez vous, como te llamas, como se llama,
+  come ti chiami, come si chiama
 id lv lt et hr sk sl bg: nama, nama lengkap, vards uzvards, vards un uzvards, vardas pavarde, vardas ir pavarde,
   taisnimi, ime, ime i prezime, meno, meno a priezvisko, ime in priimek, име, име и фамилия
 """
