@@ -100,10 +100,14 @@ test: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ##
 ifdef TESTS
 	@.venv/bin/pytest $(TESTS)
 else
-	@.venv/bin/pytest tests/unit tests/contract -m 'not alone' --numprocesses 2
+	@.venv/bin/pytest tests/unit tests/contract tests/simulation -m 'not alone' --numprocesses 2
 	@.venv/bin/pytest tests/chaos tests/integration -m 'not alone' --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	@.venv/bin/pytest -m alone
 endif
+
+.PHONY: test-quick
+test-quick: .venv/ready .tools/sam/ready .tools/runtime/ready ## Run the tests of 3 minutes: no local AWS, none that is slow
+	@.venv/bin/pytest tests/unit tests/contract tests/simulation -m 'not alone and not slow' --numprocesses 2
 
 .PHONY: screenshots
 screenshots: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## Take the README's screenshots again

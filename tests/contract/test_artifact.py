@@ -35,9 +35,10 @@ LOCATION, CONTACT = "ve9EPM428h8vShlRW1KT", "ocQHyuzHvysMo5N5VsXc"
 SETTINGS = lambda_runtime.SETTINGS | {"HIGHLEVEL_BASE_URL": "http://127.0.0.1:1"}
 EVENT = json.loads((ROOT / "events/http_conversation.json").read_text())
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="Lambda's runtime client (awslambdaric) is for Linux only"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="Lambda's runtime client (awslambdaric) is for Linux only"),
+]
 
 
 @pytest.fixture(scope="session")
@@ -402,7 +403,13 @@ def test_it_answers_a_post_with_the_conversation(start: Callable[..., Function])
     assert answer["statusCode"] == 201
     assert answer["headers"]["x-request-id"] == EVENT["requestContext"]["requestId"]
     assert conversation == function.highlevel.conversations[LOCATION, CONTACT]
-    assert [name for name, _ in function.aws.calls] == ["GetSecretValue", "GetItem", "GetSecretValue", "UpdateItem"]
+    assert [name for name, _ in function.aws.calls] == [
+        "GetSecretValue",
+        "GetItem",
+        "GetItem",
+        "GetSecretValue",
+        "UpdateItem",
+    ]
     assert function.post(secret="wrong")["statusCode"] == 401
 
 

@@ -18,9 +18,10 @@ from benchmarks.report import document, tables, write_tables
 from benchmarks.stand_ins import TOKEN, StandIns
 from highlevel.client import HighLevel
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="Lambda's runtime client (awslambdaric) is for Linux only"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="Lambda's runtime client (awslambdaric) is for Linux only"),
+]
 
 ROOT = Path(__file__).parents[2]
 SHORT = Workload(rounds=1, warm=8, block=40)

@@ -204,6 +204,7 @@ def test_a_location_has_a_hundred_calls_in_ten_seconds() -> None:
 # The whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scenario", [s for s in SCENARIOS if s.name in ("drain", "killed", "sqs-throttled")], ids=lambda s: s.name
 )

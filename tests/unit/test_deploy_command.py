@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each test starts make and a Python
 ROOT = Path(__file__).parents[2]
 NOTE = '#!/bin/sh\nprintf "%s\\n" "$(basename "$0") $*" >> "{calls}"\n'
 SIGNED_IN = (
