@@ -19,7 +19,7 @@ from operate.stack import Stack, StackError, explain, for_stack, parser, printab
 
 MARKETPLACE = "https://marketplace.gohighlevel.com"
 REDIRECT_URL = "https://localhost/oauth/callback"  # no server is there: the code stays in the browser's address bar
-SCOPES = ("conversations.write", "conversations.readonly", "contacts.write")
+SCOPES = ("conversations.write", "conversations.readonly", "contacts.write", "contacts.readonly")
 AGENCY_SCOPES = (*SCOPES, "oauth.write")
 ROTATE = "RotateToken"  # the template parameter that attaches the rotation
 EXCHANGE_SECONDS = 20.0
