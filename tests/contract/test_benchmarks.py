@@ -69,7 +69,7 @@ def test_it_counts_connections_and_calls(measured: dict[str, Measured]) -> None:
     assert connections == {name: [25.0] for name in NAMES} | {"tutorial": [1000.0], "null": [0.0]}  # one in 40 is 25
     none = {"highlevel": 0, "secretsmanager": 0, "dynamodb": 0, "sqs": 0}
     assert measured["ours"].calls == {
-        "cold": none | {"highlevel": 1, "secretsmanager": 2, "dynamodb": 2},
+        "cold": none | {"highlevel": 1, "secretsmanager": 2, "dynamodb": 3},
         "opened": none | {"highlevel": 1, "dynamodb": 2},
         "repeated": none | {"dynamodb": 1},
         "failing": none | {"highlevel": 1, "dynamodb": 1, "sqs": 1},
