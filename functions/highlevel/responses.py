@@ -163,7 +163,10 @@ def classify_upsert(result: HttpResponse | Exception, location: str) -> ApiResul
 def classify_contact(result: HttpResponse | Exception, location: str, contact: str) -> ApiResult:
     """Classify the result of `GET /contacts/{id}`: found, if it is a contact of that location; else as above."""
     if isinstance(result, Exception) or result.status != 200:
-        return classify_response(result, location, contact)
+        api_result = classify_response(result, location, contact)
+        # A 403 in HighLevel's format is about this contact: the e-mail address or phone number beside the id may do.
+        is_unreadable = api_result.status == 403 and api_result.reason == "upstream_error"
+        return replace(api_result, outcome="rejected", reason="ids_refused") if is_unreadable else api_result
     payload = json_object(result.body) or {}
     members = payload.get("contact")
     facts: dict[str, Any] = {

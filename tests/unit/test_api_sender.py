@@ -175,7 +175,8 @@ def test_an_id_is_1_to_64_letters_digits_and_the_two(value: str) -> None:
         (b"[" * 100_000, "invalid_json"),
         (b'{"a":' * 40_000, "invalid_json"),
         (b'{"contactId": ' + b"9" * 5000 + b"}", "invalid_json"),
-        (b"\xff\xfe", "invalid_encoding"),
+        (b"\xff\xff", "invalid_encoding"),
+        (b"\xff\xfe", "invalid_json"),  # the byte order mark of UTF-16, and no text
         (b'{"contactId": "\xfc"}', "invalid_encoding"),
         (b'{"contactId": "\xed\xa0\x80"}', "invalid_encoding"),
         (b"[]", "invalid_body"),
