@@ -12,6 +12,11 @@ from create_conversation.senders.body import MAX_BODY_BYTES, MAX_STORED_BYTES, B
 __all__ = ["MAX_BODY_BYTES", "MAX_STORED_BYTES", "Submission", "json_bytes"]
 
 
+# Of an event that is a message itself: SQS takes 1 MiB with the attributes. Numbers such as 1e15 grow when an event is
+# written again; of one that has grown beyond, as much is stored as fits.
+MAX_EVENT_BYTES = (1 << 20) - 16 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """One submission as it came, before its mapping: a redrive maps it again, with the configuration of that time.
@@ -36,7 +41,9 @@ class Submission:
         An event that is too large for base64 is the message itself, whole: its sender has no other copy.
         """
         if self.trigger == Trigger.EVENT and len(self.body) > MAX_STORED_BYTES:
-            return _without_noncharacters(self.body.decode("utf-8", "backslashreplace"))
+            event = _without_noncharacters(self.body.decode("utf-8", "backslashreplace"))
+            if len(event.encode()) <= MAX_EVENT_BYTES:
+                return event
         return json.dumps(
             {
                 "submission": {

@@ -455,5 +455,5 @@ def capture(page: Page, file: Path) -> None:
     """Save the whole page as WebP, which is less than half as large as PNG."""
     page.set_viewport_size({"width": 1180, "height": page.evaluate("document.documentElement.scrollHeight")})
     chromium = page.context.new_cdp_session(page)
-    answer = chromium.send("Page.captureScreenshot", {"format": "webp", "quality": 80})
+    answer = chromium.send("Page.captureScreenshot", {"format": "webp", "quality": 75})
     file.write_bytes(base64.b64decode(answer["data"]))

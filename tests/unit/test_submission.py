@@ -52,6 +52,13 @@ def test_an_event_too_large_for_base64_is_stored_whole(value: object, count: int
         target_of(read, SENDERS, None)
 
 
+def test_of_an_event_that_has_grown_beyond_a_message_as_much_is_stored_as_fits() -> None:
+    event = EVENT | {"detail": {"more": [1e15] * 80_000}}
+    message = Submission.from_event(event, "request-1").to_message()
+    assert len(message.encode()) < 1 << 20
+    assert len(Submission.from_message(message).body) == MAX_STORED_BYTES
+
+
 @pytest.mark.parametrize("delivery_id", ["", "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", "\u00fc\ud800\n", "x" * 8000])
 def test_the_id_of_a_delivery_travels_along(delivery_id: str) -> None:
     sent = make_submission(delivery_id=delivery_id)
