@@ -17,7 +17,8 @@ NOISY, QUIET, EACH = 1000, 20, 10
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with deployed_world() as world:
+    # With the default of 2 the figures below are about three times as large.
+    with deployed_world(RetryConcurrency="5") as world:
         world.highlevel.limits = LIMITS
         yield world
 
