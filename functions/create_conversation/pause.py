@@ -1,9 +1,12 @@
 """Whether an operator has paused sending (`make pause`): one item of the table, which every instance reads."""
 
 import time
+from typing import TYPE_CHECKING
 
-from create_conversation.idempotency import IdempotencyStore
 from shared.clock import Clock
+
+if TYPE_CHECKING:  # the operator's commands read KEY, without the function's log library
+    from create_conversation.idempotency import IdempotencyStore
 
 KEY = {"pk": {"S": "pause"}}
 # How long an instance uses what it has read. `make resume` waits this long before the retry queue is read again.
@@ -16,7 +19,7 @@ class Pause:
     By Unix time: while Lambda freezes an environment, its monotonic clock may stand still. All threads may share it.
     """
 
-    def __init__(self, records: IdempotencyStore, clock: Clock = time) -> None:
+    def __init__(self, records: "IdempotencyStore", clock: Clock = time) -> None:
         self._records = records
         self._clock = clock
         self._is_active = False
