@@ -125,7 +125,11 @@ def test_a_token_that_lives_a_moment_longer_is_used_while_none_is_newer(connecte
     assert len(connected.world.secrets.calls) <= 6
 
 
-@pytest.mark.parametrize("changes", [{"expires_at": int(time.time()) - 1}, {"access_token": None, "expires_at": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"expires_at": int(time.time()) - 1}, {"access_token": None, "expires_at": None}],
+    ids=["expired", "no access token"],  # an id with the time in it would differ from worker to worker
+)
 def test_an_expired_token_is_never_sent(connected: Connected, changes: dict[str, Any]) -> None:
     connected.store(**changes)
     outcomes = [connected.world.open() for _ in range(100)]
