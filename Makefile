@@ -17,7 +17,7 @@ export PATH := $(PATH)$(addprefix :,$(lastword $(wildcard $(or $(PYENV_ROOT),$(H
 UV := .tools/uv/bin/uv
 UV_VERSION := 0.13.9
 SAM := PATH="$(CURDIR)/.tools/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam
-OPERATE := PYTHONPATH=functions .tools/operate/bin/python -m
+OPERATE := PYTHONPATH=functions .tools/cli/bin/python -m
 
 .PHONY: help
 help: ## List the targets
@@ -40,9 +40,9 @@ serve: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/
 ##### Deploy and operate
 
 .PHONY: deploy
-deploy: .tools/sam/ready .tools/operate/ready ## Build and deploy to AWS, without questions         [STACK=… PARAMETERS="LocationId=…" CONFIG_ENV=production]
-	@$(OPERATE) operate.check_senders
-	@options=$$($(OPERATE) operate.check_deploy --stack="$$STACK" --config-env="$$CONFIG_ENV" --parameters="$$PARAMETERS") || exit; \
+deploy: .tools/sam/ready .tools/cli/ready ## Build and deploy to AWS, without questions         [STACK=… PARAMETERS="LocationId=…" CONFIG_ENV=production]
+	@$(OPERATE) cli.check_senders
+	@options=$$($(OPERATE) cli.check_deploy --stack="$$STACK" --config-env="$$CONFIG_ENV" --parameters="$$PARAMETERS") || exit; \
 	eval "set -- $$options"; \
 	$(SAM) build --config-env "$$CONFIG_ENV" "$$@" && \
 	$(SAM) deploy --config-env "$$CONFIG_ENV" --stack-name "$$STACK" "$$@"
@@ -53,44 +53,44 @@ deploy: export CONFIG_ENV := $(CONFIG_ENV)
 deploy: export PARAMETERS := $(PARAMETERS)
 
 .PHONY: token
-token: .tools/operate/ready ## Try a HighLevel token, typed without echo, store it [STACK=… LOCATION=… FORCE=1]
-	@$(OPERATE) operate.store_token $(STACK) $(if $(LOCATION),--location '$(LOCATION)') $(if $(FORCE),--force)
+token: .tools/cli/ready ## Try a HighLevel token, typed without echo, store it [STACK=… LOCATION=… FORCE=1]
+	@$(OPERATE) cli.store_token $(STACK) $(if $(LOCATION),--location '$(LOCATION)') $(if $(FORCE),--force)
 
 .PHONY: connect
-connect: .tools/operate/ready ## Connect with HighLevel by OAuth, on the terminal   [STACK=…]
-	@$(OPERATE) operate.connect $(STACK)
+connect: .tools/cli/ready ## Connect with HighLevel by OAuth, on the terminal   [STACK=…]
+	@$(OPERATE) cli.connect $(STACK)
 
 .PHONY: sender
-sender: .tools/operate/ready ## Create or rotate a sender's secret, print its URL  [STACK=… NAME=typeform GIVEN=1 RETIRE=1]
-	@$(OPERATE) operate.sender $(STACK) '$(NAME)' $(if $(GIVEN),--given) $(if $(RETIRE),--retire)
+sender: .tools/cli/ready ## Create or rotate a sender's secret, print its URL  [STACK=… NAME=typeform GIVEN=1 RETIRE=1]
+	@$(OPERATE) cli.sender $(STACK) '$(NAME)' $(if $(GIVEN),--given) $(if $(RETIRE),--retire)
 
 .PHONY: send
-send: .tools/operate/ready ## Send a sender's signed sample, or show its mapping [STACK=… SENDER=typeform LOCATION=… DRY_RUN=1]
-	@$(OPERATE) operate.send $(STACK) '$(SENDER)' $(if $(LOCATION),--location '$(LOCATION)') $(if $(DRY_RUN),--dry-run)
+send: .tools/cli/ready ## Send a sender's signed sample, or show its mapping [STACK=… SENDER=typeform LOCATION=… DRY_RUN=1]
+	@$(OPERATE) cli.send $(STACK) '$(SENDER)' $(if $(LOCATION),--location '$(LOCATION)') $(if $(DRY_RUN),--dry-run)
 
 .PHONY: doctor
-doctor: .tools/operate/ready ## Check all that a submission needs; say what to do  [STACK=… LOCATION=…]
-	@$(OPERATE) operate.doctor $(STACK) $(if $(LOCATION),--location '$(LOCATION)')
+doctor: .tools/cli/ready ## Check all that a submission needs; say what to do  [STACK=… LOCATION=…]
+	@$(OPERATE) cli.doctor $(STACK) $(if $(LOCATION),--location '$(LOCATION)')
 
 .PHONY: logs
-logs: .tools/operate/ready ## Follow the canonical log lines                     [STACK=… CONTACT=… REQUEST=… REASON=… SINCE=15m]
-	@$(OPERATE) operate.logs $(STACK) $(if $(CONTACT),--contact $(CONTACT)) $(if $(REQUEST),--request $(REQUEST)) $(if $(REASON),--reason $(REASON)) $(if $(SINCE),--since $(SINCE))
+logs: .tools/cli/ready ## Follow the canonical log lines                     [STACK=… CONTACT=… REQUEST=… REASON=… SINCE=15m]
+	@$(OPERATE) cli.logs $(STACK) $(if $(CONTACT),--contact $(CONTACT)) $(if $(REQUEST),--request $(REQUEST)) $(if $(REASON),--reason $(REASON)) $(if $(SINCE),--since $(SINCE))
 
 .PHONY: dead-letters
-dead-letters: .tools/operate/ready ## List the dead letters with their reasons           [STACK=… ID=…]
-	@$(OPERATE) operate.dead_letters $(STACK) $(if $(ID),--id $(ID))
+dead-letters: .tools/cli/ready ## List the dead letters with their reasons           [STACK=… ID=…]
+	@$(OPERATE) cli.dead_letters $(STACK) $(if $(ID),--id $(ID))
 
 .PHONY: redrive
-redrive: .tools/operate/ready ## Retry dead letters and show the results            [STACK=… REASON=… SENDER=… WAIT=120]
-	@$(OPERATE) operate.redrive $(STACK) $(if $(REASON),--reason '$(REASON)') $(if $(SENDER),--sender '$(SENDER)') $(if $(WAIT),--wait '$(WAIT)')
+redrive: .tools/cli/ready ## Retry dead letters and show the results            [STACK=… REASON=… SENDER=… WAIT=120]
+	@$(OPERATE) cli.redrive $(STACK) $(if $(REASON),--reason '$(REASON)') $(if $(SENDER),--sender '$(SENDER)') $(if $(WAIT),--wait '$(WAIT)')
 
 .PHONY: pause
-pause: .tools/operate/ready ## Stop sending, retrying or accepting                  [STACK=… WHAT=sending]
-	@$(OPERATE) operate.pause $(STACK) $(if $(WHAT),--what '$(WHAT)')
+pause: .tools/cli/ready ## Stop sending, retrying or accepting                  [STACK=… WHAT=sending]
+	@$(OPERATE) cli.pause $(STACK) $(if $(WHAT),--what '$(WHAT)')
 
 .PHONY: resume
-resume: .tools/operate/ready ## End every pause                                     [STACK=…]
-	@$(OPERATE) operate.resume $(STACK)
+resume: .tools/cli/ready ## End every pause                                     [STACK=…]
+	@$(OPERATE) cli.resume $(STACK)
 
 ##### Develop
 
@@ -119,7 +119,7 @@ check: .venv/ready .tools/sam/ready ## Check style, types, words, template and r
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/python .ci/check_vocabulary.py
-	@PYTHONPATH=functions .venv/bin/python -m operate.check_senders
+	@PYTHONPATH=functions .venv/bin/python -m cli.check_senders
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
 	@.venv/bin/cfn-lint --include-checks I3011 --append-rules cfn_lint_serverless.rules --template template.yaml
 	@$(UV) lock --check --quiet

@@ -18,11 +18,11 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
+from cli.signing import sign_event
 from create_conversation.senders.config import Sender, SendersError, load
 from local.application import Answer, Application
 from local.highlevel import LocalHighLevel
 from local.stack import ROOT, LocalAws, LocalAwsError, build, deploy, exit_on_sigterm
-from operate.signing import sign_event
 
 LOCATION = "ve9EPM428h8vShlRW1KT"
 

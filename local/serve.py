@@ -2,7 +2,7 @@
 
 HIGHLEVEL_BASE_URL connects it to another HighLevel, for instance the real one. Its token is read from HIGHLEVEL_TOKEN,
 else asked for without echo. While it runs, three files, which only their owner can read, contain its address and its
-credentials, which are new for each run: `.tools/serve.json` for the commands of `operate/` (STACK=local),
+credentials, which are new for each run: `.tools/serve.json` for the commands of `./hlc` (STACK=local),
 `.tools/serve.curl` for `curl --config`, `.tools/serve.credentials` for the AWS CLI (AWS_SHARED_CREDENTIALS_FILE).
 """
 
@@ -88,7 +88,7 @@ def _token_of_another_highlevel() -> str:
 
 
 def announcement(application: Application) -> dict[str, str]:
-    """Return what the commands of `operate/` need to find this stack."""
+    """Return what the commands of `./hlc` need to find this stack."""
     return {
         "endpoint": application.aws.endpoint,
         "region": REGION,

@@ -1,6 +1,6 @@
 """Post payload files to a running `make serve`, signed as their senders sign them, and print the answers.
 
-`PYTHONPATH=functions:. .tools/operate/bin/python -m tests.replay tests/data/reports/*.json`. A sender without a secret
+`PYTHONPATH=functions:. .tools/cli/bin/python -m tests.replay tests/data/reports/*.json`. A sender without a secret
 gets one. The log has the outcomes (`make logs STACK=local`), GET <HighLevel>/_local the contacts.
 """
 
@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cli.known_senders import all_senders, entries_of, new_secret, read_secrets
+from cli.sender import store_secrets
+from cli.signing import sign
+from cli.stack import Stack
 from create_conversation.senders.config import Sender
-from operate.known_senders import all_senders, entries_of, new_secret, read_secrets
-from operate.sender import store_secrets
-from operate.signing import sign
-from operate.stack import Stack
 from tests.payloads import on_the_wire
 
 NOTICED_SECONDS = 11.0  # how long the function may go on without a secret that was made a moment ago

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cli.signing import sign_event
 from create_conversation.senders.body import read_body, without_members
 from create_conversation.senders.config import TRUSTED, JmesPath, Sender, load
 from create_conversation.senders.redaction import secret_members
-from operate.signing import sign_event
 
 ROOT = Path(__file__).parents[1]
 LOCATION = "ve9EPM428h8vShlRW1KT"

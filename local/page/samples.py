@@ -15,6 +15,9 @@ from urllib.parse import parse_qsl, urlencode
 
 from nacl.signing import SigningKey
 
+from cli.known_senders import new_secret
+from cli.signing import Signed, sign_event
+from cli.stack import StackError
 from create_conversation.errors import REASONS, SubmissionError
 from create_conversation.senders.body import FORM
 from create_conversation.senders.config import Sender
@@ -23,9 +26,6 @@ from create_conversation.senders.verification import secrets_for
 from create_conversation.submission import Submission, json_bytes
 from local.run import V1A, public_key, signed_with_ed25519
 from local.stack import ROOT
-from operate.known_senders import new_secret
-from operate.signing import Signed, sign_event
-from operate.stack import StackError
 
 _FILES = {"api": "http_conversation", "event": "event_conversation_requested"}
 _ALPHANUMERICS = string.ascii_letters + string.digits

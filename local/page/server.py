@@ -30,6 +30,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cli.dead_letter_reader import DeadLetter
 from create_conversation.errors import REASONS
 from create_conversation.senders.config import load
 from create_conversation.senders.mapping import Target
@@ -40,7 +41,6 @@ from local.highlevel import Fault, LocalHighLevel
 from local.page.samples import Sample, SampleError, Samples
 from local.page.submission_trace import UPSERT, trace
 from local.stack import ROOT, clean_environment
-from operate.dead_letter_reader import DeadLetter
 
 FOLDER = Path(__file__).parent
 DIAGRAM = ROOT / "docs" / "architecture.svg"
@@ -260,7 +260,7 @@ class Page:
     def _redrive(self) -> dict[str, str]:
         """Run `make redrive`, and return its output."""
         finished = subprocess.run(
-            [sys.executable, "-m", "operate.redrive", self._application.stack.name, "--wait", "30"],
+            [sys.executable, "-m", "cli.redrive", self._application.stack.name, "--wait", "30"],
             cwd=ROOT,
             env={**clean_environment(), **self._application.aws.env, "PYTHONPATH": "functions"},
             stdin=subprocess.DEVNULL,

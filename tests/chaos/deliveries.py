@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 
 from nacl.signing import SigningKey
 
+from cli.signing import FORM, Signed, sign
 from create_conversation.senders.config import load
 from create_conversation.submission import Submission
 from local.stack import ROOT
-from operate.signing import FORM, Signed, sign
 from tests.chaos.canary_secrets import Canary
 
 type Trigger = Literal["http", "webhook", "event", "queue"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from cli.signing import FORM
 from create_conversation.senders.config import Sender
-from operate.signing import FORM
 from tests.chaos.fuzz_values import LOCATIONS, TEXTS, nested, paths, replaced, value, without
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from cli.signing import FORM
 from create_conversation.senders.config import Sender
-from operate.signing import FORM
 from tests.chaos.canary_secrets import Canary
 from tests.chaos.fuzz_bodies import BODIES, Draft
 from tests.chaos.fuzz_envelopes import ENVELOPES

@@ -12,9 +12,9 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
+from cli.signing import Signed, sign
+from cli.stack import StackError
 from create_conversation.senders.config import Sender
-from operate.signing import Signed, sign
-from operate.stack import StackError
 from tests.chaos.canary_secrets import Canary
 from tests.chaos.fuzz_bodies import Draft
 from tests.chaos.fuzz_values import ODD, TEXTS, value

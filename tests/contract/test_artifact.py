@@ -68,7 +68,7 @@ def test_the_artifact_has_the_function_and_its_requirements_only(artifact: Path)
     sources = {path.relative_to(ROOT / "functions").as_posix() for path in (ROOT / "functions").rglob("*.py")}
     assert sources <= set(names(artifact))
     for name in names(artifact):
-        assert not {"tests", "test", "local", "operate"} & set(name.split("/")[:-1]), name
+        assert not {"tests", "test", "local", "cli"} & set(name.split("/")[:-1]), name
         assert not name.endswith((".env", ".pem")), name
     assert names(artifact.parent / "TokenRotation") == names(artifact)
 

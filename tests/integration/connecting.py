@@ -28,7 +28,7 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         self.shown = ""
         self.process = children.start(
-            [sys.executable, "-u", "-m", "operate.connect", stack],
+            [sys.executable, "-u", "-m", "cli.connect", stack],
             cwd=ROOT,
             env={**clean_environment(), **aws.env, "PYTHONPATH": "functions:."},
             stdin=theirs,

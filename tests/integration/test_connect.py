@@ -349,7 +349,7 @@ def test_signal_between_exchange_and_store_loses_nothing(
 
 def test_command_needs_a_terminal(stack: Stack) -> None:
     finished = subprocess.run(
-        [sys.executable, "-m", "operate.connect", stack.name],
+        [sys.executable, "-m", "cli.connect", stack.name],
         cwd=ROOT,
         env={**clean_environment(), **stack.aws.env, "PYTHONPATH": "functions:."},
         input="",

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from cli import doctor
+from cli import stack as stack_module
 from highlevel.oauth import OAuth, read_oauth
 from local.application import Answer
 from local.highlevel import Call
 from local.serve import announcement
-from operate import doctor
-from operate import stack as stack_module
 from tests.integration.connecting import App, asked
 from tests.integration.world import World, deployed_world, eventually
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cli.pausing import LAST_WAIT_SECONDS
 from local.stack import deploy
-from operate.pausing import LAST_WAIT_SECONDS
 from tests.integration.aws_faults import FaultyWorld, faulty_world, warm_up
 from tests.integration.world import eventually
 
@@ -32,14 +32,14 @@ def world(_world: FaultyWorld) -> Iterator[FaultyWorld]:
 
 def run(world: FaultyWorld, command: str, *arguments: str) -> str:
     """Run `make pause` or `make resume`; return what it prints."""
-    finished = world.run(f"operate.{command}", *arguments)
+    finished = world.run(f"cli.{command}", *arguments)
     assert (finished.returncode, finished.stderr) == (0, "")
     return finished.stdout
 
 
 def doctor(world: FaultyWorld) -> list[str]:
     """The lines of `make doctor` about pauses."""
-    finished = world.run("operate.doctor")
+    finished = world.run("cli.doctor")
     assert not finished.stderr
     return re.findall(r"^. (?:pauses|sending|retrying|accepting|function): .*", finished.stdout, re.MULTILINE)
 

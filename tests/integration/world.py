@@ -84,7 +84,7 @@ class World:
 
     def redrive(self, *arguments: str) -> str:
         """Run `make redrive` with these arguments and without a pause; return what it prints."""
-        finished = self.run("operate.redrive", "--wait", "0", *arguments)
+        finished = self.run("cli.redrive", "--wait", "0", *arguments)
         assert finished.returncode == 0, finished.stderr
         return finished.stdout
 

@@ -92,15 +92,15 @@ def sts(server: Sts) -> Sts:
 def clone(tmp_path: Path, sts: Sts) -> Path:
     for name in ("Makefile", "samconfig.toml", "uv.lock", ".python-version", "template.yaml"):
         shutil.copy(ROOT / name, tmp_path / name)
-    for name in ("operate", "functions"):
+    for name in ("cli", "functions"):
         (tmp_path / name).symlink_to(ROOT / name)
     note = NOTE.format(calls=tmp_path / "calls")
-    for tool, text in (("sam/bin/sam", note), ("operate/bin/python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')):
+    for tool, text in (("sam/bin/sam", note), ("cli/bin/python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')):
         script = tmp_path / ".tools" / tool
         script.parent.mkdir(parents=True)
         script.write_text(text)
         script.chmod(0o755)
-    for ready in ("uv/bin/uv", "sam/ready", "operate/ready"):
+    for ready in ("uv/bin/uv", "sam/ready", "cli/ready"):
         (tmp_path / ".tools" / ready).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / ".tools" / ready).touch()
     (tmp_path / "aws").write_text(f"[default]\nendpoint_url = {sts.url}\n")

@@ -19,7 +19,7 @@ from tests.unit.template import RESOURCES, ROOT, TEMPLATE, of_type
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests/README.md"])
 SOURCES = sorted(
     path
-    for pattern in ("template.yaml", "operate/*.py", "local/**/*.py", "functions/**/*.py", "functions/**/*.toml")
+    for pattern in ("template.yaml", "cli/*.py", "local/**/*.py", "functions/**/*.py", "functions/**/*.toml")
     for path in ROOT.glob(pattern)
 )
 MAKEFILE = (ROOT / "Makefile").read_text()

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from cli.signing import sign
 from create_conversation.senders.config import Sender, load
-from operate.signing import sign
 from tests.factories import make_webhook_event
 from tests.payloads import FOLDER, on_the_wire
 from tests.samples import LOCATION, secret_of

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from cli.signing import sign
 from create_conversation.senders.config import Sender, load
 from create_conversation.senders.verification import Request, is_authentic
-from operate.signing import sign
 from tests.payloads import FOLDER, NAMES, delivery, on_the_wire
 from tests.samples import secret_of
 

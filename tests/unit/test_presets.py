@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from cli.signing import sign
 from create_conversation.errors import IgnoredError
 from create_conversation.senders.body import FORM, read_body, without_members
 from create_conversation.senders.config import lacks_locations, load
@@ -17,7 +18,6 @@ from create_conversation.senders.mapping import Person, Target, target_of
 from create_conversation.senders.redaction import secret_members
 from create_conversation.senders.verification import Request, is_authentic
 from create_conversation.submission import Submission
-from operate.signing import sign
 from tests.assertions import assert_problem, assert_webhook_outcome
 from tests.factories import make_sqs_record
 from tests.payloads import delivery

@@ -11,12 +11,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from cli.signing import sign
 from create_conversation.senders.body import MAX_READ_BYTES
 from create_conversation.senders.config import load
 from create_conversation.submission import MAX_BODY_BYTES, MAX_STORED_BYTES, Submission
 from create_conversation.triggers import http_api as http_module
 from highlevel.client import HighLevel
-from operate.signing import sign
 from tests.assertions import assert_problem, assert_webhook_outcome
 from tests.factories import (
     API_SECRET,

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
+from cli.stack import StackError
 from create_conversation.senders.config import Sender
 from create_conversation.senders.verification import Request, is_authentic
-from operate.stack import StackError
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"

@@ -1,11 +1,11 @@
-"""Stop sending, retrying or accepting: `python -m operate.pause [STACK] [--what sending|retrying|accepting]`."""
+"""Stop sending, retrying or accepting: `python -m cli.pause [STACK] [--what sending|retrying|accepting]`."""
 
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from operate.pausing import WHAT, pause, paused, waiting
-from operate.stack import Stack, for_stack, parser, run
+from cli.pausing import WHAT, pause, paused, waiting
+from cli.stack import Stack, for_stack, parser, run
 
 _EFFECTS = {
     "sending": "sending is paused: each submission is stored, and none is sent to HighLevel",

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from cli import send
+from cli.send import Answer
+from cli.stack import Stack, StackError
 from create_conversation.senders.config import Sender, load
-from operate import send
-from operate.send import Answer
-from operate.stack import Stack, StackError
 
 OWN = Sender("our-own", "token", where=("bearer",))
 

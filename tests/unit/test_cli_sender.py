@@ -11,11 +11,11 @@ import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
+from cli import check_senders, known_senders, sender
+from cli.signing import is_usable
+from cli.stack import Stack, StackError
 from create_conversation.senders.config import Sender, load
 from create_conversation.senders.verification import secrets_for
-from operate import check_senders, known_senders, sender
-from operate.signing import is_usable
-from operate.stack import Stack, StackError
 
 WHPK = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
 

@@ -6,8 +6,8 @@ import warnings
 
 import pytest
 
-from operate import store_token
-from operate.stack import StackError
+from cli import store_token
+from cli.stack import StackError
 
 PIT = "pit-01234567-89ab-cdef-0123-456789abcdef"
 

@@ -1,11 +1,11 @@
-"""End every pause of `make pause`: `python -m operate.resume [STACK]`."""
+"""End every pause of `make pause`: `python -m cli.resume [STACK]`."""
 
 import time
 from collections.abc import Sequence
 
+from cli.pausing import allow_accepting, allow_retrying, allow_sending, paused, waiting
+from cli.stack import Stack, parser, run
 from create_conversation.pause import MAX_AGE_SECONDS
-from operate.pausing import allow_accepting, allow_retrying, allow_sending, paused, waiting
-from operate.stack import Stack, parser, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cli.log_reader import LogReader
+from cli.stack import Stack, printable
 from create_conversation.errors import REASONS
-from operate.log_reader import LogReader
-from operate.stack import Stack, printable
 
 POLL_SECONDS = 1.0
 MAX_SHOWN = 20

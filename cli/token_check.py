@@ -2,11 +2,11 @@
 
 from urllib.parse import urlencode
 
+from cli.report import Report
+from cli.stack import Stack
 from create_conversation.errors import REASONS
 from highlevel.client import DEFAULT_BASE_URL, HighLevel
 from highlevel.responses import ApiResult, RateLimit, classify_response
-from operate.report import Report
-from operate.stack import Stack
 from shared.connection_pool import HttpResponse
 
 CALL_SECONDS = 10.0

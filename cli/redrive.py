@@ -1,4 +1,4 @@
-"""Try dead letters again: `python -m operate.redrive [STACK] [--reason R] [--sender S] [--wait SECONDS]`."""
+"""Try dead letters again: `python -m cli.redrive [STACK] [--reason R] [--sender S] [--wait SECONDS]`."""
 
 import argparse
 import difflib
@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from operate.dead_letter_reader import HIDDEN_SECONDS, DeadLetter, DeadLetterReader
-from operate.pausing import is_retrying_paused
-from operate.results import ResultEvents
-from operate.stack import Stack, for_stack, parser, printable, run
+from cli.dead_letter_reader import HIDDEN_SECONDS, DeadLetter, DeadLetterReader
+from cli.pausing import is_retrying_paused
+from cli.results import ResultEvents
+from cli.stack import Stack, for_stack, parser, printable, run
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageAttributeValueTypeDef, SendMessageBatchRequestEntryTypeDef

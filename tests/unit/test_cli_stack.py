@@ -12,8 +12,8 @@ from botocore import exceptions
 from botocore.client import BaseClient
 from botocore.exceptions import BotoCoreError, ClientError
 
-from operate import stack as stack_module
-from operate.stack import Stack, StackError, explain, for_stack, printable
+from cli import stack as stack_module
+from cli.stack import Stack, StackError, explain, for_stack, printable
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,7 +114,7 @@ def test_control_characters_are_escaped() -> None:
 def test_command_prints_one_line_instead_of_a_traceback(environment: dict[str, str], expected: str) -> None:
     variables = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "PATH"))}
     finished = subprocess.run(
-        [sys.executable, "-m", "operate.dead_letters"],
+        [sys.executable, "-m", "cli.dead_letters"],
         cwd=ROOT,
         env={**variables, "PYTHONPATH": "functions:.", "AWS_DEFAULT_REGION": "", **environment},
         capture_output=True,

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from operate.stack import Stack, printable
+from cli.stack import Stack, printable
 
 LOOK_BACK_SECONDS = 48 * 3600.0
 

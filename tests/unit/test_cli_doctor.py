@@ -7,11 +7,11 @@ from typing import Any, get_args
 
 import pytest
 
+from cli import doctor, token_check
+from cli.report import Report
 from create_conversation.errors import REASONS
 from create_conversation.senders.config import load
 from highlevel.responses import ApiResult, RateLimit
-from operate import doctor, token_check
-from operate.report import Report
 
 SENDERS = {name: sender for name, sender in load().items() if sender.scheme != "event"}
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted(file.stem for file in (ROOT / "operate").glob("*.py") if not file.stem.startswith("__"))
+MODULES = sorted(file.stem for file in (ROOT / "cli").glob("*.py") if not file.stem.startswith("__"))
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_command_needs_no_powertools(name: str) -> None:
-    code = f"import sys; sys.modules['aws_lambda_powertools'] = None; import operate.{name}"
+    code = f"import sys; sys.modules['aws_lambda_powertools'] = None; import cli.{name}"
     command = [sys.executable, "-c", code]
     environment = {"PYTHONPATH": "functions"}
     finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

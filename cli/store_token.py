@@ -1,4 +1,4 @@
-"""Try a HighLevel token, then store it: `python -m operate.store_token [STACK] [--location ID] [--force]`."""
+"""Try a HighLevel token, then store it: `python -m cli.store_token [STACK] [--location ID] [--force]`."""
 
 import getpass
 import json
@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from cli.report import Report
+from cli.stack import Stack, StackError, for_stack, parser, run
+from cli.token_check import check_token, check_token_alone, highlevel_of
 from highlevel.tokens import TokenError, Tokens, read_tokens
-from operate.report import Report
-from operate.stack import Stack, StackError, for_stack, parser, run
-from operate.token_check import check_token, check_token_alone, highlevel_of
 
 _PRIVATE_INTEGRATION = re.compile(r"pit-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from operate import logs
-from operate.log_reader import LogReader
+from cli import logs
+from cli.log_reader import LogReader
 
 NOW = 1_700_000_000_000
 

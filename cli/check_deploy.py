@@ -1,4 +1,4 @@
-"""What `make deploy` checks before it builds: `python -m operate.check_deploy --stack NAME --config-env NAME …`.
+"""What `make deploy` checks before it builds: `python -m cli.check_deploy --stack NAME --config-env NAME …`.
 
 Prints the options for `sam build` and `sam deploy`, quoted for a shell: the region and the parameters, those of
 samconfig.toml first. (SAM does not read AWS_REGION, drops the parameters of samconfig.toml when the command line has
@@ -20,8 +20,8 @@ import boto3
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoRegionError
 
-from operate.concurrency import too_little_concurrency
-from operate.stack import CLIENT_CONFIG, LOCAL, StackError, explain, printable, run
+from cli.concurrency import too_little_concurrency
+from cli.stack import CLIENT_CONFIG, LOCAL, StackError, explain, printable, run
 
 TEMPLATE = Path("template.yaml")
 SAMCONFIG = Path("samconfig.toml")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cli.stack import Stack
 from create_conversation.pause import KEY
-from operate.stack import Stack
 
 if TYPE_CHECKING:
     from types_boto3_apigatewayv2.type_defs import RouteSettingsTypeDef

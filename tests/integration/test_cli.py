@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from cli import dead_letter_reader, dead_letters, logs, redrive, store_token
+from cli import stack as stack_module
+from cli.redrive import DELAY_SECONDS
+from cli.stack import Stack, StackError, explain
 from create_conversation.submission import Submission
 from local.highlevel import LocalHighLevel
 from local.stack import REGION, LocalAws, clean_environment
-from operate import dead_letter_reader, dead_letters, logs, redrive, store_token
-from operate import stack as stack_module
-from operate.redrive import DELAY_SECONDS
-from operate.stack import Stack, StackError, explain
 from tests import children
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +124,7 @@ def start(
 ) -> subprocess.Popen[str]:
     variables = clean_environment() | {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
     return children.start(
-        [sys.executable, "-u", "-m", f"operate.{module}", "mine", *arguments],
+        [sys.executable, "-u", "-m", f"cli.{module}", "mine", *arguments],
         cwd=ROOT,
         env={**variables, "PYTHONPATH": "functions:."},
         stdin=stdin,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from operate.stack import for_stack
+from cli.stack import for_stack
 
 
 @dataclass

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from cli import dead_letters, doctor, pause, redrive, resume, send, sender, store_token
+from cli import stack as stack_module
+from cli.stack import StackError
 from create_conversation.errors import REASONS
 from create_conversation.senders.config import load
 from local.application import Answer, Application
 from local.highlevel import Limits, LocalHighLevel
 from local.serve import announcement
 from local.stack import ROOT, LocalAws, clean_environment, deploy
-from operate import dead_letters, doctor, pause, redrive, resume, send, sender, store_token
-from operate import stack as stack_module
-from operate.stack import StackError
 from tests.integration.world import World, eventually
 
 LOCATION = "ve9EPM428h8vShlRW1KT"
@@ -76,10 +76,10 @@ def run(served: tuple[World, Path], monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def command(where: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command in its own process as make does, with another file of `make serve`."""
     code = (
-        "import pathlib, runpy, sys, operate.stack\n"
-        f"operate.stack.SERVE_FILE = pathlib.Path({str(where)!r})\n"
+        "import pathlib, runpy, sys, cli.stack\n"
+        f"cli.stack.SERVE_FILE = pathlib.Path({str(where)!r})\n"
         f"sys.argv[0] = {module!r}\n"
-        f"runpy.run_module('operate.{module}', run_name='__main__')\n"
+        f"runpy.run_module('cli.{module}', run_name='__main__')\n"
     )
     return subprocess.run(
         [sys.executable, "-c", code, "local", *arguments],

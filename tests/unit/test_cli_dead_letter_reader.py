@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from cli.dead_letter_reader import DeadLetter
+from cli.dead_letters import _only, _unambiguous
+from cli.redrive import MAX_BATCH_BYTES, UNKNOWN_GROUP, _attributes, _batches, _group
+from cli.stack import StackError
 from create_conversation.submission import Submission
-from operate.dead_letter_reader import DeadLetter
-from operate.dead_letters import _only, _unambiguous
-from operate.redrive import MAX_BATCH_BYTES, UNKNOWN_GROUP, _attributes, _batches, _group
-from operate.stack import StackError
 
 SUBMISSION = Submission("http", "api", "req-1", 1_700_000_000.0, "application/json", b'{"contactId": "c"}').to_message()
 EVENT = {"detail-type": "ConversationRequested", "id": "e-1", "detail": {"locationId": "loc1", "contactId": "c"}}

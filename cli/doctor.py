@@ -1,4 +1,4 @@
-"""Check everything that a submission needs: `python -m operate.doctor [STACK] [--location ID]`. Changes nothing."""
+"""Check everything that a submission needs: `python -m cli.doctor [STACK] [--location ID]`. Changes nothing."""
 
 import difflib
 import json
@@ -11,20 +11,20 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cli.concurrency import too_little_concurrency
+from cli.known_senders import all_senders, entries_of, locations_missing, read_secrets
+from cli.pausing import paused
+from cli.report import Report
+from cli.rotation import rotation_of
+from cli.signing import is_usable
+from cli.stack import DENIED, Stack, StackError, explain, parser, printable, run
+from cli.token_check import ADVICE, CALL_SECONDS, WHERE_SCOPES, check_token, explain_result, highlevel_of
 from create_conversation.senders.config import Sender, lacks_locations
 from create_conversation.senders.verification import secrets_for
 from highlevel.client import HighLevel
 from highlevel.oauth import OAuth, OAuthError, issue_location_token
 from highlevel.responses import ApiResult
 from highlevel.tokens import TokenError, Tokens, read_tokens
-from operate.concurrency import too_little_concurrency
-from operate.known_senders import all_senders, entries_of, locations_missing, read_secrets
-from operate.pausing import paused
-from operate.report import Report
-from operate.rotation import rotation_of
-from operate.signing import is_usable
-from operate.stack import DENIED, Stack, StackError, explain, parser, printable, run
-from operate.token_check import ADVICE, CALL_SECONDS, WHERE_SCOPES, check_token, explain_result, highlevel_of
 
 STUCK_SECONDS = 900.0  # longer than the four steps of a rotation take
 # How far back, and at most how many lines of the function's log are read.

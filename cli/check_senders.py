@@ -1,4 +1,4 @@
-"""Check presets.toml and functions/senders.toml for mistakes: `python -m operate.check_senders`."""
+"""Check presets.toml and functions/senders.toml for mistakes: `python -m cli.check_senders`."""
 
 import sys
 

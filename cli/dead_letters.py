@@ -1,4 +1,4 @@
-"""Show the dead-letter queue: `python -m operate.dead_letters [STACK] [--id ID] [--json]`."""
+"""Show the dead-letter queue: `python -m cli.dead_letters [STACK] [--id ID] [--json]`."""
 
 import json
 import sys
@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from operate.dead_letter_reader import HIDDEN_SECONDS, DeadLetter, DeadLetterReader
-from operate.stack import Stack, StackError, for_stack, parser, printable, run
+from cli.dead_letter_reader import HIDDEN_SECONDS, DeadLetter, DeadLetterReader
+from cli.stack import Stack, StackError, for_stack, parser, printable, run
 
 RETENTION = timedelta(days=14)
 # Reasons that the function did not give, so docs/api.md does not list them.

@@ -1,4 +1,4 @@
-"""Connect a stack with HighLevel by OAuth, step by step on the terminal: `python -m operate.connect [STACK]`."""
+"""Connect a stack with HighLevel by OAuth, step by step on the terminal: `python -m cli.connect [STACK]`."""
 
 import contextlib
 import getpass
@@ -12,10 +12,10 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
+from cli.stack import Stack, StackError, explain, for_stack, parser, printable, run
 from highlevel.client import DEFAULT_BASE_URL, HighLevel
 from highlevel.oauth import AuthorizationCode, OAuth, OAuthError, UserType, exchange_code
 from highlevel.tokens import TokenError, Tokens, read_tokens
-from operate.stack import Stack, StackError, explain, for_stack, parser, printable, run
 
 MARKETPLACE = "https://marketplace.gohighlevel.com"
 REDIRECT_URL = "https://localhost/oauth/callback"  # no server is there: the code stays in the browser's address bar

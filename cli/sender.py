@@ -1,4 +1,4 @@
-"""Create or rotate a sender's secret: `python -m operate.sender [STACK] NAME [--given | --retire]`."""
+"""Create or rotate a sender's secret: `python -m cli.sender [STACK] NAME [--given | --retire]`."""
 
 import getpass
 import json
@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from cli.known_senders import entries_of, find_sender, locations_missing, new_secret, read_secrets, url_of
+from cli.signing import is_usable
+from cli.stack import Stack, StackError, for_stack, parser, run
 from create_conversation.senders.config import Sender, lacks_locations
 from create_conversation.senders.verification import secrets_for
-from operate.known_senders import entries_of, find_sender, locations_missing, new_secret, read_secrets, url_of
-from operate.signing import is_usable
-from operate.stack import Stack, StackError, for_stack, parser, run
 
 # Where to paste the URL and the secret; docs/senders.md has the details.
 _PASTE = {

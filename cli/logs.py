@@ -1,4 +1,4 @@
-"""Follow the canonical log lines: `python -m operate.logs [STACK] [--contact ID] [--since 15m] …`."""
+"""Follow the canonical log lines: `python -m cli.logs [STACK] [--contact ID] [--since 15m] …`."""
 
 import argparse
 import json
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ConnectionError as AwsConnectionError
 from botocore.exceptions import HTTPClientError
 
-from operate.log_reader import LogReader
-from operate.stack import Stack, explain, parser, printable, run
+from cli.log_reader import LogReader
+from cli.stack import Stack, explain, parser, printable, run
 
 if TYPE_CHECKING:
     from types_boto3_logs.type_defs import FilteredLogEventTypeDef

@@ -6,8 +6,8 @@ import json
 import secrets
 from typing import Any
 
+from cli.stack import Stack, StackError
 from create_conversation.senders.config import Sender, SendersError, load
-from operate.stack import Stack, StackError
 
 
 def find_sender(name: str, usage: str) -> Sender:

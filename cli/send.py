@@ -1,4 +1,4 @@
-"""Send a sender's signed sample, or show its mapping: `python -m operate.send [STACK] SENDER [--dry-run]`."""
+"""Send a sender's signed sample, or show its mapping: `python -m cli.send [STACK] SENDER [--dry-run]`."""
 
 import base64
 import http.client
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli.known_senders import find_sender, locations_missing, read_secrets, url_of
+from cli.signing import SAMPLE_LOCATION, is_usable, sign, sign_event
+from cli.stack import Stack, StackError, for_stack, parser, printable, run
 from create_conversation.errors import REASONS, Explanation, InvalidError, SubmissionError, Trigger
 from create_conversation.senders.body import Body, read_body
 from create_conversation.senders.config import Sender, lacks_locations
 from create_conversation.senders.mapping import Person, target_of
 from create_conversation.senders.verification import secrets_for
 from create_conversation.submission import Submission
-from operate.known_senders import find_sender, locations_missing, read_secrets, url_of
-from operate.signing import SAMPLE_LOCATION, is_usable, sign, sign_event
-from operate.stack import Stack, StackError, for_stack, parser, printable, run
 
 EVENTS = Path(__file__).resolve().parent.parent / "events"
 ANSWER_SECONDS = 30.0

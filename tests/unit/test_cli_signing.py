@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
+from cli.signing import FORM, is_usable, sign, sign_event
+from cli.stack import StackError
 from create_conversation.senders.body import MULTIPART
 from create_conversation.senders.config import Sender, load
 from create_conversation.senders.mapping import target_of
 from create_conversation.senders.verification import Request, is_authentic
 from create_conversation.submission import Submission
-from operate.signing import FORM, is_usable, sign, sign_event
-from operate.stack import StackError
 from tests.unit.world import SENDERS
 
 ROOT = Path(__file__).parents[2]
