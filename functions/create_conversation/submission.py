@@ -3,18 +3,18 @@
 import base64
 import binascii
 import json
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
 from create_conversation.errors import Trigger
-from create_conversation.senders.body import MAX_BODY_BYTES, MAX_STORED_BYTES, Body, json_bytes
+from create_conversation.senders.body import MAX_BODY_BYTES, MAX_READ_BYTES, MAX_STORED_BYTES, Body, json_bytes
 
 __all__ = ["MAX_BODY_BYTES", "MAX_STORED_BYTES", "Submission", "json_bytes"]
 
 
-# Of an event that is a message itself: SQS takes 1 MiB with the attributes. Numbers such as 1e15 grow when an event is
-# written again; of one that has grown beyond, as much is stored as fits.
-MAX_EVENT_BYTES = (1 << 20) - 16 * 1024
+# SQS takes 1 MiB with the attributes; those of a dead letter have less than 8 KiB.
+MAX_MESSAGE_BYTES = (1 << 20) - 8 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +38,34 @@ class Submission:
     def to_message(self) -> str:
         """Write the body of a queue message: ASCII JSON. Of a body that is too large, the first MAX_STORED_BYTES.
 
-        An event that is too large for base64 is the message itself, whole: its sender has no other copy.
+        An event that is too large for base64 is stored whole all the same, because its sender has no other copy.
         """
         if self.trigger == Trigger.EVENT and len(self.body) > MAX_STORED_BYTES:
-            event = _without_noncharacters(self.body.decode("utf-8", "backslashreplace"))
-            if len(event.encode()) <= MAX_EVENT_BYTES:
-                return event
-        return json.dumps(
-            {
-                "submission": {
-                    "trigger": self.trigger,
-                    "sender": self.sender,
-                    "request_id": self.request_id,
-                    "received_at": self.received_at,
-                    "content_type": self.content_type,
-                    "delivery_id": self.delivery_id,
-                    "body": base64.b64encode(self.body[:MAX_STORED_BYTES]).decode("ascii"),
-                }
-            }
-        )
+            whole = self._whole_event()
+            if len(whole.encode()) <= MAX_MESSAGE_BYTES:
+                return whole
+        return self._stored(body=base64.b64encode(self.body[:MAX_STORED_BYTES]).decode("ascii"))
+
+    def _whole_event(self) -> str:
+        """Write the event as it is; or compressed, if it has outgrown a message, as numbers such as 1e15 make it.
+
+        EventBridge's events have 1 MiB at most. Of these, compression makes only random characters larger.
+        """
+        event = _without_noncharacters(self.body.decode("utf-8", "backslashreplace"))
+        if len(event.encode()) <= MAX_MESSAGE_BYTES:
+            return event
+        return self._stored(compressed_body=base64.b85encode(zlib.compress(self.body)).decode("ascii"))
+
+    def _stored(self, **body: str) -> str:
+        members = {
+            "trigger": self.trigger,
+            "sender": self.sender,
+            "request_id": self.request_id,
+            "received_at": self.received_at,
+            "content_type": self.content_type,
+            "delivery_id": self.delivery_id,
+        }
+        return json.dumps({"submission": members | body})
 
     @classmethod
     def from_message(cls, text: str) -> "Submission":
@@ -82,17 +91,14 @@ class Submission:
 
     @classmethod
     def _from_stored(cls, stored: dict[str, Any]) -> "Submission":
-        texts = [stored.get(name) for name in ("trigger", "sender", "request_id", "content_type", "body")]
+        texts = [stored.get(name) for name in ("trigger", "sender", "request_id", "content_type")]
         received_at = stored.get("received_at")
         if not all(isinstance(text, str) for text in texts) or not isinstance(received_at, int | float):
             raise ValueError("a member is missing")
-        trigger, sender, request_id, content_type, body = (str(text) for text in texts)
+        trigger, sender, request_id, content_type = (str(text) for text in texts)
         if not (_is_plain(sender) and _is_plain(request_id)):
             raise ValueError("sender or request_id was not written by this stack")
-        try:
-            raw = base64.b64decode(body, validate=True)
-        except binascii.Error:
-            raise ValueError("the body is not base64") from None
+        raw = _body_of(stored)
         delivery_id = stored.get("delivery_id", "")
         if not isinstance(delivery_id, str):
             raise ValueError("delivery_id is not a text")
@@ -111,6 +117,31 @@ class Submission:
             request_id = given if isinstance(given, str) and _is_plain(given) else ""
         body = Body.of_json(event)
         return cls(Trigger.EVENT, sender, request_id, received_at, body.content_type, body.raw, parsed=body)
+
+
+def _body_of(stored: dict[str, Any]) -> bytes:
+    """Return the body's bytes. Raises ValueError."""
+    plain, compressed = stored.get("body"), stored.get("compressed_body")
+    if isinstance(compressed, str):
+        return _decompressed(base64.b85decode(compressed))
+    if not isinstance(plain, str):
+        raise ValueError("a member is missing")
+    try:
+        return base64.b64decode(plain, validate=True)
+    except binascii.Error:
+        raise ValueError("the body is not base64") from None
+
+
+def _decompressed(compressed: bytes) -> bytes:
+    """Return what was compressed. Raises ValueError, also if it is more than an event of 1 MiB can become."""
+    stream = zlib.decompressobj()
+    try:
+        body = stream.decompress(compressed, MAX_READ_BYTES)
+    except zlib.error:
+        raise ValueError("the body is not compressed") from None
+    if not stream.eof:
+        raise ValueError("the body is not whole, or too large")
+    return body
 
 
 def _without_noncharacters(text: str) -> str:

@@ -110,6 +110,17 @@ def stored_event(body: bytes) -> str:
     return Submission("event", "event", "e-1", 0.0, "application/json", body).to_message()
 
 
+def test_a_dead_letter_with_a_compressed_event_is_read_whole() -> None:
+    event = EVENT | {"amounts": [1e15] * 200_000, "time": "2023-11-01T00:00:00Z"}
+    message = Submission.from_event(event, "e-1", 0.0, "our-app").to_message()
+    read = letter(message, {"reason": "body_too_large", "attempts": "1"})
+    assert facts(read) == ("body_too_large", "our-app", "loc1", 1, None)
+    assert read.submission is not None
+    assert json.loads(read.submission.body) == event
+    assert read.first_time.isoformat() == "2023-11-01T00:00:00+00:00"
+    assert [len(batch) for batch in _batches([read, read])] == [2]
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -107,9 +107,13 @@ def test_a_lone_surrogate_in_an_event_does_no_harm(world: World) -> None:
     assert target_of(stored, SENDERS, None).contact == CONTACT
 
 
-@pytest.mark.parametrize("size", [300, 700, 800, 1000], ids="{} KiB".format)
-def test_a_large_event_is_refused_with_its_reason_and_its_only_copy_stays_whole(world: World, size: int) -> None:
-    event = changed(detail=EVENT["detail"] | {"transcript": "x" * (size * 1024)})
+@pytest.mark.parametrize(
+    "member",
+    [*("x" * (size * 1024) for size in (300, 700, 800, 1000)), [1e15] * 200_000],
+    ids=["300 KiB", "700 KiB", "800 KiB", "1000 KiB", "larger when it is written again"],
+)
+def test_a_large_event_is_refused_with_its_reason_and_its_only_copy_stays_whole(world: World, member: object) -> None:
+    event = changed(detail=EVENT["detail"] | {"transcript": member})
     world.events.handle(event, CONTEXT)
     for redriven in range(3):
         assert world.reasons() == ["body_too_large"] * (redriven + 1)

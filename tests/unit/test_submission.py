@@ -1,13 +1,17 @@
 """What travels through the queues, in every format that a dead letter can have."""
 
+import base64
 import json
+import random
+import string
+import zlib
 from typing import Any
 
 import pytest
 
 from create_conversation.errors import InvalidError
 from create_conversation.senders.mapping import Target, target_of
-from create_conversation.submission import MAX_BODY_BYTES, MAX_STORED_BYTES, Submission
+from create_conversation.submission import MAX_BODY_BYTES, MAX_MESSAGE_BYTES, MAX_STORED_BYTES, Submission
 from tests.factories import CONTACT, LOCATION, make_submission, sample
 from tests.unit.world import SENDERS
 
@@ -52,11 +56,42 @@ def test_an_event_too_large_for_base64_is_stored_whole(value: object, count: int
         target_of(read, SENDERS, None)
 
 
-def test_of_an_event_that_has_grown_beyond_a_message_as_much_is_stored_as_fits() -> None:
-    event = EVENT | {"detail": {"more": [1e15] * 80_000}}
-    message = Submission.from_event(event, "request-1").to_message()
-    assert len(message.encode()) < 1 << 20
-    assert len(Submission.from_message(message).body) == MAX_STORED_BYTES
+EVENT_BYTES = 1 << 20  # of EventBridge, with the members that it adds
+PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace('"', "").replace("\\", "")
+
+
+def random_text(alphabet: str, size: int) -> str:
+    return "".join(random.Random(1).choices(alphabet, k=size // len(alphabet[0].encode())))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "1e15," * (EVENT_BYTES // 5 - 200),
+        "1e9,2E+8,-3e0,1E999," * (EVENT_BYTES // 20 - 50),
+        '"' + "\uffff" * (EVENT_BYTES // 3 - 300) + '",',
+        '"' + random_text(string.ascii_letters + string.digits + "+/", EVENT_BYTES - 1000) + '",',
+        '"' + random_text("".join(map(chr, range(0x4E00, 0x9FFF))), EVENT_BYTES - 1000) + '",',
+        '"' + random_text(PRINTABLE, EVENT_BYTES - 9_500) + '",',
+    ],
+    ids=["1e15", "other floats", "characters that SQS refuses", "base64", "Chinese", "random characters"],
+)
+@pytest.mark.parametrize("sender", ["event", "our-app"])
+def test_an_event_that_outgrows_a_message_is_stored_whole(more: str, sender: str) -> None:
+    text = json.dumps(EVENT)[:-1] + f', "more": [{more}0]}}'
+    assert EVENT_BYTES - 10_000 < len(text.encode()) <= EVENT_BYTES
+    submission = Submission.from_event(json.loads(text), "request-1", 7.0, sender)
+    message = submission.to_message()
+    assert len(message.encode()) <= MAX_MESSAGE_BYTES
+    assert not {"\ufffe", "\uffff"} & set(message), "SQS refuses these"
+    read = Submission.from_message(message)
+    assert json.loads(read.body) == json.loads(text)
+    assert len(Submission.from_message(read.to_message()).to_message().encode()) <= MAX_MESSAGE_BYTES
+
+
+def test_any_other_body_is_cut() -> None:
+    message = make_submission(body=b"x" * (1 << 20)).to_message()
+    assert Submission.from_message(message).body == b"x" * MAX_STORED_BYTES
 
 
 @pytest.mark.parametrize("delivery_id", ["", "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", "\u00fc\ud800\n", "x" * 8000])
@@ -83,6 +118,10 @@ def test_lambdas_record_of_a_failed_invocation_is_read() -> None:
     read = Submission.from_message(json.dumps(record))
     assert (read.trigger, read.request_id) == ("event", record["requestPayload"]["id"])
     assert target_of(read, SENDERS, None) == Target(LOCATION, CONTACT)
+
+
+def compressed(body: bytes) -> str:
+    return base64.b85encode(zlib.compress(body)).decode()
 
 
 def stored_message(**changes: Any) -> str:
@@ -116,6 +155,12 @@ def stored_message(**changes: Any) -> str:
         stored_message(body="not base64!"),
         stored_message(body="YQ"),
         stored_message(body="\u00fc"),
+        stored_message(compressed_body="not base85 \u00fc"),
+        stored_message(compressed_body="|NsC0"),
+        stored_message(compressed_body=base64.b85encode(b"not compressed").decode()),
+        stored_message(compressed_body=compressed(b"a" * 100)[:-5]),
+        stored_message(compressed_body=compressed(b"a" * 8_000_000)),
+        stored_message(body=None, compressed_body=7),
         stored_message(delivery_id=7),
         stored_message(delivery_id=None),
         stored_message(received_at=None),
