@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from create_conversation.senders.config import Sender, load
+from create_conversation.settings import Settings
 from create_conversation.submission import Submission
+from highlevel.oauth import OAuth
+from local.highlevel_oauth import Installation, OAuthServer
 
 ROOT = Path(__file__).parents[1]
 LOCATION = "ve9EPM428h8vShlRW1KT"
@@ -16,6 +19,23 @@ CONTACT = "ocQHyuzHvysMo5N5VsXc"
 API_SECRET = "api-secret-of-forty-characters-0123456789"
 TOKEN_SECRET = "the-secret-of-the-sender-named-token"
 REQUEST_ID = "UZ1hXjYbFiAEPvw="  # of the sample events/http_conversation.json
+
+RETRY_URL = "https://sqs.invalid/retry"
+DEAD_LETTER_URL = "https://sqs.invalid/dead-letters"
+SETTINGS = Settings(
+    highlevel_base_url="http://127.0.0.1:1",
+    highlevel_version="2021-04-15",
+    highlevel_token_arn="HighLevelToken",
+    sender_secrets_arn="SenderSecrets",
+    records_table="Records",
+    retry_queue_url=RETRY_URL,
+    dead_letter_queue_url=DEAD_LETTER_URL,
+    metrics_namespace="unit",
+    location_id=None,
+    give_up_after=72 * 3600.0,
+    backoff_cap=900.0,
+    record_ttl=86_400.0,
+)
 
 
 def sample(name: str, directory: str = "events") -> Any:
@@ -72,10 +92,34 @@ def make_webhook_event(
     return event | {"routeKey": "POST /webhooks/{sender}", **path}
 
 
-def make_sqs_record(message: str, number: int = 1, *, receives: int = 1, age: float = 10.0) -> dict[str, Any]:
+def make_connection(oauth: OAuthServer, location: str | None = None) -> tuple[OAuth, Installation]:
+    """A new app that is installed at the local HighLevel: what its secret holds, and HighLevel's side of it."""
+    client_id, client_secret = oauth.client()
+    installed = oauth.install(client_id, location=location)
+    connection = OAuth(
+        client_id,
+        client_secret,
+        installed.refresh_token,
+        "Location",
+        installed.company_id,
+        installed.access_token,
+        int(installed.expires_at),
+    )
+    return connection, installed
+
+
+def make_sqs_record(
+    message: str | None = None, number: int = 1, *, receives: int = 1, age: float = 10.0
+) -> dict[str, Any]:
     """A message as Lambda passes it to the function, `age` seconds after it was sent."""
+    message = make_message() if message is None else message
     record: dict[str, Any] = sample("retry_batch")["Records"][0]
     record |= {"messageId": f"message-{number}", "receiptHandle": f"handle-{number}", "body": message}
     record["attributes"]["ApproximateReceiveCount"] = str(receives)
     record["attributes"]["SentTimestamp"] = str(int(1000 * (time.time() - age)))
     return record
+
+
+def make_sqs_batch(size: int, location: str = LOCATION, **options: Any) -> list[dict[str, Any]]:
+    """Messages of that many contacts of one location; the options are those of a record."""
+    return [make_sqs_record(make_message(f"contact-{number}", location), number, **options) for number in range(size)]

@@ -7,6 +7,7 @@ from typing import Any
 from create_conversation import aws_client
 from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.idempotency import IdempotencyStore
+from create_conversation.location_tokens import LocationTokens
 from create_conversation.open_conversation import ConversationOpener
 from create_conversation.pause import Pause
 from create_conversation.queues import Queues
@@ -51,7 +52,7 @@ def _handlers(
     queues = Queues(aws_client.sqs(access), settings.retry_queue_url, settings.dead_letter_queue_url)
     highlevel = HighLevel(settings.highlevel_base_url, settings.highlevel_version)
     breaker = CircuitBreaker()
-    tokens = TokenProvider(token, highlevel, records, breaker)
+    tokens = TokenProvider(token, LocationTokens(token, highlevel, records, breaker))
     opener = ConversationOpener(highlevel, tokens, records, breaker, RateLimits(), Pause(records))
     results = ResultEvents(aws_client.eventbridge(access), settings.result_bus, settings.metrics_namespace)
     return (

@@ -4,11 +4,8 @@ import time
 from dataclasses import dataclass, field
 
 from create_conversation import token_secret
-from create_conversation.circuit_breaker import CircuitBreaker
-from create_conversation.idempotency import IdempotencyStore
 from create_conversation.location_tokens import LocationTokens, TokenRequest
 from create_conversation.secret_cache import CachedSecret
-from highlevel.client import HighLevel
 from shared.clock import Clock
 
 
@@ -24,17 +21,10 @@ class Token:
 class TokenProvider:
     """Gives the token for a location. All threads may share it. `until` is always in monotonic seconds."""
 
-    def __init__(
-        self,
-        secret: CachedSecret,
-        highlevel: HighLevel,
-        records: IdempotencyStore,
-        breaker: CircuitBreaker,
-        clock: Clock = time,
-    ) -> None:
+    def __init__(self, secret: CachedSecret, location_tokens: LocationTokens, clock: Clock = time) -> None:
         self._secret = secret
+        self.location_tokens = location_tokens
         self._clock = clock
-        self.location_tokens = LocationTokens(secret, highlevel, records, breaker, clock)
 
     def token_for(self, location: str, until: float) -> Token:
         """Return the token to call HighLevel with for that location, never one that is known to have expired.

@@ -7,6 +7,7 @@ from typing import Any
 from highlevel.oauth import OAuth, read_oauth
 from local.highlevel_oauth import Installation
 from local.stack import deploy
+from tests.factories import make_connection
 from tests.integration.aws_faults import FaultyWorld
 
 CURRENT, PENDING, PREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
@@ -22,18 +23,7 @@ class Rotating:
     @classmethod
     def connected(cls, world: FaultyWorld, location: str | None = None) -> "Rotating":
         """Install an app in HighLevel and store the connection, as `make connect` does; nothing rotates yet."""
-        server = world.highlevel.oauth
-        client_id, client_secret = server.client()
-        installation = server.install(client_id, location=location)
-        connection = OAuth(
-            client_id,
-            client_secret,
-            installation.refresh_token,
-            "Location",
-            installation.company_id,
-            installation.access_token,
-            int(installation.expires_at),
-        )
+        connection, installation = make_connection(world.highlevel.oauth, location)
         rotating = cls(world, installation)
         stages = rotating.stages()
         # A previous test may have left a pending version.

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +24,11 @@ import pytest
 from playwright.sync_api import Browser, Frame, Response
 
 from local import serve
-from local.application import Application
 from local.fault_proxy import FaultProxy
-from local.highlevel import LocalHighLevel
 from local.page.server import Page as Served
 from local.run import LOCATION
-from local.stack import LocalAws, deploy
 from tests.integration.chromium import chromium
-from tests.integration.world import TOKEN, World
+from tests.integration.world import TOKEN, World, deployed_world, served_page
 
 FOREIGN = "evil.example"
 # Credentials that everyone knows (MiniStack's documented ones), and an invalid signature.
@@ -104,19 +100,14 @@ class Target:
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     """An application for this file only, which a page may break."""
-    with LocalHighLevel(tokens={TOKEN: "*"}) as highlevel, LocalAws(enforce_iam=True) as aws:
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, "LocationId": LOCATION}))
-        application.store_token(TOKEN)
-        yield World(highlevel, application)
+    with deployed_world(LocationId=LOCATION) as world:
+        yield world
 
 
 @pytest.fixture(scope="module")
 def served(world: World) -> Iterator[Served]:
-    with Served(world.application, world.highlevel, world.highlevel.url, LOCATION) as served:
-        watching = threading.Thread(target=lambda: deque(served.watch(), maxlen=0))
-        watching.start()
+    with served_page(world) as served:
         yield served
-    watching.join()
 
 
 @pytest.fixture(scope="module")

@@ -19,13 +19,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from local.application import Application
-from local.highlevel import LocalHighLevel
 from local.page.server import Page as Served
 from local.run import LOCATION
-from local.stack import LocalAws, deploy
 from tests.integration.chromium import chromium
-from tests.integration.world import TOKEN, World, eventually
+from tests.integration.world import TOKEN, World, deployed_world, eventually, served_page
 
 STEPS = ("verified", "mapped", "contact", "token", "highlevel", "outcome")
 ALL_PASSED = ("passed",) * 6
@@ -39,19 +36,14 @@ RETRY_MS = 60_000
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     """An application for this file only: the page creates secrets for its senders."""
-    with LocalHighLevel(tokens={TOKEN: "*"}) as highlevel, LocalAws(enforce_iam=True) as aws:
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, "LocationId": LOCATION}))
-        application.store_token(TOKEN)
-        yield World(highlevel, application)
+    with deployed_world(LocationId=LOCATION) as world:
+        yield world
 
 
 @pytest.fixture(scope="module")
 def served(world: World) -> Iterator[Served]:
-    with Served(world.application, world.highlevel, world.highlevel.url, LOCATION) as served:
-        watching = threading.Thread(target=lambda: deque(served.watch(), maxlen=0))
-        watching.start()
+    with served_page(world) as served:
         yield served
-    watching.join()
 
 
 @pytest.fixture(scope="module")

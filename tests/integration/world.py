@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ import botocore.session
 
 from local.application import Application
 from local.highlevel import LocalHighLevel
+from local.page.server import Page
+from local.run import LOCATION
 from local.stack import ROOT, LocalAws, build, clean_environment, deploy
 from tests.samples import ANYWHERE
 
@@ -113,6 +117,16 @@ def deployed_world(**parameters: str) -> Iterator[World]:
         application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, **parameters}))
         application.store_token(TOKEN)
         yield World(highlevel, application)
+
+
+@contextlib.contextmanager
+def served_page(world: World) -> Iterator[Page]:
+    """The page of `make serve` over this application, with its watch for results."""
+    with Page(world.application, world.highlevel, world.highlevel.url, LOCATION) as served:
+        watching = threading.Thread(target=lambda: deque(served.watch(), maxlen=0))
+        watching.start()
+        yield served
+    watching.join()
 
 
 def eventually(happened: Callable[[], object], within: float = 30.0) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from greenlet import getcurrent
 
 from create_conversation.aws_client import AwsError, AwsService
+from tests.factories import DEAD_LETTER_URL
 from tests.simulation.loop import START, Loop
 from tests.unit.fakes import FakeDynamoDb
 
-RETRY_URL, DEAD_LETTER_URL = "retry", "dead-letters"
 MAX_RECEIVES = 1000
 RETENTION_SECONDS = 14 * 86_400.0
 MAX_IN_FLIGHT = 120_000

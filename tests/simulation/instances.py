@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.idempotency import IdempotencyStore
+from create_conversation.location_tokens import LocationTokens
 from create_conversation.open_conversation import ConversationOpener
 from create_conversation.pause import MAX_AGE_SECONDS, Pause
 from create_conversation.queues import Queues
@@ -15,7 +16,8 @@ from create_conversation.senders.config import load
 from create_conversation.settings import Settings
 from create_conversation.token_provider import TokenProvider
 from create_conversation.triggers.retry_queue import RetryQueueHandler
-from tests.simulation.aws import DEAD_LETTER_URL, RETRY_URL, SimulatedDynamoDb, SimulatedSecretsManager, SimulatedSqs
+from tests.factories import DEAD_LETTER_URL, RETRY_URL
+from tests.simulation.aws import SimulatedDynamoDb, SimulatedSecretsManager, SimulatedSqs
 from tests.simulation.highlevel import HighLevelModel, SimulatedHighLevel
 from tests.simulation.loop import Group, Loop
 
@@ -57,7 +59,7 @@ class Account:
         highlevel, breaker = SimulatedHighLevel(self.highlevel), CircuitBreaker(loop)
         records = IdempotencyStore(self.dynamodb, settings.records_table, settings.record_ttl, loop)
         secret = CachedSecret(self.secrets, settings.highlevel_token_arn, 300.0, loop)
-        tokens = TokenProvider(secret, highlevel, records, breaker, loop)
+        tokens = TokenProvider(secret, LocationTokens(secret, highlevel, records, breaker, loop), loop)
         flow = ConversationOpener(highlevel, tokens, records, breaker, RateLimits(loop), Pause(records, loop), loop)
         rng = random.Random(self.rng.random())
         results = ResultEvents(self.secrets, None, settings.metrics_namespace, loop)

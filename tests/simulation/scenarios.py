@@ -12,22 +12,15 @@ from typing import Any
 
 from create_conversation.errors import NotStoredError
 from create_conversation.queues import Queues
-from create_conversation.settings import Settings
 from create_conversation.submission import Submission
-from tests.simulation.aws import (
-    DEAD_LETTER_URL,
-    RETRY_URL,
-    SimulatedDynamoDb,
-    SimulatedSecretsManager,
-    SimulatedSqs,
-    Throttle,
-)
+from tests.factories import SETTINGS
+from tests.simulation.aws import SimulatedDynamoDb, SimulatedSecretsManager, SimulatedSqs, Throttle
 from tests.simulation.highlevel import Fault, HighLevelModel, Limits
 from tests.simulation.instances import TIMEOUT_SECONDS, Account
 from tests.simulation.loop import START, Loop
 
 HOUR, DAY = 3600.0, 86_400.0
-GIVE_UP_HOURS = 72.0
+GIVE_UP_HOURS = SETTINGS.give_up_after / HOUR
 VISIBILITY_SECONDS = 450.0  # as template.yaml has it
 CONSUMERS = 5  # RetryConcurrency
 ARRIVAL_SECONDS = 600.0  # within which the submissions come, if a scenario says nothing else
@@ -35,21 +28,6 @@ TOKEN = "pit-11111111-2222-3333-4444-555555555555"
 MAX_RECEIVES_EACH = 700
 MIN_LEFT = 4
 DRAIN_SECONDS, DRAIN_SHARE, MAX_429_SHARE = 900.0, 0.95, 0.005
-
-SETTINGS = Settings(
-    highlevel_base_url="http://127.0.0.1:1",
-    highlevel_version="2021-04-15",
-    highlevel_token_arn="HighLevelToken",
-    sender_secrets_arn="SenderSecrets",
-    records_table="Records",
-    retry_queue_url=RETRY_URL,
-    dead_letter_queue_url=DEAD_LETTER_URL,
-    metrics_namespace="simulation",
-    location_id=None,
-    give_up_after=GIVE_UP_HOURS * HOUR,
-    backoff_cap=900.0,
-    record_ttl=DAY,
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.aws import MAX_RECEIVES, RETENTION_SECONDS, RETRY_URL, SimulatedSqs
+from tests.factories import RETRY_URL
+from tests.simulation.aws import MAX_RECEIVES, RETENTION_SECONDS, SimulatedSqs
 from tests.simulation.highlevel import Fault, HighLevelModel, SimulatedHighLevel
 from tests.simulation.loop import Group, Killed, Loop
 from tests.simulation.scenarios import SCENARIOS, Scenario, run

@@ -16,7 +16,7 @@ from highlevel.client import HighLevel
 from highlevel.oauth import OAuth, read_oauth
 from local.highlevel import LocalHighLevel
 from local.highlevel_oauth import Installation
-from tests.factories import LOCATION
+from tests.factories import LOCATION, make_connection
 from tests.unit.fakes import FakeClient
 
 type Lines = Callable[[], list[dict[str, Any]]]
@@ -224,17 +224,7 @@ def rotations(
 ) -> Iterator[Rotations]:
     server = highlevel.oauth
     server.window_seconds, server.access_seconds = 30.0, 86_399
-    client_id, client_secret = server.client()
-    installation = server.install(client_id, location=LOCATION)
-    connected = OAuth(
-        client_id,
-        client_secret,
-        installation.refresh_token,
-        "Location",
-        installation.company_id,
-        installation.access_token,
-        int(installation.expires_at),
-    )
+    connected, installation = make_connection(server, LOCATION)
     secrets = Secrets(connected.to_secret())
     monkeypatch.setattr(rotation_app, "_secrets_manager", secrets)
     monkeypatch.setattr(rotation_app, "_highlevel", HighLevel(highlevel.url))

@@ -17,11 +17,11 @@ from create_conversation.triggers import http_api as http_module
 from highlevel.client import HighLevel
 from local.highlevel import Limits
 from tests.assertions import assert_accepted, assert_problem
-from tests.factories import API_SECRET, CONTACT, LOCATION, REQUEST_ID, make_http_event, make_ids, sample
+from tests.factories import API_SECRET, CONTACT, LOCATION, REQUEST_ID, RETRY_URL, make_http_event, make_ids, sample
 from tests.stopwatch import in_time
 from tests.unit.conftest import Log
 from tests.unit.fakes import Clock, FakeAws, no_answer, refusal
-from tests.unit.world import CONTEXT, RETRY_URL, TOKEN, World
+from tests.unit.world import CONTEXT, TOKEN, World
 
 UNREACHABLE = no_answer()
 

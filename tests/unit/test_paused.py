@@ -8,26 +8,20 @@ import pytest
 from create_conversation.idempotency import IdempotencyStore
 from create_conversation.pause import MAX_AGE_SECONDS, Pause
 from create_conversation.queues import MAX_WAIT_SECONDS
+from tests.factories import (
+    CONTACT,
+    LOCATION,
+    make_http_event,
+    make_ids,
+    make_sqs_record,
+    make_webhook_event,
+    sample,
+)
 from tests.unit.conftest import Log
 from tests.unit.fakes import Clock, FakeDynamoDb, no_answer, refusal
-from tests.unit.world import (
-    CONTACT,
-    CONTEXT,
-    LOCATION,
-    World,
-    gateway_event,
-    request,
-    sample,
-    sqs_record,
-    submission,
-    webhook_event,
-)
+from tests.unit.world import CONTEXT, World
 
 DAY = 86_400.0
-
-
-def message(contact: str = CONTACT) -> str:
-    return submission(body=json.dumps(request(contact=contact)).encode()).to_message()
 
 
 @pytest.fixture
@@ -45,7 +39,7 @@ def token(request: pytest.FixtureRequest, paused: World) -> None:
 
 @pytest.mark.usefixtures("token")
 def test_a_caller_gets_deferred_and_when_to_ask_again(paused: World, log: Log) -> None:
-    answer = paused.post(gateway_event())
+    answer = paused.post(make_http_event())
     assert (answer["statusCode"], json.loads(answer["body"])["status"]) == (202, "deferred")
     assert answer["headers"]["retry-after"] == "60"
     assert (log.line["outcome"], log.line["reason"]) == ("deferred", "paused")
@@ -54,13 +48,13 @@ def test_a_caller_gets_deferred_and_when_to_ask_again(paused: World, log: Log) -
     assert paused.highlevel.calls == []
 
 
-BODIES: list[dict[str, Any]] = [request(), {"locationId": LOCATION, "email": "jane@example.com"}]
+BODIES: list[dict[str, Any]] = [make_ids(), {"locationId": LOCATION, "email": "jane@example.com"}]
 
 
 @pytest.mark.usefixtures("token")
 @pytest.mark.parametrize("body", BODIES, ids=["an id", "a person"])
 def test_a_webhook_is_queued(paused: World, body: dict[str, Any]) -> None:
-    answer = paused.post(webhook_event([body, body]))
+    answer = paused.post(make_webhook_event([body, body]))
     assert (answer["statusCode"], json.loads(answer["body"])["outcome"]) == (200, "deferred")
     assert len(paused.queued()) == 2
     assert paused.highlevel.calls == []
@@ -78,15 +72,15 @@ def test_a_recorded_contact_is_answered_without_a_call(
     paused: World, conversation: str | None, status: int, shown: str | None
 ) -> None:
     paused.dynamodb.put(LOCATION, CONTACT, conversation)
-    answer = paused.post(gateway_event())
+    answer = paused.post(make_http_event())
     assert (answer["statusCode"], json.loads(answer["body"]).get("status")) == (status, shown)
     assert paused.queued() == []
     assert paused.highlevel.calls == []
 
 
 def test_what_is_not_the_request_is_refused_as_ever(paused: World) -> None:
-    assert paused.post(gateway_event("{"))["statusCode"] == 400
-    assert paused.post(gateway_event(authorization="Bearer wrong"))["statusCode"] == 401
+    assert paused.post(make_http_event("{"))["statusCode"] == 400
+    assert paused.post(make_http_event(authorization="Bearer wrong"))["statusCode"] == 401
 
 
 @pytest.mark.usefixtures("token")
@@ -94,7 +88,7 @@ def test_what_is_not_the_request_is_refused_as_ever(paused: World) -> None:
 def test_a_message_of_the_retry_queue_waits_for_an_hour_however_old(
     paused: World, log: Log, age: float, receives: int
 ) -> None:
-    records = [sqs_record(message(), 1, receives=receives, age=age), sqs_record("{", 2, receives=receives, age=age)]
+    records = [make_sqs_record(receives=receives, age=age), make_sqs_record("{", 2, receives=receives, age=age)]
     assert paused.retry(*records) == ["message-1", "message-2"]
     [batch] = paused.sqs.named("ChangeMessageVisibilityBatch")
     waits = {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in batch["Entries"]}
@@ -139,7 +133,7 @@ def test_while_the_item_cannot_be_read_the_last_known_state_holds(was_paused: bo
 
 def test_a_pause_of_retrying_alone_sends_new_submissions(world: World) -> None:
     world.dynamodb.items["pause"] = {"oldest_sent_at": {"N": "1"}}
-    assert world.post(gateway_event())["statusCode"] == 201
+    assert world.post(make_http_event())["statusCode"] == 201
 
 
 @pytest.mark.parametrize(("age", "given_up"), [(12.9 * DAY, False), (13.1 * DAY, True)], ids=["12.9 days", "13.1 days"])
@@ -147,13 +141,13 @@ def test_after_a_pause_of_twelve_days_a_submission_is_given_up_before_sqs_delete
     world: World, age: float, given_up: bool
 ) -> None:
     world.highlevel.fail(kind="status", status=503)
-    staying = world.retry(sqs_record(message(), receives=60, age=age))
+    staying = world.retry(make_sqs_record(receives=60, age=age))
     assert (staying, world.reasons()) == (([], ["expired"]) if given_up else (["message-1"], []))
     assert [call.contact for call in world.highlevel.calls] == [CONTACT], "after a call, not unasked"
 
 
 def test_after_the_pause_the_oldest_is_tried_before_it_is_given_up(world: World) -> None:
-    assert world.retry(sqs_record(message(), receives=2, age=5 * DAY)) == []
+    assert world.retry(make_sqs_record(receives=2, age=5 * DAY)) == []
     assert (LOCATION, CONTACT) in world.highlevel.conversations
     assert world.dead_letters() == []
 
@@ -161,5 +155,5 @@ def test_after_the_pause_the_oldest_is_tried_before_it_is_given_up(world: World)
 def test_after_the_pause_the_oldest_is_tried_as_often_as_without_one(world: World) -> None:
     world.highlevel.fail(kind="status", status=503)
     for receives in (1, 20, 190):
-        assert world.retry(sqs_record(message(), receives=receives, age=5 * DAY)) == ["message-1"]
+        assert world.retry(make_sqs_record(receives=receives, age=5 * DAY)) == ["message-1"]
     assert world.dead_letters() == []

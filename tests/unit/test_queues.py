@@ -10,11 +10,10 @@ import pytest
 from create_conversation.errors import NotStoredError
 from create_conversation.queues import Queues, backoff, receives_within
 from create_conversation.submission import Submission
-from tests.factories import LOCATION, make_submission
+from tests.factories import DEAD_LETTER_URL, LOCATION, RETRY_URL, make_submission
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
 from tests.unit.fakes import Clock, FakeSqs, no_answer, refusal
-from tests.unit.world import DEAD_LETTER_URL, RETRY_URL
 
 
 @pytest.fixture

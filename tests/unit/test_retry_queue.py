@@ -21,30 +21,29 @@ from create_conversation.triggers.retry_queue import LEASE_SECONDS
 from highlevel.client import HighLevel
 from highlevel.responses import ApiResult, RateLimit
 from local.highlevel import Limits, LocalHighLevel
+from tests.factories import (
+    CONTACT,
+    LOCATION,
+    make_message,
+    make_sqs_batch,
+    make_sqs_record,
+    make_submission,
+    sample,
+)
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
 from tests.unit.fakes import FakeSqs, no_answer
 from tests.unit.test_token_provider import ISSUE, Connected
-from tests.unit.world import CONTACT, CONTEXT, LOCATION, TOKEN, World, request, sample, sqs_record, submission
+from tests.unit.world import CONTEXT, TOKEN, World, attributes
 
 DAY = 86_400.0
-
-
-def message(contact: str = CONTACT, location: str = LOCATION) -> str:
-    return submission(body=json.dumps(request(location, contact)).encode()).to_message()
-
-
-def attributes(letter: dict[str, Any]) -> dict[str, str]:
-    """Without the first time, which differs, and the detail, which is text."""
-    given = letter["MessageAttributes"].items()
-    return {name: value["StringValue"] for name, value in given if name not in ("first_time", "detail")}
 
 
 # Each outcome
 
 
 def test_opened_leaves_the_queue(world: World, log: Log) -> None:
-    assert world.retry(sqs_record(message(), receives=3)) == []
+    assert world.retry(make_sqs_record(receives=3)) == []
     assert (LOCATION, CONTACT) in world.highlevel.conversations
     line = log.line
     assert (line["outcome"], line["trigger"], line["sender"], line["attempts"]) == ("opened", "retry", "api", 3)
@@ -53,13 +52,13 @@ def test_opened_leaves_the_queue(world: World, log: Log) -> None:
 
 def test_existing_leaves_the_queue_and_no_id_is_looked_for(world: World) -> None:
     HighLevel(world.highlevel.url).create_conversation(TOKEN, LOCATION, CONTACT, within=2)
-    assert world.retry(sqs_record(message())) == []
+    assert world.retry(make_sqs_record()) == []
     assert [call.path for call in world.highlevel.calls] == ["/conversations/"] * 2
 
 
 def test_deferred_stays_and_is_put_off_by_its_own_backoff(world: World, log: Log) -> None:
     world.highlevel.fail(kind="status", status=408)
-    records = [sqs_record(message(f"contact-{number}"), number, receives=9, age=400) for number in range(10)]
+    records = make_sqs_batch(10, receives=9, age=400)
     assert world.retry(*records) == sorted(f"message-{number}" for number in range(10))
     waits = world.waits()
     assert waits.keys() == {f"handle-{number}" for number in range(10)}
@@ -77,21 +76,21 @@ def test_no_retry_after_makes_an_old_message_come_back_sooner_than_its_age_says(
     headers = {} if retry_after is None else {"Retry-After": retry_after}
     world.highlevel.fail(kind="status", status=status, headers=headers)
     for receives in (1, 500):
-        world.retry(sqs_record(message(), receives=receives, age=DAY))
+        world.retry(make_sqs_record(receives=receives, age=DAY))
         (wait,) = world.waits().values()
         assert 630 <= wait <= 900
 
 
 def test_retry_after_is_honoured(world: World) -> None:
     world.highlevel.fail(kind="status", status=503, headers={"Retry-After": "1800"})
-    assert world.retry(sqs_record(message())) == ["message-1"]
+    assert world.retry(make_sqs_record()) == ["message-1"]
     assert 1800 <= world.waits()["handle-1"] <= 1802
 
 
 def test_a_rejected_message_is_dead_lettered_with_its_reason(world: World, log: Log) -> None:
     world.highlevel.fail(kind="status", status=422, message="no such contact")
-    text = message()
-    assert world.retry(sqs_record(text, receives=4)) == []
+    text = make_message()
+    assert world.retry(make_sqs_record(text, receives=4)) == []
     (letter,) = world.dead_letters()
     assert letter["MessageBody"] == text
     expected = {"reason": "ids_refused", "sender": "api", "location": LOCATION, "attempts": "4"}
@@ -115,7 +114,7 @@ def test_the_first_time_and_the_attempts_survive_a_redrive(
     world: World, log: Log, received_at: float, given: dict[str, str], first_time: int | None, attempts: str
 ) -> None:
     world.highlevel.fail(kind="status", status=422, message="no such contact")
-    record = sqs_record(replace(submission(), received_at=received_at).to_message(), receives=4, age=100.0)
+    record = make_sqs_record(replace(make_submission(), received_at=received_at).to_message(), receives=4, age=100.0)
     record["messageAttributes"] = {name: {"dataType": "String", "stringValue": value} for name, value in given.items()}
     assert world.retry(record) == []
     (letter,) = world.dead_letters()
@@ -126,8 +125,8 @@ def test_the_first_time_and_the_attempts_survive_a_redrive(
 
 
 def test_an_invalid_message_is_dead_lettered_with_its_reason(world: World) -> None:
-    text = submission(body=b'{"locationId": "loc"}').to_message()
-    assert world.retry(sqs_record(text)) == []
+    text = make_submission(body=b'{"locationId": "loc"}').to_message()
+    assert world.retry(make_sqs_record(text)) == []
     assert attributes(world.dead_letters()[0]) == {
         "reason": "no_contact",
         "sender": "api",
@@ -138,7 +137,7 @@ def test_an_invalid_message_is_dead_lettered_with_its_reason(world: World) -> No
 
 @pytest.mark.parametrize("text", ["{", "null", "[" * 100_000, '{"submission": 7}'])
 def test_an_unreadable_message_is_dead_lettered_unchanged(world: World, text: str) -> None:
-    assert world.retry(sqs_record(text), sqs_record(message(), 2)) == []
+    assert world.retry(make_sqs_record(text), make_sqs_record(number=2)) == []
     assert world.reasons() == ["unreadable"]
     assert world.dead_letters()[0]["MessageBody"] == text
     assert (LOCATION, CONTACT) in world.highlevel.conversations
@@ -146,7 +145,7 @@ def test_an_unreadable_message_is_dead_lettered_unchanged(world: World, text: st
 
 def odd(**pieces: Any) -> dict[str, Any]:
     """A record with other pieces than SQS gives; None: without that piece."""
-    return {name: piece for name, piece in (sqs_record(message("odd")) | pieces).items() if piece is not None}
+    return {name: piece for name, piece in (make_sqs_record(make_message("odd")) | pieces).items() if piece is not None}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +160,7 @@ def odd(**pieces: Any) -> dict[str, Any]:
     ],
 )
 def test_a_malformed_record_is_dead_lettered_and_the_others_are_processed(world: World, record: Any) -> None:
-    assert world.retry(record, sqs_record(message(), 2), record) == []
+    assert world.retry(record, make_sqs_record(number=2), record) == []
     assert world.reasons() == ["unreadable"] * 2
     assert all(json.loads(letter["MessageBody"]) == record for letter in world.dead_letters())
     assert (LOCATION, CONTACT) in world.highlevel.conversations
@@ -180,7 +179,7 @@ def test_a_malformed_record_is_dead_lettered_and_the_others_are_processed(world:
     ],
 )
 def test_a_message_with_odd_attributes_is_opened(world: World, pieces: dict[str, Any]) -> None:
-    assert world.retry(odd(**pieces), sqs_record(message(), 2)) == []
+    assert world.retry(odd(**pieces), make_sqs_record(number=2)) == []
     assert {(LOCATION, "odd"), (LOCATION, CONTACT)} <= world.highlevel.conversations.keys()
 
 
@@ -191,23 +190,23 @@ def test_a_message_without_an_id_that_must_stay_keeps_the_whole_batch(world: Wor
 
 
 def test_two_messages_of_one_id_are_each_done(world: World) -> None:
-    assert world.retry(sqs_record(message("one"), 1), sqs_record("garbage", 1)) == []
+    assert world.retry(make_sqs_record(make_message("one"), 1), make_sqs_record("garbage", 1)) == []
     assert (LOCATION, "one") in world.highlevel.conversations
     assert world.reasons() == ["unreadable"]
 
 
 def test_a_redrive_maps_the_submission_again(world: World) -> None:
-    text = submission(body=json.dumps({"contactId": CONTACT}).encode()).to_message()
-    world.retry(sqs_record(text))
+    text = make_submission(body=json.dumps({"contactId": CONTACT}).encode()).to_message()
+    world.retry(make_sqs_record(text))
     assert world.reasons() == ["no_location"]
     world.settings = replace(world.settings, location_id=LOCATION)
-    assert world.retry(sqs_record(world.dead_letters()[0]["MessageBody"])) == []
+    assert world.retry(make_sqs_record(world.dead_letters()[0]["MessageBody"])) == []
     assert (LOCATION, CONTACT) in world.highlevel.conversations
 
 
 EVENT = sample("event_conversation_requested")
 FORMATS = {
-    "submission": submission(body=json.dumps(EVENT["detail"]).encode()).to_message(),
+    "submission": make_submission(body=json.dumps(EVENT["detail"]).encode()).to_message(),
     "stored event": Submission.from_event(EVENT).to_message(),
     "event from the rule": json.dumps(EVENT),
     "failed invocation": json.dumps(sample("on_failure", "tests/data") | {"requestPayload": EVENT}),
@@ -216,7 +215,7 @@ FORMATS = {
 
 @pytest.mark.parametrize("text", FORMATS.values(), ids=FORMATS)
 def test_every_format_of_a_dead_letter_is_read(world: World, text: str) -> None:
-    assert world.retry(sqs_record(text)) == []
+    assert world.retry(make_sqs_record(text)) == []
     assert (EVENT["detail"]["locationId"], EVENT["detail"]["contactId"]) in world.highlevel.conversations
 
 
@@ -231,7 +230,7 @@ def test_given_up_needs_the_age_and_half_of_the_planned_receives(
     world: World, log: Log, age: float, receives: int, expired: bool
 ) -> None:
     world.highlevel.fail(kind="status", status=503)
-    staying = world.retry(sqs_record(message(), receives=receives, age=age))
+    staying = world.retry(make_sqs_record(receives=receives, age=age))
     assert staying == ([] if expired else ["message-1"])
     if expired:
         found = attributes(world.dead_letters()[0])
@@ -240,7 +239,7 @@ def test_given_up_needs_the_age_and_half_of_the_planned_receives(
 
 
 def overdue(number: int = 1, location: str = LOCATION) -> dict[str, Any]:
-    return sqs_record(message(f"contact-{number}", location), number, receives=900, age=5 * DAY)
+    return make_sqs_record(make_message(f"contact-{number}", location), number, receives=900, age=5 * DAY)
 
 
 def open_breaker(world: World) -> None:
@@ -304,7 +303,7 @@ def test_an_overdue_submission_stays_after_a_429(world: World) -> None:
 
 def test_an_overdue_submission_is_opened_despite_the_circuit_breaker(world: World) -> None:
     open_breaker(world)
-    young = sqs_record(message("young"), 2, receives=900, age=DAY)
+    young = make_sqs_record(make_message("young"), 2, receives=900, age=DAY)
     assert world.retry(overdue(), young) == ["message-2"]
     assert [call.contact for call in world.highlevel.calls] == ["contact-1"]
     assert (LOCATION, "contact-1") in world.highlevel.conversations
@@ -373,14 +372,14 @@ def test_a_backlog_older_than_a_long_pause_is_opened_whole(world: World) -> None
 
 
 def test_an_old_message_that_succeeds_is_done(world: World) -> None:
-    assert world.retry(sqs_record(message(), receives=900, age=13 * DAY)) == []
+    assert world.retry(make_sqs_record(receives=900, age=13 * DAY)) == []
     assert world.dead_letters() == []
 
 
 def test_old_age_is_a_setting(world: World) -> None:
     world.settings = replace(world.settings, give_up_after=5.0)
     world.highlevel.fail(kind="status", status=503)
-    assert world.retry(sqs_record(message(), receives=2, age=6)) == []
+    assert world.retry(make_sqs_record(receives=2, age=6)) == []
     assert world.reasons() == ["expired"]
 
 
@@ -391,7 +390,7 @@ def test_a_queue_that_cannot_be_reached_is_asked_once_in_a_batch(world: World, l
     """Each call to it may take seconds, and a batch has ten messages."""
     world.highlevel.fail(kind="status", status=408)
     world.sqs.error = no_answer()
-    records = [sqs_record(message(f"contact-{number}"), number) for number in range(10)]
+    records = make_sqs_batch(10)
     assert len(world.retry(*records)) == 10
     assert [name for name, _ in world.sqs.calls] == ["ChangeMessageVisibilityBatch", "ChangeMessageVisibility"]
     assert [line["outcome"] for line in log.lines] == ["not_stored"] * 10
@@ -403,7 +402,7 @@ def test_a_queue_that_cannot_be_reached_is_asked_once_in_a_batch(world: World, l
 def test_what_is_done_leaves_the_queue_while_sqs_cannot_be_reached(world: World) -> None:
     world.highlevel.fail(kind="status", status=422, message="no", contact="contact-0")
     world.sqs.error = no_answer()
-    records = [sqs_record(message(f"contact-{number}"), number) for number in range(5)]
+    records = make_sqs_batch(5)
     assert world.retry(*records) == ["message-0"]
     assert len(world.highlevel.conversations) == 4
 
@@ -412,8 +411,8 @@ def test_a_message_that_sqs_does_not_take_stays(world: World, log: Log) -> None:
     world.highlevel.fail(kind="status", status=503, contact="contact-1")
     world.highlevel.fail(kind="status", status=422, message="no", contact="contact-2")
     world.sqs.error = no_answer()
-    records = [sqs_record(message(f"contact-{number}"), number) for number in (1, 2, 3)]
-    assert world.retry(*records, sqs_record("{", 4)) == ["message-1", "message-2", "message-4"]
+    records = [make_sqs_record(make_message(f"contact-{number}"), number) for number in (1, 2, 3)]
+    assert world.retry(*records, make_sqs_record("{", 4)) == ["message-1", "message-2", "message-4"]
     assert [line["outcome"] for line in log.lines].count("not_stored") == 3
 
 
@@ -427,7 +426,7 @@ def test_an_internal_error_keeps_the_messages(world: World, monkeypatch: pytest.
         raise RuntimeError
 
     monkeypatch.setattr(submission_log.SubmissionLog if part == "write" else Queues, part, burst)
-    staying = world.retry(*(sqs_record(message(f"contact-{number}"), number) for number in (1, 2)))
+    staying = world.retry(*(make_sqs_record(make_message(f"contact-{number}"), number) for number in (1, 2)))
     dead_lettered = {"message-2" for _ in world.dead_letters()}
     assert {*staying, *dead_lettered} == {"message-1", "message-2"}, (
         "a message that was neither opened nor dead-lettered must stay"
@@ -443,7 +442,7 @@ def test_a_mistake_in_mapping_keeps_its_message_and_no_other(
         return target_of(submission, *arguments)
 
     monkeypatch.setattr(retry_queue, "target_of", burst)
-    assert world.retry(sqs_record(message("killer"), 1), sqs_record(message(), 2)) == ["message-1"]
+    assert world.retry(make_sqs_record(make_message("killer"), 1), make_sqs_record(number=2)) == ["message-1"]
     assert (LOCATION, CONTACT) in world.highlevel.conversations
     assert world.waits().keys() == {"handle-1"}
     assert {line["reason"] for line in log.lines if line["outcome"] == "deferred"} == {"internal_error"}
@@ -451,7 +450,7 @@ def test_a_mistake_in_mapping_keeps_its_message_and_no_other(
 
 
 def test_every_message_is_leased_first_for_longer_than_a_batch(world: World) -> None:
-    world.retry(*(sqs_record(message(location=f"loc-{number}"), number) for number in range(10)))
+    world.retry(*(make_sqs_record(make_message(location=f"loc-{number}"), number) for number in range(10)))
     operation, call = world.sqs.calls[0]
     assert operation == "ChangeMessageVisibilityBatch"
     assert {entry["ReceiptHandle"] for entry in call["Entries"]} == {f"handle-{number}" for number in range(10)}
@@ -466,51 +465,51 @@ def test_every_message_is_leased_first_for_longer_than_a_batch(world: World) -> 
 
 def person(number: int = 1) -> str:
     body = json.dumps({"locationId": LOCATION, "email": f"jane{number}@example.com", "firstName": "Jane"}).encode()
-    return submission(trigger="webhook", sender="token", body=body, delivery_id=f"delivery-{number}").to_message()
+    return make_submission(trigger="webhook", sender="token", body=body, delivery_id=f"delivery-{number}").to_message()
 
 
 def test_a_person_is_opened_without_names_and_saved_by_the_delivery(world: World, log: Log) -> None:
-    assert world.retry(sqs_record(person())) == []
+    assert world.retry(make_sqs_record(person())) == []
     (contact,) = world.highlevel.contacts.values()
     assert "firstName" not in contact
     assert (LOCATION, contact["id"]) in world.highlevel.conversations
     assert any(key.startswith(f"delivery#token#{LOCATION}#delivery-1#") for key in world.dynamodb.items)
     assert (log.line["sender"], log.line["contact_id"]) == ("token", contact["id"])
     world.highlevel.calls.clear()
-    assert world.retry(sqs_record(person())) == []
+    assert world.retry(make_sqs_record(person())) == []
     assert world.highlevel.calls == []
 
 
 def test_a_person_whom_highlevel_refuses_is_dead_lettered(world: World) -> None:
     world.highlevel.fail(kind="status", status=422, message="email must be an email", path="/contacts/upsert")
-    assert world.retry(sqs_record(person())) == []
+    assert world.retry(make_sqs_record(person())) == []
     expected = {"reason": "contact_refused", "sender": "token", "location": LOCATION, "attempts": "1"}
     assert attributes(world.dead_letters()[0]) == expected
 
 
 def test_a_message_of_an_unknown_sender_is_dead_lettered_until_it_has_an_entry(world: World) -> None:
     entry = world.senders.pop("token")
-    assert world.retry(sqs_record(person())) == []
+    assert world.retry(make_sqs_record(person())) == []
     assert attributes(world.dead_letters()[0]) == {"reason": "unknown_sender", "sender": "token", "attempts": "1"}
     world.senders["token"] = entry
-    assert world.retry(sqs_record(world.dead_letters()[0]["MessageBody"])) == []
+    assert world.retry(make_sqs_record(world.dead_letters()[0]["MessageBody"])) == []
     assert len(world.highlevel.conversations) == 1
 
 
 def test_a_message_that_when_excludes_now_is_dead_lettered(world: World, log: Log) -> None:
     body = json.dumps({"event_type": "form_abandoned"}).encode()
-    text = submission(trigger="webhook", sender="typeform", body=body).to_message()
-    assert world.retry(sqs_record(text)) == []
+    text = make_submission(trigger="webhook", sender="typeform", body=body).to_message()
+    assert world.retry(make_sqs_record(text)) == []
     assert (log.line["outcome"], log.line["reason"]) == ("ignored", "other_event")
     assert world.reasons() == ["other_event"]  # it was queued once: a wrong `when` must not lose it now
 
 
 def test_a_location_that_fails_alone_rests_alone(world: World) -> None:
     world.highlevel.fail(kind="status", status=503, location="sick")
-    sick = [sqs_record(message(f"contact-{number}", "sick"), number) for number in range(5)]
+    sick = make_sqs_batch(5, "sick")
     world.retry(*sick)
     world.highlevel.calls.clear()
-    assert world.retry(*sick, sqs_record(message(), 9)) == [f"message-{number}" for number in range(5)]
+    assert world.retry(*sick, make_sqs_record(number=9)) == [f"message-{number}" for number in range(5)]
     assert [call.location for call in world.highlevel.calls] == [LOCATION]
 
 
@@ -526,8 +525,8 @@ def short_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_location_that_hangs_holds_up_only_itself(world: World, short_attempts: None) -> None:
     world.highlevel.fail(kind="hang", location="noisy")
     started = time.time()
-    records = [sqs_record(message(f"contact-{number}", "noisy"), number) for number in range(5)]
-    quiet = [sqs_record(message("contact", f"quiet-{number}"), 10 + number) for number in range(5)]
+    records = make_sqs_batch(5, "noisy")
+    quiet = [make_sqs_record(make_message("contact", f"quiet-{number}"), 10 + number) for number in range(5)]
     assert world.retry(*records, *quiet) == [f"message-{number}" for number in range(5)]
     done = [call.at - started for call in world.highlevel.calls if call.location != "noisy"]
     assert len(done) == 5
@@ -539,7 +538,7 @@ def test_a_batch_ends_in_time_and_what_was_not_tried_comes_back_soon(
 ) -> None:
     world.highlevel.fail(kind="hang")
     stopwatch = Stopwatch()
-    records = [sqs_record(message(f"contact-{number}"), number) for number in range(10)]
+    records = make_sqs_batch(10)
     assert len(world.retry(*records)) == 10
     assert stopwatch.seconds < 0.6 + 0.4 + 0.5
     assert len(world.highlevel.calls) == 2
@@ -566,7 +565,7 @@ def test_a_batch_ends_in_time_although_sqs_is_slow(
     world = World(highlevel, sqs=SlowSqs())
     highlevel.tokens = {TOKEN: "*"}
     highlevel.fail(**fault)
-    records = [sqs_record(message(f"contact-{number}"), number) for number in range(12)]
+    records = make_sqs_batch(12)
     stopwatch = Stopwatch()
     stay = world.retry(*records)
     assert stopwatch.seconds < 0.6 + 0.4 + retry_queue.STORE_SECONDS + 0.5 + 0.3
@@ -577,7 +576,7 @@ def test_a_batch_ends_in_time_although_sqs_is_slow(
 
 def test_the_messages_of_a_location_are_paced(world: World) -> None:
     world.highlevel.limits = Limits(max=20, interval_ms=2000)
-    records = [sqs_record(message(f"contact-{number}"), number) for number in range(5)]
+    records = make_sqs_batch(5)
     assert world.retry(*records) == []
     times = [call.at for call in world.highlevel.calls]
     # 2 s for 20 calls are 0.1 s for each. The first may reach HighLevel late: it opens the connection.
@@ -586,7 +585,7 @@ def test_the_messages_of_a_location_are_paced(world: World) -> None:
 
 def test_an_empty_window_is_waited_for_without_a_call(world: World, log: Log) -> None:
     world.highlevel.limits = Limits(max=3, interval_ms=1500)
-    records = [sqs_record(message(f"contact-{number}"), number) for number in range(5)]
+    records = make_sqs_batch(5)
     staying = world.retry(*records)
     calls = len(world.highlevel.calls)
     assert 0 < calls < 3, "a reserve is left"
@@ -600,7 +599,7 @@ def test_a_backlog_that_came_together_spreads_as_long_as_it_has_receives_to_spar
     waits: dict[int, list[int]] = {}
     for receives in (2, 900):
         for _ in range(10):
-            world.retry(*(sqs_record(message(f"c-{n}"), n, receives=receives, age=2 * DAY) for n in range(10)))
+            world.retry(*make_sqs_batch(10, receives=receives, age=2 * DAY))
             entries = world.sqs.named("ChangeMessageVisibilityBatch")[-1]["Entries"]
             waits.setdefault(receives, []).extend(entry["VisibilityTimeout"] for entry in entries)
     assert 8 <= min(waits[2]) < 100
@@ -611,10 +610,10 @@ def test_a_backlog_that_came_together_spreads_as_long_as_it_has_receives_to_spar
 
 def test_a_location_that_must_wait_rests_without_a_call_or_a_line(world: World, log: Log) -> None:
     world.highlevel.fail(kind="status", status=429, headers={"Retry-After": "600"}, location="noisy", times=1)
-    world.retry(sqs_record(message("contact-0", "noisy"), 0))
+    world.retry(make_sqs_record(make_message("contact-0", "noisy"), 0))
     world.sqs.calls.clear()
-    records = [sqs_record(message(f"contact-{number}", "noisy"), number) for number in range(3)]
-    staying = world.retry(*records, sqs_record(message(), 9))
+    records = make_sqs_batch(3, "noisy")
+    staying = world.retry(*records, make_sqs_record(number=9))
     assert staying == [f"message-{number}" for number in range(3)]
     (leases,) = world.sqs.named("ChangeMessageVisibilityBatch")
     waits = {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in leases["Entries"]}
@@ -624,8 +623,8 @@ def test_a_location_that_must_wait_rests_without_a_call_or_a_line(world: World, 
 
 
 def test_a_message_received_often_waits_until_the_others_are_done(world: World) -> None:
-    killer = sqs_record(message("killer", "loc-1"), 1, receives=3)
-    assert world.retry(killer, *(sqs_record(message("contact", f"loc-{n}"), n) for n in (2, 3))) == []
+    killer = make_sqs_record(make_message("killer", "loc-1"), 1, receives=3)
+    assert world.retry(killer, *(make_sqs_record(make_message("contact", f"loc-{n}"), n) for n in (2, 3))) == []
     assert world.highlevel.calls[-1].contact == "killer"
 
 

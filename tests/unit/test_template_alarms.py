@@ -18,11 +18,19 @@ from create_conversation.queues import backoff
 from create_conversation.triggers import retry_queue
 from rotate_token import rotation_log
 from shared import observability
-from tests.factories import make_http_event, make_ids, make_sqs_record, make_submission, make_webhook_event, sample
+from tests.factories import (
+    SETTINGS,
+    make_http_event,
+    make_ids,
+    make_sqs_record,
+    make_submission,
+    make_webhook_event,
+    sample,
+)
 from tests.unit.conftest import Log
 from tests.unit.fakes import refusal
 from tests.unit.template import RESOURCES, ROOT, TEMPLATE, of_type, resolve
-from tests.unit.world import CONTEXT, SETTINGS, TOKEN, World
+from tests.unit.world import CONTEXT, TOKEN, World
 
 NAMESPACE = SETTINGS.metrics_namespace  # the stack's name
 BUSES = ["default", "crm"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.idempotency import IdempotencyStore
+from create_conversation.location_tokens import LocationTokens
 from create_conversation.open_conversation import ConversationOpener, Deadline
 from create_conversation.outcome import Outcome
 from create_conversation.pause import Pause
@@ -28,44 +29,20 @@ from local.highlevel import LocalHighLevel
 from tests.factories import (
     API_SECRET,
     CONTACT,
+    DEAD_LETTER_URL,
     LOCATION,
     REQUEST_ID,
+    RETRY_URL,
+    SETTINGS,
     TOKEN_SECRET,
-    make_http_event,
-    make_ids,
-    make_sqs_record,
-    make_submission,
-    make_webhook_event,
-    sample,
 )
 from tests.unit.fakes import FakeDynamoDb, FakeEventBridge, FakeSecretsManager, FakeSqs
 
-# For test_paused.py and test_retry_queue.py, which use these names.
-gateway_event, webhook_event, sqs_record = make_http_event, make_webhook_event, make_sqs_record
-request, submission = make_ids, make_submission
-__all__ = ["CONTACT", "LOCATION", "gateway_event", "request", "sample", "sqs_record", "submission", "webhook_event"]
 TOKEN = "pit-11111111-2222-3333-4444-555555555555"
 NEW_TOKEN = "pit-99999999-8888-7777-6666-555555555555"
-RETRY_URL = "https://sqs.invalid/retry"
-DEAD_LETTER_URL = "https://sqs.invalid/dead-letters"
 # Most tests have a stack without LocationId, where a webhook sender needs `locations`.
 SENDERS = {name: each if name in TRUSTED else replace(each, locations=("*",)) for name, each in load().items()}
 CONTEXT = SimpleNamespace(aws_request_id="8d39a5ea-5a7b-4bd4-a0de-0a5d6f6d1c11")
-
-SETTINGS = Settings(
-    highlevel_base_url="http://127.0.0.1:1",
-    highlevel_version="2021-04-15",
-    highlevel_token_arn="HighLevelToken",
-    sender_secrets_arn="SenderSecrets",
-    records_table="Records",
-    retry_queue_url=RETRY_URL,
-    dead_letter_queue_url=DEAD_LETTER_URL,
-    metrics_namespace="unit",
-    location_id=None,
-    give_up_after=72 * 3600.0,
-    backoff_cap=900.0,
-    record_ttl=86400.0,
-)
 
 
 @dataclass
@@ -104,9 +81,8 @@ class World:
         """The use case with empty caches, as in a new Lambda environment, over the same AWS and HighLevel."""
         highlevel, breaker = HighLevel(self.highlevel.url), breaker or CircuitBreaker()
         records = IdempotencyStore(self.dynamodb, "Records", 86400.0)
-        tokens = TokenProvider(
-            token or CachedSecret(self.secrets, "HighLevelToken", 300.0), highlevel, records, breaker
-        )
+        token = token or CachedSecret(self.secrets, "HighLevelToken", 300.0)
+        tokens = TokenProvider(token, LocationTokens(token, highlevel, records, breaker))
         return ConversationOpener(highlevel, tokens, records, breaker, self.quota, Pause(records))
 
     @property
