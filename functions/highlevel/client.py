@@ -1,16 +1,33 @@
 """HighLevel's HTTP API: open connections, and one time limit over each call."""
 
 import json
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
 
 from highlevel import __version__
-from highlevel.responses import ApiResult, classify_contact, classify_response, classify_upsert, found_conversation
-from shared.connection_pool import ConnectionPool, HttpResponse, TimeLimits
+from highlevel.ids import InvalidIdError, is_id
+from highlevel.responses import (
+    ApiResult,
+    classify_contact,
+    classify_contact_search,
+    classify_conversation,
+    classify_failure,
+    classify_new_contact,
+    classify_response,
+    classify_upsert,
+    classify_write,
+    found_conversation,
+    response_facts,
+)
+from highlevel.texts import PAGE_SIZE, UnknownFormatError, read_comments, read_notes
+from shared.clock import Clock
+from shared.connection_pool import ConnectionPool, DeadlineError, HttpResponse, NotSentError, SendGuard, TimeLimits
+from shared.json_text import json_object
 from shared.time_limit import call_with_time_limit
 
 DEFAULT_BASE_URL = "https://services.leadconnectorhq.com"
@@ -21,11 +38,17 @@ class HighLevel:
     """HighLevel's API at `base_url` (scheme and host; plain http only to a loopback address, else ValueError).
 
     `version` is the value of the `Version` header for conversations. All threads and locations may share one instance;
-    it opens no connection before the first call. `within` is always in seconds.
+    it opens no connection before the first call.
+
+    `within` is always in seconds: a call returns after them at the latest, raises nothing, and is not sent after them,
+    by the wall clock either (an environment may have been frozen meanwhile). The writes that HighLevel carries out
+    twice if they come twice (a comment, a note, a new contact) are sent once at most, and not after `not_after` (Unix
+    time).
     """
 
-    def __init__(self, base_url: str = DEFAULT_BASE_URL, version: str = "2021-04-15") -> None:
+    def __init__(self, base_url: str = DEFAULT_BASE_URL, version: str = "2021-04-15", clock: Clock = time) -> None:
         self._version = version
+        self._clock = clock
         self._connections = ConnectionPool(base_url)
 
     def create_conversation(self, token: str, location: str, contact: str, *, within: float) -> ApiResult:
@@ -55,9 +78,140 @@ class HighLevel:
         body = json.dumps({"locationId": location, **details}).encode()
         return classify_upsert(self.call("POST", "/contacts/upsert", token, body, within), location)
 
+    # --- contacts (their scopes: contacts.readonly, contacts.write) ---------------------------------------------------
+
     def get_contact(self, token: str, location: str, contact: str, *, within: float) -> ApiResult:
         """`GET /contacts/{id}`: the result `found` has the contact's e-mail address and phone number."""
-        return classify_contact(self.call("GET", f"/contacts/{contact}", token, None, within), location, contact)
+        result = self._call_with_id("GET", "/contacts/{}", contact, token, None, within)
+        return classify_contact(result, location, contact)
+
+    def search_contact(
+        self, token: str, location: str, *, email: str = "", phone: str = "", within: float
+    ) -> ApiResult:
+        """`GET /contacts/search/duplicate`: `found`, with e-mail address and phone number, or `missing`.
+
+        It changes nothing, unlike the upsert, and sees secondary addresses as far as the location's settings say.
+        """
+        query = {"locationId": location, "email": email, "number": phone}
+        path = "/contacts/search/duplicate?" + urlencode({name: value for name, value in query.items() if value})
+        return classify_contact_search(self.call("GET", path, token, None, within), location)
+
+    def create_contact(
+        self, token: str, location: str, details: Mapping[str, Any], *, within: float, not_after: float = math.inf
+    ) -> ApiResult:
+        """`POST /contacts/`: `found`, with `is_new` False if the location allows no duplicates and has the contact.
+
+        `details` are members of the official CreateContactDto; names stay in the case they were typed in.
+        """
+        body = {"locationId": location, **details}
+        return classify_new_contact(self._write_once("/contacts/", token, body, within, not_after), location)
+
+    def update_contact(self, token: str, contact: str, details: Mapping[str, Any], *, within: float) -> ApiResult:
+        """`PUT /contacts/{id}`: `written`. Never send tags: they would replace all of the contact's."""
+        result = self._call_with_id("PUT", "/contacts/{}", contact, token, dict(details), within)
+        return classify_write(result, "contact_refused")
+
+    def add_tags(self, token: str, contact: str, tags: Sequence[str], *, within: float) -> ApiResult:
+        """`POST /contacts/{id}/tags`: `written`. It adds to the contact's tags; a tag added twice is one tag."""
+        result = self._call_with_id("POST", "/contacts/{}/tags", contact, token, {"tags": list(tags)}, within)
+        return classify_write(result, "contact_refused")
+
+    def add_note(
+        self,
+        token: str,
+        contact: str,
+        text: str,
+        *,
+        user_id: str = "",
+        within: float,
+        not_after: float = math.inf,
+    ) -> ApiResult:
+        """`POST /contacts/{id}/notes`: `written`. It stands in the contact's panel, not in the thread."""
+        if not is_id(contact):
+            return classify_failure(InvalidIdError())
+        body = {"body": text, "userId": user_id} if user_id else {"body": text}
+        result = self._write_once(f"/contacts/{contact}/notes", token, body, within, not_after)
+        return classify_write(result, "message_refused")
+
+    def list_notes(self, token: str, contact: str, *, since: float = 0.0, within: float) -> ApiResult:
+        """`GET /contacts/{id}/notes`: `found`, with the `texts` of all notes since that Unix time.
+
+        Whatever cannot be read to its end is deferred.
+        """
+        result = self._call_with_id("GET", "/contacts/{}/notes", contact, token, None, within)
+        if isinstance(result, Exception) or result.status != 200:
+            return classify_failure(result)
+        payload = json_object(result.body)
+        facts = response_facts(result, payload)
+        try:
+            return ApiResult("found", texts=read_notes(payload, since), **facts)
+        except UnknownFormatError:
+            return ApiResult("deferred", "upstream_unexpected", **facts)
+
+    # --- the thread (conversations.readonly, conversations.write, conversations/message.readonly and .write) ----------
+
+    def add_comment(  # noqa: PLR0913 - all that a comment may have
+        self,
+        token: str,
+        contact: str,
+        text: str,
+        *,
+        conversation_id: str | None = None,
+        user_id: str = "",
+        mentions: Sequence[str] = (),
+        within: float,
+        not_after: float = math.inf,
+    ) -> ApiResult:
+        """`POST /conversations/messages` with the type InternalComment, which only staff see: `written`.
+
+        The official document lists the type for reading, not for sending; measured with private integration tokens. The
+        result has the conversation's id if HighLevel names it.
+        """
+        optional = {"conversationId": conversation_id, "userId": user_id, "mentions": list(mentions)}
+        body: dict[str, Any] = {"type": "InternalComment", "contactId": contact, "message": text}
+        body |= {name: value for name, value in optional.items() if value}
+        result = self._write_once("/conversations/messages", token, body, within, not_after)
+        return classify_write(result, "message_refused")
+
+    def list_comments(self, token: str, conversation_id: str, *, since: float, within: float) -> ApiResult:
+        """`GET /conversations/{id}/messages`: `found`, with the `texts` of all comments since that Unix time.
+
+        Reads page after page, all within one deadline. Whatever cannot be read to its end is deferred.
+        """
+        until = self._clock.monotonic() + within
+        texts: tuple[str, ...] = ()
+        query = {"type": "TYPE_INTERNAL_COMMENTS", "limit": str(PAGE_SIZE)}
+        while True:
+            path = "/conversations/{}/messages?" + urlencode(query)
+            left = until - self._clock.monotonic()
+            result = self._call_with_id("GET", path, conversation_id, token, None, left)
+            if isinstance(result, Exception) or result.status != 200:
+                return classify_failure(result)
+            payload = json_object(result.body)
+            facts = response_facts(result, payload)
+            try:
+                page = read_comments(payload, since)
+            except UnknownFormatError:
+                return ApiResult("deferred", "upstream_unexpected", **facts)
+            texts += page.texts
+            if page.next_from is None:
+                return ApiResult("found", texts=texts, **facts)
+            if page.next_from == query.get("lastMessageId"):  # the same page for ever
+                return ApiResult("deferred", "upstream_unexpected", **facts)
+            query["lastMessageId"] = page.next_from
+
+    def get_conversation(self, token: str, conversation_id: str, *, within: float) -> ApiResult:
+        """`GET /conversations/{id}`: `found`, with its `unread_count` (None if HighLevel does not say)."""
+        result = self._call_with_id("GET", "/conversations/{}", conversation_id, token, None, within)
+        return classify_conversation(result, conversation_id)
+
+    def mark_unread(self, token: str, location: str, conversation_id: str, count: int, *, within: float) -> ApiResult:
+        """`PUT /conversations/{id}`: `written`. It sets the unread count, it does not add to it."""
+        body = {"locationId": location, "unreadCount": count}
+        result = self._call_with_id("PUT", "/conversations/{}", conversation_id, token, body, within)
+        return classify_write(result, "ids_refused")
+
+    # --- one call -----------------------------------------------------------------------------------------------------
 
     def call(
         self,
@@ -70,8 +224,33 @@ class HighLevel:
     ) -> HttpResponse | Exception:
         """Make one call and return the response, or urllib3's exception, after `within` seconds at the latest.
 
-        `media`: the body's type. A call may be sent twice (see `ConnectionPool.exchange`).
+        `media`: the body's type. A call may be sent twice (see `ConnectionPool.exchange`). The exception is
+        NotSentError if no byte of it has left; then none will.
         """
+        headers = self._headers(path, token)
+        if body is not None:
+            headers["Content-Type"] = media
+        return self._exchange(method, path, headers, body, SendGuard(within, self._clock, may_repeat=True))
+
+    def _call_with_id(
+        self, method: str, path: str, id_: str, token: str, members: dict[str, Any] | None, within: float
+    ) -> HttpResponse | Exception:
+        """Make one call with the id in its path at `{}`; none if it cannot be an id."""
+        if not is_id(id_):
+            return InvalidIdError()
+        body = None if members is None else json.dumps(members).encode()
+        return self.call(method, path.format(id_), token, body, within)
+
+    def _write_once(
+        self, path: str, token: str, members: dict[str, Any], within: float, not_after: float
+    ) -> HttpResponse | Exception:
+        """Make one POST that is never sent twice."""
+        headers = self._headers(path, token)
+        headers["Content-Type"] = "application/json"
+        guard = SendGuard(within, self._clock, not_after=not_after)
+        return self._exchange("POST", path, headers, json.dumps(members).encode(), guard)
+
+    def _headers(self, path: str, token: str | None) -> dict[str, str]:
         headers = {
             "Version": self._version if path.startswith("/conversations/") else OTHER_VERSION,
             "Accept": "application/json",  # without it HighLevel answers an empty 404
@@ -79,12 +258,20 @@ class HighLevel:
         }
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        if body is not None:
-            headers["Content-Type"] = media
-        limits = TimeLimits(time.monotonic() + within)
+        return headers
+
+    def _exchange(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None, guard: SendGuard
+    ) -> HttpResponse | Exception:
+        limits = TimeLimits(guard.until)
+        error: Exception
         try:
-            return call_with_time_limit(lambda: self._connections.exchange(method, path, headers, body, limits), within)
+            return call_with_time_limit(
+                lambda: self._connections.exchange(method, path, headers, body, limits, guard),
+                guard.until - self._clock.monotonic(),
+            )
         except TimeoutError:
-            return ReadTimeoutError(self._connections.pool, path, "the deadline passed")
-        except HTTPError as error:
-            return error
+            error = DeadlineError("the deadline passed")
+        except HTTPError as raised:
+            error = raised
+        return error if guard.give_up() else NotSentError(error)

@@ -1,6 +1,8 @@
 """HTTP connections to one host that stay open: no redirect, one retry at most, a deadline over the whole exchange."""
 
+import math
 import ssl
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +12,12 @@ from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import LocationValueError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, LocationValueError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 from urllib3.util import parse_url
 from urllib3.util.ssl_ import create_urllib3_context
+
+from shared.clock import Clock
 
 IDLE_SECONDS = 20.0
 MAX_BODY_BYTES = 1 << 20
@@ -43,6 +48,54 @@ class TimeLimits:
         return urllib3.Timeout(total=left, connect=min(left, self.connect_seconds), read=min(left, self.read_seconds))
 
 
+class DeadlineError(HTTPTimeoutError):
+    """The deadline passed."""
+
+
+class NotSentError(HTTPError):
+    """The exchange failed before the first byte of its request: the server cannot have carried it out."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class SendGuard:
+    """Decides immediately before the first byte of a request whether it is sent.
+
+    It is not sent after `within` seconds, nor after `not_after` (Unix time): the wall clock counts too, because the
+    monotonic clock may stand still while an environment is frozen. It is not sent once its caller has given up
+    (`give_up`), and not a second time unless `may_repeat`.
+    """
+
+    def __init__(
+        self, within: float, clock: Clock = time, *, may_repeat: bool = False, not_after: float = math.inf
+    ) -> None:
+        self.until = clock.monotonic() + within
+        self.may_repeat = may_repeat
+        self._clock = clock
+        self._not_after = min(clock.time() + within, not_after)
+        self._decided = threading.Lock()  # taken by whichever comes first: the first byte, or its caller giving up
+        self._is_sent = False
+
+    def begin(self) -> None:
+        """Let the request's first byte leave, or raise DeadlineError."""
+        self.check_time()
+        if self._decided.acquire(blocking=False):
+            self._is_sent = True
+        elif not (self._is_sent and self.may_repeat):
+            raise DeadlineError("the caller has given up, or the request was sent before")
+
+    def check_time(self) -> None:
+        """Raise DeadlineError after the deadline, by either clock."""
+        if self._clock.monotonic() >= self.until or self._clock.time() >= self._not_after:
+            raise DeadlineError("the deadline passed")
+
+    def give_up(self) -> bool:
+        """Return whether a byte may have left; if none has, none will."""
+        return not self._decided.acquire(blocking=False)
+
+
 class ConnectionPool:
     """Connections to `base_url`: scheme and host, plain http only to a loopback address, else ValueError.
 
@@ -53,17 +106,26 @@ class ConnectionPool:
         self.pool = _pool(base_url)
 
     def exchange(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, limits: TimeLimits
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        limits: TimeLimits,
+        guard: SendGuard | None = None,
     ) -> HttpResponse:
         """Send a request and return its response, whatever the status. Raises urllib3's HTTPError.
 
         A request is sent again if its reused connection was closed without a response: the server may see it twice.
+        `guard` decides whether it is sent, and whether again.
         """
         once = partial(self._exchange_once, method, path, headers, body, limits)
+        _sending.guard = guard
         try:
             return once()
         except ProtocolError as error:
-            if not any(isinstance(part, _StaleConnectionError) for part in error.args):
+            is_stale = any(isinstance(part, _StaleConnectionError) for part in error.args)
+            if not is_stale or (guard and not guard.may_repeat):
                 raise
             return once()
 
@@ -99,15 +161,28 @@ class ConnectionPool:
         return HttpResponse(response.status, response.headers, bytes(received))
 
 
+class _Sending(threading.local):
+    """The guard of the exchange that this thread is in: urllib3 hands nothing of ours to its connections."""
+
+    guard: SendGuard | None = None
+
+
+_sending = _Sending()
+
+
 class _StaleConnectionError(ConnectionError):
     """The server closed a reused connection before it responded."""
 
 
 class _ReusedConnection:
-    """Closes a connection that has idled too long, and raises if a reused one is closed without a response."""
+    """Closes a connection that has idled too long, and raises if a reused one is closed without a response.
+
+    Asks the exchange's guard before it sends.
+    """
 
     _served = 0
     _last_used = 0.0
+    _has_begun = False
 
     @property
     def is_connected(self) -> bool:
@@ -120,7 +195,16 @@ class _ReusedConnection:
         super().connect()  # type: ignore[misc]
         self._last_used = time.time()
 
+    def send(self, data: Any) -> None:
+        if self.sock is None:  # type: ignore[attr-defined]
+            self.connect()  # http.client would do so after the guard
+        if guard := _sending.guard:
+            guard.check_time() if self._has_begun else guard.begin()
+            self._has_begun = True
+        super().send(data)  # type: ignore[misc]
+
     def request(self, *args: Any, **kwargs: Any) -> None:
+        self._has_begun = False
         try:
             super().request(*args, **kwargs)  # type: ignore[misc]
         except ConnectionError as error:
