@@ -213,7 +213,7 @@ class HighLevel:
 
     # --- one call -----------------------------------------------------------------------------------------------------
 
-    def call(
+    def call(  # noqa: PLR0913 - one call, and how it may be sent
         self,
         method: str,
         path: str,
@@ -221,16 +221,34 @@ class HighLevel:
         body: bytes | None,
         within: float,
         media: str = "application/json",
+        send_once_by: float | None = None,
     ) -> HttpResponse | Exception:
         """Make one call and return the response, or urllib3's exception, after `within` seconds at the latest.
 
-        `media`: the body's type. A call may be sent twice (see `ConnectionPool.exchange`). The exception is
-        NotSentError if no byte of it has left; then none will.
+        `media`: the body's type. The exception is NotSentError if no byte of the call has left; then none will. A call
+        may be sent twice (see `ConnectionPool.exchange`), unless `send_once_by` is given: until when (Unix time).
         """
-        headers = self._headers(path, token)
+        headers = {
+            "Version": self._version if path.startswith("/conversations/") else OTHER_VERSION,
+            "Accept": "application/json",  # without it HighLevel answers an empty 404
+            "User-Agent": f"highlevel-conversations/{__version__}",  # a library's default one is blocked at the edge
+        }
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         if body is not None:
             headers["Content-Type"] = media
-        return self._exchange(method, path, headers, body, SendGuard(within, self._clock, may_repeat=True))
+        guard = SendGuard(within, self._clock, send_once_by)
+        limits = TimeLimits(guard.until)
+        error: Exception
+        try:
+            return call_with_time_limit(
+                lambda: self._connections.exchange(method, path, headers, body, limits, guard), within
+            )
+        except TimeoutError:
+            error = DeadlineError("the deadline passed")
+        except HTTPError as raised:
+            error = raised
+        return error if guard.give_up() else NotSentError(error)
 
     def _call_with_id(
         self, method: str, path: str, id_: str, token: str, members: dict[str, Any] | None, within: float
@@ -245,33 +263,4 @@ class HighLevel:
         self, path: str, token: str, members: dict[str, Any], within: float, not_after: float
     ) -> HttpResponse | Exception:
         """Make one POST that is never sent twice."""
-        headers = self._headers(path, token)
-        headers["Content-Type"] = "application/json"
-        guard = SendGuard(within, self._clock, not_after=not_after)
-        return self._exchange("POST", path, headers, json.dumps(members).encode(), guard)
-
-    def _headers(self, path: str, token: str | None) -> dict[str, str]:
-        headers = {
-            "Version": self._version if path.startswith("/conversations/") else OTHER_VERSION,
-            "Accept": "application/json",  # without it HighLevel answers an empty 404
-            "User-Agent": f"highlevel-conversations/{__version__}",  # a library's default one is blocked at the edge
-        }
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        return headers
-
-    def _exchange(
-        self, method: str, path: str, headers: dict[str, str], body: bytes | None, guard: SendGuard
-    ) -> HttpResponse | Exception:
-        limits = TimeLimits(guard.until)
-        error: Exception
-        try:
-            return call_with_time_limit(
-                lambda: self._connections.exchange(method, path, headers, body, limits, guard),
-                guard.until - self._clock.monotonic(),
-            )
-        except TimeoutError:
-            error = DeadlineError("the deadline passed")
-        except HTTPError as raised:
-            error = raised
-        return error if guard.give_up() else NotSentError(error)
+        return self.call("POST", path, token, json.dumps(members).encode(), within, send_once_by=not_after)

@@ -63,18 +63,16 @@ class NotSentError(HTTPError):
 class SendGuard:
     """Decides immediately before the first byte of a request whether it is sent.
 
-    It is not sent after `within` seconds, nor after `not_after` (Unix time): the wall clock counts too, because the
-    monotonic clock may stand still while an environment is frozen. It is not sent once its caller has given up
-    (`give_up`), and not a second time unless `may_repeat`.
+    It is not sent after `within` seconds: by the wall clock too, because the monotonic clock may stand still while an
+    environment is frozen. It is not sent once its caller has given up. With `once_by` (Unix time) it is sent once at
+    most, and not after that either.
     """
 
-    def __init__(
-        self, within: float, clock: Clock = time, *, may_repeat: bool = False, not_after: float = math.inf
-    ) -> None:
+    def __init__(self, within: float, clock: Clock = time, once_by: float | None = None) -> None:
         self.until = clock.monotonic() + within
-        self.may_repeat = may_repeat
+        self.may_repeat = once_by is None
         self._clock = clock
-        self._not_after = min(clock.time() + within, not_after)
+        self._wall_until = min(clock.time() + within, math.inf if once_by is None else once_by)
         self._decided = threading.Lock()  # taken by whichever comes first: the first byte, or its caller giving up
         self._is_sent = False
 
@@ -88,7 +86,7 @@ class SendGuard:
 
     def check_time(self) -> None:
         """Raise DeadlineError after the deadline, by either clock."""
-        if self._clock.monotonic() >= self.until or self._clock.time() >= self._not_after:
+        if self._clock.monotonic() >= self.until or self._clock.time() >= self._wall_until:
             raise DeadlineError("the deadline passed")
 
     def give_up(self) -> bool:
@@ -162,7 +160,7 @@ class ConnectionPool:
 
 
 class _Sending(threading.local):
-    """The guard of the exchange that this thread is in: urllib3 hands nothing of ours to its connections."""
+    """The guard of the exchange that this thread is in: urllib3 has no argument to pass it on."""
 
     guard: SendGuard | None = None
 

@@ -108,7 +108,7 @@ class SimulatedHighLevel(HighLevel):
         super().__init__("http://127.0.0.1:1")
         self._model = model
 
-    def call(
+    def call(  # noqa: PLR0913 - as the client's
         self,
         method: str,
         path: str,
@@ -116,6 +116,7 @@ class SimulatedHighLevel(HighLevel):
         body: bytes | None,
         within: float,
         media: str = "application/json",
+        send_once_by: float | None = None,
     ) -> HttpResponse | Exception:
         members = json.loads(body or b"{}")
         location = members["locationId"]
