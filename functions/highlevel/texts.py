@@ -1,5 +1,6 @@
 """What the internal comments of a conversation and the notes of a contact say, and since when."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,7 +39,8 @@ def read_comments(payload: dict[str, Any] | None, since: float) -> Page:
     written_at = [_time(message.get("dateAdded")) for message in messages]
     comments = [pair for pair in zip(messages, written_at, strict=True) if _is_comment(pair[0])]
     texts = _texts(((message.get("body"), at) for message, at in comments), since)
-    is_past = bool(written_at) and written_at[0] > written_at[-1] < since
+    is_newest_first = bool(written_at) and written_at[0] > written_at[-1]
+    is_past = is_newest_first and written_at[-1] < since
     return Page(texts, None if is_past else _next_from(outer, messages))
 
 
@@ -89,7 +91,7 @@ def _time(value: object) -> float:
         if isinstance(value, str) and not value.isdecimal():
             date = datetime.fromisoformat(value)
             return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-        if isinstance(value, int | float | str) and not isinstance(value, bool):
+        if isinstance(value, int | float | str) and not isinstance(value, bool) and math.isfinite(float(value)):
             return float(value) / 1000
     except (ValueError, OverflowError):
         pass

@@ -118,6 +118,8 @@ class ConnectionPool:
         `guard` decides whether it is sent, and whether again.
         """
         once = partial(self._exchange_once, method, path, headers, body, limits)
+        if guard:
+            guard.check_time()
         _sending.guard = guard
         try:
             return once()
@@ -175,12 +177,12 @@ class _StaleConnectionError(ConnectionError):
 class _ReusedConnection:
     """Closes a connection that has idled too long, and raises if a reused one is closed without a response.
 
-    Asks the exchange's guard before it sends.
+    Sends head and body together, after the connection stands and the exchange's guard has agreed.
     """
 
     _served = 0
     _last_used = 0.0
-    _has_begun = False
+    _parts: list[bytes]
 
     @property
     def is_connected(self) -> bool:
@@ -193,21 +195,24 @@ class _ReusedConnection:
         super().connect()  # type: ignore[misc]
         self._last_used = time.time()
 
-    def send(self, data: Any) -> None:
-        if self.sock is None:  # type: ignore[attr-defined]
-            self.connect()  # http.client would do so after the guard
-        if guard := _sending.guard:
-            guard.check_time() if self._has_begun else guard.begin()
-            self._has_begun = True
-        super().send(data)  # type: ignore[misc]
-
     def request(self, *args: Any, **kwargs: Any) -> None:
-        self._has_begun = False
+        self._parts = []
         try:
             super().request(*args, **kwargs)  # type: ignore[misc]
+            self._send_parts()
         except ConnectionError as error:
             self._raise_if_stale(error)
             raise
+
+    def send(self, data: Any) -> None:
+        self._parts.append(data)
+
+    def _send_parts(self) -> None:
+        if self.sock is None:  # type: ignore[attr-defined]
+            self.connect()
+        if guard := _sending.guard:
+            guard.begin()
+        super().send(b"".join(self._parts))  # type: ignore[misc]
 
     def getresponse(self) -> Any:
         try:

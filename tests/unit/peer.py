@@ -3,6 +3,7 @@
 import contextlib
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -30,6 +31,40 @@ class Connection:
             if not chunk:
                 return b""
             received += chunk
+
+    def everything(self) -> bytes:
+        """All that comes until the client closes the connection."""
+        received = b""
+        with contextlib.suppress(OSError):
+            while chunk := self._socket.recv(65536):
+                received += chunk
+        return received
+
+    def start_tls(self, context: ssl.SSLContext) -> None:
+        """Handshake as the server."""
+        self._socket = context.wrap_socket(self._socket, server_side=True)
+
+    def drip_tls(self, context: ssl.SSLContext, size: int, every: float) -> bytes:
+        """Handshake as the server, so many bytes each so many seconds; then return all that comes, decrypted."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        step: Callable[[], object] = tls.do_handshake
+        received = b""
+        with contextlib.suppress(OSError):  # the client closes with a reset: it has not read our session tickets
+            while True:
+                try:
+                    received += step() or b""  # type: ignore[operator]
+                    step = tls.read
+                    continue
+                except ssl.SSLWantReadError:
+                    pass
+                while data := outgoing.read(size):
+                    self.send(data)
+                    time.sleep(every)
+                if not (chunk := self._socket.recv(65536)):
+                    break
+                incoming.write(chunk)
+        return received
 
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
