@@ -61,7 +61,7 @@ def test_the_place_of_the_clone_does_not_matter(tmp_path: Path) -> None:
         (TOKEN + 'emial = "x"', "emial", "did you mean email?"),
         (TOKEN + 'contact-id = "x"', "contact-id", "did you mean contact_id?"),
         (TOKEN + 'location = "x"', "location", "did you mean location"),
-        (TOKEN + "xyzzy = 1", "xyzzy", "known are contact_id, email, first_name"),
+        (TOKEN + "xyzzy = 1", "xyzzy", "known are contact_id, custom_fields, email"),
         (TOKEN + "[a.nested]\nx = 1", "nested", "is not a key of scheme token"),
         (TOKEN + 'sig_header = "x"', "sig_header", "is not a key of scheme token"),
         (MAC + 'where = ["bearer"]', "where", "is not a key of scheme mac"),
@@ -276,7 +276,7 @@ def test_the_triggers_own_entries_keep_their_scheme(name: str, folder: Path) -> 
 def test_every_field_of_each_preset_is_compiled() -> None:
     entries = tomllib.loads((PRESETS).read_text("utf-8"))
     for name, sender in load().items():
-        assert sender.paths.keys() - {"id", "when"} == entries[name].keys() & set(FIELDS)
+        assert sender.paths.keys() - {"id", "when", "form"} == entries[name].keys() & set(FIELDS)
         assert all(path.expression for path in sender.paths.values())
 
 

@@ -1,6 +1,6 @@
 """A submission's answers: what its payload says, as label, type and value, in the form's order.
 
-One pure function per payload format; most formats are the generic one (`_walk`) from another root. Nothing here
+One pure function per payload format; most formats are the generic one (`walk`) from another root. Nothing here
 decides what an answer is good for: `contact_details` finds the contact in the list, the message shows it.
 """
 
@@ -68,7 +68,7 @@ def answers(payload: Any, format: str) -> list[Answer]:
 
 def texts_in(node: Any) -> list[str]:
     """List the first texts in a small part of a payload."""
-    return [answer.value for answer in _walk([node], nodes=200)]
+    return [answer.value for answer in walk([node], nodes=200)]
 
 
 # --- the generic format -----------------------------------------------------------------------------------------------
@@ -79,14 +79,14 @@ def _flat(payload: Any) -> Iterator[Answer]:
     payload = _nested(payload)
     if isinstance(payload, dict) and len(payload) <= MAX_ANSWERS:
         payload = {name: _opened(value) for name, value in payload.items()}
-    return _walk(payload)
+    return walk(payload)
 
 
 def _opened(value: Any) -> Any:
     """Parse JSON text of an object or a list of objects; return anything else as it is."""
     is_json = isinstance(value, str) and value[:1] in ("{", "[") and value[-1:] in ("}", "]")
     parsed = _parsed(value) if is_json else None
-    return parsed if isinstance(parsed, dict) or (isinstance(parsed, list) and _objects(parsed)) else value
+    return parsed if isinstance(parsed, dict) or (isinstance(parsed, list) and objects_in(parsed)) else value
 
 
 def _from(*roots: str, skip: Iterable[str] = ()) -> Callable[[Any], Iterator[Answer]]:
@@ -98,11 +98,11 @@ def _from(*roots: str, skip: Iterable[str] = ()) -> Callable[[Any], Iterator[Ans
 
     def read(payload: Any) -> Iterator[Answer]:
         payload = _nested(payload)
-        found = [(root, node) for root in roots if (node := _at(payload, root)) is not None]
+        found = [(root, node) for root in roots if (node := value_at(payload, root)) is not None]
         if not found and isinstance(payload, dict):
             found = [("", {name: node for name, node in payload.items() if name not in skipped})]
         for root, node in found or [("", payload)]:
-            yield from _walk(node, "" if isinstance(node, dict | list) else root)
+            yield from walk(node, "" if isinstance(node, dict | list) else root)
 
     return read
 
@@ -110,7 +110,7 @@ def _from(*roots: str, skip: Iterable[str] = ()) -> Callable[[Any], Iterator[Ans
 type _Part = tuple[str, str, Any]  # label, type, and what is there
 
 
-def _walk(root: Any, prefix: str = "", nodes: int = MAX_NODES) -> Iterator[Answer]:
+def walk(root: Any, prefix: str = "", nodes: int = MAX_NODES) -> Iterator[Answer]:
     """Read every scalar below `root`.
 
     Without recursion: bodies are nested as deep as their sender likes. The root itself is not a question with its
@@ -130,7 +130,7 @@ def _walk(root: Any, prefix: str = "", nodes: int = MAX_NODES) -> Iterator[Answe
         elif isinstance(node, list) and not _is_plain(node):
             below.append(_items(label, type_, node))
         else:
-            yield Answer(_string(label[:MAX_LABEL]), _string(type_[:MAX_LABEL]), _text(node))
+            yield Answer(_string(label[:MAX_LABEL]), _string(type_[:MAX_LABEL]), text_of(node))
 
 
 def _is_plain(items: list[Any]) -> bool:
@@ -168,7 +168,7 @@ def _phone(by_part: dict[str, Any]) -> str | None:
     is_phone = "full" in by_part or any(name in by_part for name in (*_DIAL_CODES, *_AREA_CODES))
     if not is_phone or not by_part.keys() <= {*_DIAL_CODES, *_AREA_CODES, *_PHONE_NUMBERS, *_PHONE_OTHERS}:
         return None
-    parts = {name: _text(part) for name, part in by_part.items() if isinstance(part, str | int)}
+    parts = {name: text_of(part) for name, part in by_part.items() if isinstance(part, str | int)}
     number = next((parts[name] for name in _PHONE_NUMBERS if parts.get(name)), "")
     if sum(map(str.isdecimal, number)) < 5:
         return None
@@ -199,12 +199,12 @@ def _entry(label: str, node: dict[str, Any]) -> _Part | None:
     return own, type_, _chosen(node[value_key], node.get("options"))
 
 
-def _is_text(node: Any) -> bool:
+def is_text(node: Any) -> bool:
     return isinstance(node, str) and bool(node.strip())
 
 
 def _first_text(*nodes: Any) -> str:
-    return next(filter(_is_text, nodes), "")
+    return next(filter(is_text, nodes), "")
 
 
 def _is_indexed(label: str) -> bool:
@@ -226,14 +226,14 @@ def _chosen(value: Any, options: Any) -> Any:
     return [texts.get(item, item) for item in items] if isinstance(value, list) else texts.get(value, value)
 
 
-def _text(node: Any) -> str:
+def text_of(node: Any) -> str:
     """Write a scalar, or a list of them, as people read it."""
     if isinstance(node, str):
         return _string(node)
     if isinstance(node, bool):
         return "yes" if node else "no"
     if isinstance(node, list):
-        return ", ".join(filter(None, map(_text, node[:MAX_LISTED])))
+        return ", ".join(filter(None, map(text_of, node[:MAX_LISTED])))
     if isinstance(node, float) and node.is_integer() and abs(node) < 1e15:
         return str(int(node))
     is_too_long = isinstance(node, int) and abs(node) >= 10**40  # Python refuses to write out the longest
@@ -246,7 +246,7 @@ def _string(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()  # no lone surrogate goes further
 
 
-def _at(payload: Any, path: str) -> Any:
+def value_at(payload: Any, path: str) -> Any:
     for name in path.split("."):
         if not isinstance(payload, dict) or name not in payload:
             return None
@@ -310,22 +310,22 @@ def _in_field(*names: str) -> Callable[[Any], Iterator[Answer]]:
 
 
 def _typeform(payload: Any) -> Iterator[Answer]:
-    response = _at(payload, "form_response")
+    response = value_at(payload, "form_response")
     if not isinstance(response, dict):
         yield from _flat(payload)
         return
-    titles = _typeform_titles(_at(response, "definition.fields"))
-    for item in _objects(response.get("answers")):
+    titles = _typeform_titles(value_at(response, "definition.fields"))
+    for item in objects_in(response.get("answers")):
         field = item["field"] if isinstance(item.get("field"), dict) else {}
-        kind = item["type"] if _is_text(item.get("type")) else ""
+        kind = item["type"] if is_text(item.get("type")) else ""
         own = titles.get(str(field.get("id")), {})
         label = _first_text(own.get("title"), field.get("ref"), field.get("type"), kind)
         type_ = _first_text(own.get("subfield_key"), field.get("type"), kind)
         yield Answer(label[:MAX_LABEL], type_[:MAX_LABEL], _typeform_value(item.get(kind)))
-    yield from _walk(response.get("hidden") or {}, "hidden")
-    for item in _objects(response.get("variables")):
+    yield from walk(response.get("hidden") or {}, "hidden")
+    for item in objects_in(response.get("variables")):
         value = item.get("text", item.get("number", item.get("value")))
-        yield Answer(f"variables.{_text(item.get('key'))}"[:MAX_LABEL], "", _scalar(value))
+        yield Answer(f"variables.{text_of(item.get('key'))}"[:MAX_LABEL], "", _scalar(value))
 
 
 def _typeform_titles(fields: Any) -> dict[str, dict[str, Any]]:
@@ -333,9 +333,9 @@ def _typeform_titles(fields: Any) -> dict[str, dict[str, Any]]:
     titles: dict[str, dict[str, Any]] = {}
     waiting = [fields]
     while waiting and len(titles) < MAX_ANSWERS:
-        for field in _objects(waiting.pop()):
+        for field in objects_in(waiting.pop()):
             titles[str(field.get("id"))] = field
-            waiting += [field.get("fields"), _at(field, "properties.fields")]
+            waiting += [field.get("fields"), value_at(field, "properties.fields")]
     return titles
 
 
@@ -350,13 +350,13 @@ def _typeform_value(value: Any) -> str:
 
 def _scalar(node: Any) -> str:
     return (
-        _text(node)
+        text_of(node)
         if not isinstance(node, list) or _is_plain(node)
-        else ", ".join(answer.value for answer in _walk(node) if answer.value)
+        else ", ".join(answer.value for answer in walk(node) if answer.value)
     )
 
 
-def _objects(node: Any) -> list[dict[str, Any]]:
+def objects_in(node: Any) -> list[dict[str, Any]]:
     return [item for item in node if isinstance(item, dict)] if isinstance(node, list) else []
 
 
@@ -368,16 +368,16 @@ _JOTFORM_OWN = {
 
 def _jotform(payload: Any) -> Iterator[Answer]:
     """Read the JSON text in `rawRequest`, with keys such as `q4_email`; the questions are in `pretty`."""
-    raw = _parsed(_at(payload, "rawRequest"))
+    raw = _parsed(value_at(payload, "rawRequest"))
     if not isinstance(raw, dict):
         yield from _flat(payload)
         return
-    pretty, start = _at(payload, "pretty"), 0
+    pretty, start = value_at(payload, "pretty"), 0
     for name, node in raw.items():
         if name in _JOTFORM_OWN:
             continue
         slug = re.sub(r"^q\d+_", "", name) or name
-        of_question = [*_walk({slug: node})]
+        of_question = [*walk({slug: node})]
         question, start = _in_pretty(pretty, start, [answer.value for answer in of_question if answer.value])
         for label, type_, value in of_question:
             yield Answer(f"{question}{label[len(slug) :]}" if question else label, type_, value)
@@ -442,8 +442,8 @@ def _numbered(unnamed: Iterable[Answer]) -> Iterator[Answer]:
 def _webflow(payload: Any) -> Iterator[Answer]:
     """Read the form's labels and answers; the types of the fields are in a list beside them."""
     types = {
-        _text(field.get("fieldName")): _text(field.get("fieldType"))
-        for field in _objects(_at(payload, "payload.schema"))
+        text_of(field.get("fieldName")): text_of(field.get("fieldType"))
+        for field in objects_in(value_at(payload, "payload.schema"))
     }
     for label, type_, value in _from("payload.data")(payload):
         yield Answer(label, type_ or types.get(label, ""), value)
@@ -451,21 +451,21 @@ def _webflow(payload: Any) -> Iterator[Answer]:
 
 def _calendly(payload: Any) -> Iterator[Answer]:
     """Read the invitee's own answers; hosts, guests and links are left out."""
-    invitee = _at(payload, "payload")
+    invitee = value_at(payload, "payload")
     if not isinstance(invitee, dict):
         yield from _flat(payload)
         return
     for name in ("name", "first_name", "last_name", "email"):
         yield Answer(name, "email" if name == "email" else "", _scalar(invitee.get(name)))
     yield Answer("text_reminder_number", "phone", _scalar(invitee.get("text_reminder_number")))
-    location = _at(invitee, "scheduled_event.location")
+    location = value_at(invitee, "scheduled_event.location")
     if isinstance(location, dict):
         # Of the two sorts of call, `outbound_call` holds the invitee's number, `inbound_call` the host's.
         own = "phone" if location.get("type") == "outbound_call" else "host"
         yield Answer("location", own, _scalar(location.get("location")))
-    yield from _walk(invitee.get("questions_and_answers") or [])
+    yield from walk(invitee.get("questions_and_answers") or [])
     for name in ("name", "start_time"):
-        yield Answer(f"event.{name}", "", _scalar(_at(invitee, f"scheduled_event.{name}")))
+        yield Answer(f"event.{name}", "", _scalar(value_at(invitee, f"scheduled_event.{name}")))
     yield Answer("timezone", "", _scalar(invitee.get("timezone")))
 
 
@@ -512,19 +512,19 @@ def _wufoo(payload: Any) -> Iterator[Answer]:
         both = [fields.get(name) for name in ("Field1", "Field2")]
         if all(isinstance(text, str) and _LIKE_A_NAME.fullmatch(text.strip()) for text in both):
             known = {"Field1": ("Field1", "first_name"), "Field2": ("Field2", "last_name")}
-    for label, type_, value in _walk(fields):
+    for label, type_, value in walk(fields):
         yield Answer(*known.get(label, (label, type_)), value)
 
 
 def _wufoo_fields(structure: Any) -> dict[str, tuple[str, str]]:
     """Return label and type by a field's id."""
     known: dict[str, tuple[str, str]] = {}
-    for field in _objects(_at(structure, "Fields")):
-        title, type_ = _text(field.get("Title"))[:MAX_LABEL], _text(field.get("Type"))[:MAX_LABEL]
-        known[_text(field.get("ID"))] = title, type_
-        for part in _objects(field.get("SubFields")):
-            name = _text(part.get("Label"))[:MAX_LABEL]
-            known[_text(part.get("ID"))] = f"{title}.{name}", _WUFOO_PARTS.get(name, type_)
+    for field in objects_in(value_at(structure, "Fields")):
+        title, type_ = text_of(field.get("Title"))[:MAX_LABEL], text_of(field.get("Type"))[:MAX_LABEL]
+        known[text_of(field.get("ID"))] = title, type_
+        for part in objects_in(field.get("SubFields")):
+            name = text_of(part.get("Label"))[:MAX_LABEL]
+            known[text_of(part.get("ID"))] = f"{title}.{name}", _WUFOO_PARTS.get(name, type_)
     return known
 
 
@@ -558,6 +558,8 @@ FORMATS: dict[str, Callable[[Any], Iterator[Answer]]] = {
     "typeform": _typeform,
     "unbounce": _in_field("data.json"),
     "webflow": _webflow,
+    "whatconverts": _flat,
     "woocommerce": _from(skip=("_links",)),
+    "wpforms": _flat,
     "wufoo": _wufoo,
 }

@@ -71,7 +71,18 @@ class Sender:
     source: str = ""
     detail_type: str = ""
     locations: tuple[str, ...] = ()
-    paths: dict[str, Any] = field(default_factory=dict)  # JMESPath by field, `when` and `id` among them
+    message: bool | str = True
+    user_id: str = ""
+    mentions: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    update_contact: bool = False
+    custom_fields: dict[str, Any] = field(default_factory=dict)  # JMESPath by the custom field's id
+    paths: dict[str, Any] = field(default_factory=dict)  # JMESPath by field, `when`, `id`, `form`, `message` among them
+
+    @property
+    def contact_source(self) -> str:
+        """Return the source that a new contact gets; of events, `source` is EventBridge's."""
+        return "" if self.scheme == "event" else self.source
 
 
 def load(folder: Path = FUNCTIONS, presets: Path = PRESETS, *, check_presets: bool = True) -> dict[str, Sender]:
@@ -122,9 +133,12 @@ def _sender(name: str, entry: dict[str, Any]) -> Sender:
     paths: dict[str, Any] = {key: JmesPath(entry[key]) for key in PATHS if entry.get(key)}
     if entry.get("id", "").startswith("json:"):
         paths["id"] = JmesPath(entry["id"].removeprefix("json:"))
+    if isinstance(entry.get("message"), str):
+        paths["message"] = JmesPath(entry["message"])
     members: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in entry.items() if key not in PATHS
     }
+    members["custom_fields"] = {id_: JmesPath(path) for id_, path in entry.get("custom_fields", {}).items()}
     return Sender(name=name, paths=paths, **members)
 
 

@@ -11,9 +11,11 @@ from jmespath.functions import Functions
 from create_conversation.senders.ed25519 import ed25519_key
 
 FIELDS = ("location_id", "contact_id", "email", "phone", "first_name", "last_name", "full_name")
-PATHS = (*FIELDS, "when")  # the keys that are JMESPath
+PATHS = (*FIELDS, "when", "form")  # the keys that are JMESPath
 
-_COMMON = {"scheme", "when", "locations", "format", *FIELDS}
+# What becomes of the submission in HighLevel: chosen by the user, never by a preset or a payload.
+_OWN = {"tags", "source", "custom_fields", "update_contact", "user_id", "mentions"}
+_COMMON = {"scheme", "when", "locations", "format", "form", "message", *FIELDS, *_OWN}
 _SIGNED = {"sig_header", "sig_format", "sig_label", "prefix", "signed", "key_format", "ts", "ts_unit", "tolerance_s"}
 _BODY = {"id", "parse", "strip", "retries"}
 # What an entry of each scheme may hold, and what it must.
@@ -21,7 +23,7 @@ _KEYS = {
     "token": _COMMON | _BODY | {"where"},
     "mac": _COMMON | _SIGNED | _BODY | {"encoding", "hash", "ping"},
     "pubkey": _COMMON | _SIGNED | _BODY | {"public_keys", "requires", "app_id"},
-    "event": _COMMON | {"source", "detail_type"},
+    "event": _COMMON | {"detail_type"},
 }
 _NEEDED: dict[str, set[str]] = {
     "token": {"where"},
@@ -32,7 +34,7 @@ _NEEDED: dict[str, set[str]] = {
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _KEY_FORMATS = {"mac": ("utf8", "whsec_base64"), "pubkey": ("spki_base64", "whpk_base64")}
 _PLACE = re.compile(r"bearer|basic|header:[a-z0-9-]+|query:[^\s:]+|body:[^\s:]+")
-_LOCATION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class SendersError(Exception):
@@ -57,6 +59,8 @@ def check_entry(file: str, name: str, entry: dict[str, Any]) -> None:
     for key, value in entry.items():
         if right := _mistake(key, value, scheme):
             raise wrong(key, right)
+        if file == "presets.toml" and key in _OWN and scheme != "event":
+            raise wrong(key, "can only be set in senders.toml")
     for key in sorted(_NEEDED[scheme] - entry.keys()):
         raise wrong(key, f"is missing; scheme {scheme} needs it")
     for rule in _RULES:
@@ -107,6 +111,27 @@ def _truth(value: Any, _scheme: str) -> str:
     return "" if isinstance(value, bool) else "must be true or false"
 
 
+def _message(value: Any, scheme: str) -> str:
+    if isinstance(value, bool):
+        return ""
+    return _path(value, scheme) if isinstance(value, str) and value else "must be true, false or a JMESPath"
+
+
+def _custom_fields(value: Any, scheme: str) -> str:
+    if not isinstance(value, dict) or not value:
+        return 'must be paths by the id of a custom field, such as { "yVbmUM5aWtAJ1cgPh2tF" = "budget" }'
+    for field, path in value.items():
+        if not _ID.fullmatch(field):
+            return f"{field!r} is not the id of a custom field: 1 to 64 letters, digits, _ or -"
+        if right := _text(path, scheme) or _path(path, scheme):
+            return f"{field}: {right}"
+    return ""
+
+
+def _user_ids(value: Any, _scheme: str) -> str:
+    return "" if all(map(_ID.fullmatch, value)) else "must be ids of HighLevel users: 1 to 64 letters, digits, _ or -"
+
+
 def _format_name(value: Any, scheme: str) -> str:
     from create_conversation.senders.answers import FORMATS  # only the check needs them
 
@@ -139,7 +164,7 @@ def _places(value: Any, _scheme: str) -> str:
 
 
 def _locations(value: Any, _scheme: str) -> str:
-    is_right = value == ["*"] or all(map(_LOCATION.fullmatch, value))
+    is_right = value == ["*"] or all(map(_ID.fullmatch, value))
     return "" if is_right else 'must be location ids, or ["*"] for any'
 
 
@@ -211,6 +236,12 @@ _CHECKS: dict[str, tuple[Check, ...]] = {
     "strip": (_texts,),
     "prefix": (_text_or_empty,),
     "app_id": (_text_or_empty,),
+    "message": (_message,),
+    "tags": (_texts,),
+    "custom_fields": (_custom_fields,),
+    "update_contact": (_truth,),
+    "user_id": (_text, _like(_ID.pattern, "must be the id of a HighLevel user: 1 to 64 letters, digits, _ or -")),
+    "mentions": (_texts, _user_ids),
     **dict.fromkeys(PATHS, (_text, _path)),
 }
 

@@ -68,7 +68,7 @@ def _runs_of(label: str) -> frozenset[str]:
     return frozenset(" ".join(each[i : i + n]) for n in range(1, 6) for i in range(len(each) - n + 1))
 
 
-class _Words:
+class Words:
     """The phrases of one kind, of all languages; read when first needed, which most requests do not need."""
 
     def __init__(self, listed: str) -> None:
@@ -110,16 +110,16 @@ class _Words:
         return any(part in words for part in self.parts)
 
 
-_EMAIL_WORDS, _PHONE_WORDS = _Words(label_words.EMAIL), _Words(label_words.PHONE)
-_FIRST_WORDS, _LAST_WORDS = _Words(label_words.FIRST_NAME), _Words(label_words.LAST_NAME)
-_FULL_WORDS, _FILLERS = _Words(label_words.FULL_NAME), _Words(label_words.FILLERS)
-_OWNER = _Words(label_words.OWNER)
-_SOMEONE_ELSE, _SECONDARY = _Words(label_words.SOMEONE_ELSE), _Words(label_words.SECONDARY)
-_RELATED, _OWN = _Words(label_words.RELATED), _Words(label_words.OWN)
-_NOT_PHONE, _OTHER_NUMBER = _Words(label_words.NOT_PHONE), _Words(label_words.OTHER_NUMBER)
-_COUNTRY_CODE = _Words(label_words.COUNTRY_CODE)
-_PERSON_PARENTS = _Words(label_words.PERSON_PARENTS)
-_EXTENSIONS = _Words(label_words.EXTENSION)
+_EMAIL_WORDS, _PHONE_WORDS = Words(label_words.EMAIL), Words(label_words.PHONE)
+_FIRST_WORDS, _LAST_WORDS = Words(label_words.FIRST_NAME), Words(label_words.LAST_NAME)
+_FULL_WORDS, _FILLERS = Words(label_words.FULL_NAME), Words(label_words.FILLERS)
+_OWNER = Words(label_words.OWNER)
+_SOMEONE_ELSE, _SECONDARY = Words(label_words.SOMEONE_ELSE), Words(label_words.SECONDARY)
+_RELATED, _OWN = Words(label_words.RELATED), Words(label_words.OWN)
+_NOT_PHONE, _OTHER_NUMBER = Words(label_words.NOT_PHONE), Words(label_words.OTHER_NUMBER)
+_COUNTRY_CODE = Words(label_words.COUNTRY_CODE)
+_PERSON_PARENTS = Words(label_words.PERSON_PARENTS)
+_EXTENSIONS = Words(label_words.EXTENSION)
 
 
 def shown(label: str) -> str | None:
@@ -144,7 +144,7 @@ def _name_kind(answer: Answer) -> str | None:
 
 def _name_field(label: str) -> str | None:
     parent, last = _segments(label)
-    bare = _bare(last)
+    bare = bare_label(last)
     is_own = not parent or _is_of_person(parent)
     for field, known in (("first_name", _FIRST_WORDS), ("last_name", _LAST_WORDS)):
         if (bare in known.whole and (is_own or "name" in words_of(parent))) or known.are_clearly_in(label):
@@ -152,7 +152,7 @@ def _name_field(label: str) -> str | None:
     return "full_name" if bare in _FULL_WORDS.whole and is_own else None
 
 
-def _bare(label: str) -> str:
+def bare_label(label: str) -> str:
     """Leave out a remark in brackets, the words that say nothing, and numbers."""
     each = words_of(_REMARK.sub("", label) or label).split()
     return " ".join(word for word in each if word not in _FILLERS.whole and not word.isdecimal()) or " ".join(each)
@@ -166,7 +166,7 @@ def _is_of_person(parent: str) -> bool:
 # --- e-mail -----------------------------------------------------------------------------------------------------------
 
 # Format characters and others that show nothing; NFKC turns the fillers of other widths into these.
-_INVISIBLE = re.compile(
+INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
@@ -210,7 +210,7 @@ def _visible(text: str) -> str:
     if text.isascii():
         return text
     for _ in range(2):
-        text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
+        text = unicodedata.normalize("NFKC", INVISIBLE.sub("", text))
     return text
 
 
@@ -471,7 +471,7 @@ def _texts(value: Any) -> list[str]:
 def _emails(
     listed: Sequence[Answer],
     preferred: Iterable[tuple[str, Any]],
-    others: tuple[_Words, ...],
+    others: tuple[Words, ...],
     dropped: list[Dropped],
 ) -> list[str]:
     candidates: list[_Candidate] = []
@@ -493,7 +493,7 @@ def _says_email(answer: Answer) -> bool:
     return _EMAIL_WORDS.are_in(answer.type) or _EMAIL_WORDS.are_in(answer.label)
 
 
-def _emails_of(answer: Answer, others: tuple[_Words, ...], dropped: list[Dropped]) -> list[_Candidate]:
+def _emails_of(answer: Answer, others: tuple[Words, ...], dropped: list[Dropped]) -> list[_Candidate]:
     is_typed = _EMAIL_WORDS.are_in(answer.type)
     is_labelled = _EMAIL_WORDS.are_in(answer.label)
     found = [*_addresses(answer.value)]
@@ -522,7 +522,7 @@ def _rank(label: str, how_sure: int) -> tuple[int, int, int]:
     return int(_RELATED.are_in(label)), how_sure, int(is_further)
 
 
-def _others(listed: Sequence[Answer], preferred: Mapping[str, Sequence[tuple[str, Any]]]) -> tuple[_Words, ...]:
+def _others(listed: Sequence[Answer], preferred: Mapping[str, Sequence[tuple[str, Any]]]) -> tuple[Words, ...]:
     """Name the owners of fields that are not the person's; the form's owner is one only if the form asks for others."""
     is_given = any(value for field in ("email", "phone") for _, value in preferred.get(field, ()))
     has_own = is_given or any(
@@ -533,7 +533,7 @@ def _others(listed: Sequence[Answer], preferred: Mapping[str, Sequence[tuple[str
     return (_SOMEONE_ELSE, _OWNER) if has_own else (_SOMEONE_ELSE,)
 
 
-def _is_someone_else(answer: Answer, others: tuple[_Words, ...]) -> bool:
+def _is_someone_else(answer: Answer, others: tuple[Words, ...]) -> bool:
     is_for = words_of(answer.label) in (" to ", " cc ", " bcc ")
     return answer.type == "host" or is_for or any(words.are_in(answer.label) for words in others)
 
@@ -541,7 +541,7 @@ def _is_someone_else(answer: Answer, others: tuple[_Words, ...]) -> bool:
 def _phones(
     listed: Sequence[Answer],
     preferred: Iterable[tuple[str, Any]],
-    others: tuple[_Words, ...],
+    others: tuple[Words, ...],
     dropped: list[Dropped],
 ) -> list[str]:
     candidates: list[_Candidate] = []
@@ -560,7 +560,7 @@ def _phones(
     return _in_order(candidates, lambda number: re.sub(r"\D", "", number))
 
 
-def _phones_of(answer: Answer, others: tuple[_Words, ...], dropped: list[Dropped]) -> list[_Candidate]:
+def _phones_of(answer: Answer, others: tuple[Words, ...], dropped: list[Dropped]) -> list[_Candidate]:
     how_sure = _how_surely_phone(answer)
     if how_sure is None:
         return []
@@ -606,7 +606,7 @@ def _is_clearly_phone(answer: Answer) -> bool:
 
 
 def _names(
-    listed: Sequence[Answer], preferred: Mapping[str, Sequence[tuple[str, Any]]], others: tuple[_Words, ...]
+    listed: Sequence[Answer], preferred: Mapping[str, Sequence[tuple[str, Any]]], others: tuple[Words, ...]
 ) -> tuple[str | None, str | None, str | None]:
     given = {field: _preferred_name(preferred.get(field, ())) for field in FIELDS[2:]}
     said: dict[str, str] = {}

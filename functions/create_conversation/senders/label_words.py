@@ -247,3 +247,54 @@ en: ext, extn, extension, x
 de fr es it pt nl: durchwahl, dw, nst, nebenstelle, poste, ext tel, extension no, int, interno, ramal, toestel, wew,
   vnitrni, доб, добавочный, вн, внутр, 内線, 分机, 分機, 내선
 """
+
+# What a message never shows: passwords and keys, payment data, numbers of the person's identity documents.
+PRIVATE = """
+en: password*, passwd, passphrase, passcode, pwd, api key, apikey, secret key, access token, auth token, bearer token,
+  client secret, private key, security answer, pin, pin number, one time code, otp, card number, cardnumber, card no,
+  card num, creditcard number, credit card, creditcard*, debit card, debitcard*, cc number, ccnumber, ccnum, cvc*,
+  cvv*, cvn, csc, card code, card verification*, security code, securitycode, card security code, card expiry,
+  card expiration, iban*, bank account, bank account number, routing number, sort code, ssn*, social security*,
+  socialsecurity*, sin number, social insurance number, national id, nationalid*, national identity*,
+  national identification*, national insurance number, national insurance no, identity card*, identity number,
+  identity no, identity document, id card, id card number, passport number, passport no, passportnumber, citizen id,
+  aadhaar*, aadhar*, pan card, pan number, itin
+de: passwort*, kennwort*, geheimnummer, kreditkarte*, kartennummer*, kartenprufnummer, prufziffer, sicherheitscode*,
+  kartenprufziffer, kontonummer, bankverbindung*, sozialversicherungsnummer, sozialversicherungs nr, steuer id,
+  steueridentifikationsnummer, steuer identifikationsnummer, personalausweis*, ausweisnummer*, reisepass*, ahv nummer,
+  ahv nr, svnr
+fr: mot de passe, motdepasse*, numero de carte, carte bancaire, carte de credit, cryptogramme*, code de securite,
+  numero de securite sociale, securite sociale, carte d identite, numero de passeport, nir, rib
+es pt: contrasena*, clave de acceso, senha*, palavra passe, tarjeta de credito, numero de tarjeta, cartao de credito,
+  numero do cartao, codigo de seguridad, codigo de seguranca, cuenta bancaria, conta bancaria, dni, numero de dni,
+  numero dni, dni o nie, dni nie, nie, nif, numero de identidad, cedula*, documento de identidad,
+  numero de la seguridad social, seguridad social, cpf*, carteira de identidade, cartao de cidadao, curp*, rut,
+  pasaporte, passaporte
+it: parola d ordine, carta di credito, numero di carta, numero carta, codice di sicurezza, codice fiscale,
+  carta d identita
+nl: wachtwoord*, creditcardnummer*, kaartnummer*, beveiligingscode*, rekeningnummer*, bsn, burgerservicenummer*,
+  paspoortnummer*, rijksregisternummer*
+pl: haslo, numer karty, kod bezpieczenstwa, pesel*, numer dowodu, dowod osobisty, numer konta
+sv da no: losenord*, adgangskode*, passord*, kortnummer*, sakerhetskod*, sikkerhetskode*, personnummer*, personnr,
+  fodselsnummer*, cpr nummer, kontonummer*
+fi: salasana*, kortin numero, luottokort*, turvakoodi*, henkilotunnus*, hetu
+cs sk: heslo, cislo karty, bezpecnostni kod, rodne cislo, cislo op, obciansky preukaz
+tr: sifre*, kart numarasi, guvenlik kodu, tc kimlik*, t c kimlik*, kimlik no, kimlik numarasi
+hu ro: jelszo*, kartyaszam*, biztonsagi kod, szemelyi szam, szemelyi igazolvany*, taj szam, cnp, numar card,
+  serie buletin, numar buletin
+ru uk: пароль*, номер карты, номер картки, снилс, паспорт*, серия и номер, инн физ*, рнокпп, код безопасности,
+  код безпеки
+bg hr sr sl: парола, егн, номер на карта, lozinka*, broj kartice, oib, jmbg, geslo, emso
+el: κωδικος προσβασης, συνθηματικο, αριθμος καρτας, κωδικος ασφαλειας, αμκα, αριθμος ταυτοτητας
+ja: *パスワード*, *暗証番号*, *カード番号*, *クレジットカード*, *セキュリティコード*, *マイナンバー*, *個人番号*,
+  *口座番号*, *旅券番号*
+zh: *密码*, *密碼*, *卡号*, *卡號*, *信用卡*, *安全码*, *安全碼*, *身份证*, *身份證*, *身分證*, *护照号*, *護照號*
+ko: *비밀번호*, *카드번호*, *카드 번호*, *보안코드*, *보안 코드*, *주민등록번호*, *주민번호*, *여권번호*, *계좌번호*
+he: סיסמה*, סיסמא*, מספר כרטיס, כרטיס אשראי, קוד אבטחה, תעודת זהות, מספר זהות
+ar fa: كلمة المرور, كلمة السر, رقم البطاقة, رمز الامان, رقم الهوية, الرقم القومي, رقم جواز السفر, رمز عبور, گذرواژه,
+  شماره کارت, شماره كارت, کد ملی, كد ملي
+hi th vi: पासवर्ड*, *आधार*, *รหัสผ่าน*, *บัตรเครดิต*, *เลขบัตรประชาชน*, *บัตรประชาชน*, mat khau, can cuoc*, cccd,
+  cmnd
+id lv lt et: kata sandi, nomor kartu, nik, ktp, nomor ktp, personas kods, slaptazodis, asmens kodas, salasona,
+  parool*, isikukood*
+"""
