@@ -1,7 +1,7 @@
 """A HighLevel on this machine, which refuses what the real one refuses, and every web page (`local.guard`).
 
 In a test: `with LocalHighLevel(tokens={"pit-…": "*"}) as highlevel: … highlevel.url …`.
-Alone: `HIGHLEVEL_TOKEN=… python -m local.highlevel --port 8000`; `GET /_local` shows its state.
+Alone: `HIGHLEVEL_TOKEN=… python -m local.highlevel --port 8000`; `GET /_local` shows its state (`highlevel_commands`).
 """
 
 import argparse
@@ -14,17 +14,18 @@ import signal
 import socket
 import threading
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from local.guard import guarded, own_hosts
+from local.highlevel_commands import command
 from local.highlevel_faults import BLOCKED, HTML, Fault, caller_left, drip, end, head, phrase
 from local.highlevel_oauth import FORM
 from local.highlevel_rules import Call, Limits, Rules
@@ -33,7 +34,6 @@ __all__ = ["Call", "Fault", "Limits", "LocalHighLevel"]
 
 JSON = {"content-type": "application/json; charset=utf-8"}
 GARBAGE = b'{"success":true,"conversation":{"id'
-SHOWN = ("at", "method", "path", "query", "location", "contact", "status", "fault")  # no headers: they contain tokens
 
 
 @dataclass(kw_only=True, eq=False)
@@ -55,6 +55,8 @@ class LocalHighLevel(Rules):
         self.faults: list[Fault] = []
         self.connections = 0
         self._random = random.Random(self.seed)
+        self._resets = 0
+        self._commits: set[asyncio.Task[Response]] = set()
 
     def __enter__(self) -> Self:
         listener = socket.create_server(("127.0.0.1", self.port))
@@ -91,6 +93,7 @@ class LocalHighLevel(Rules):
         self.faults.clear()
         self.connections = 0
         self._random = random.Random(self.seed)
+        self._resets += 1
 
     def fail(self, kind: str, **settings: Any) -> Fault:
         """Add a `Fault` after the existing ones, and return it."""
@@ -110,9 +113,10 @@ class LocalHighLevel(Rules):
         except ClientDisconnect:
             return
         if path == "/_local" or path.startswith("/_local/"):
-            await self._local(request.method, path, body)(scope, receive, send)
+            await command(self, request.method, path, body)(scope, receive, send)
             return
         call = _call(request, body)
+        self.identify(call)
         self.calls.append(call)
         await self._respond(call, scope, receive, send)
 
@@ -128,9 +132,8 @@ class LocalHighLevel(Rules):
         if kind in ("reset", "close"):
             await end(transport, receive, reset=kind == "reset")
             return
-        answer = self._faulty(fault, call) if fault else self.answer(call)
-        delay = self.latency + (seconds if kind == "slow" else 0)
-        if delay and await caller_left(receive, delay):
+        answer = await self._handled(fault, call, receive)
+        if answer is None:
             return
         if kind == "commit_then_drop":
             await end(transport, receive, reset=True)
@@ -147,9 +150,34 @@ class LocalHighLevel(Rules):
         if await drip(bytes(answer.body), transport, receive, seconds):
             await end(transport, receive, reset=False)
 
+    async def _handled(self, fault: Fault | None, call: Call, receive: Receive) -> Response | None:
+        """Return the answer when it is due; None if the caller has left before."""
+        if fault and fault.kind == "late_commit":
+            return await self._committed_late(fault, call, receive)
+        answer = self._faulty(fault, call) if fault else self.answer(call)
+        delay = self.latency + (fault.seconds if fault and fault.kind == "slow" else 0)
+        return None if delay and await caller_left(receive, delay) else answer
+
+    async def _committed_late(self, fault: Fault, call: Call, receive: Receive) -> Response | None:
+        """Handle the call after `commit_seconds` in any case. Returns its answer, None if the caller has left."""
+        commit = asyncio.create_task(self._commit(call, fault.commit_seconds))
+        self._commits.add(commit)  # the event loop itself has only a weak reference
+        commit.add_done_callback(self._commits.discard)
+        if await caller_left(receive, fault.seconds):
+            return None
+        if fault.commit_seconds <= fault.seconds:
+            return await commit
+        return self._refusal(fault)
+
+    async def _commit(self, call: Call, seconds: float) -> Response:
+        resets = self._resets
+        await asyncio.sleep(seconds)
+        # A reset has deleted the state to which the call belongs.
+        return self.answer(call) if resets == self._resets else self.refusal(503, phrase(503))
+
     def _fault(self, call: Call) -> Fault | None:
         for fault in list(self.faults):
-            if fault.meets(call.path, call.location, call.contact) and (
+            if fault.meets(call.method, (call.path, call.route), call.location, call.contact) and (
                 fault.probability == 1 or self._random.random() < fault.probability
             ):
                 if fault.times is not None:
@@ -161,13 +189,19 @@ class LocalHighLevel(Rules):
         status = fault.status
         if status is None:
             return self.answer(call)
-        headers = fault.headers
-        if fault.kind in ("empty", "garbage") and status < 300:
-            right = self.answer(call)
-            if right.status_code >= 300:
-                return right
-            # The call was handled and counted: the answer has the rate-limit headers.
-            headers = {k: v for k, v in right.headers.items() if k.startswith("x-ratelimit")} | headers
+        commits = fault.kind == "commit_then_status" or (fault.kind in ("empty", "garbage") and status < 300)
+        right = self.answer(call) if commits else None
+        if right and right.status_code >= 300:
+            return right
+        damaged = self._refusal(fault)
+        if right:  # the call was handled and counted: the answer has the rate-limit headers
+            limits = {name: value for name, value in right.headers.items() if name.startswith("x-ratelimit")}
+            damaged.headers.update(limits | fault.headers)
+        return damaged
+
+    def _refusal(self, fault: Fault) -> Response:
+        """Return the answer that the fault itself creates."""
+        status, headers = fault.status or 500, fault.headers
         match fault.kind:
             case "empty":
                 return Response(None, status, headers)
@@ -180,33 +214,6 @@ class LocalHighLevel(Rules):
         refusal = self.refusal(status, fault.message or phrase(status))
         refusal.headers.update(headers)
         return refusal
-
-    def _local(self, method: str, path: str, body: bytes) -> Response:
-        """Handle `/_local`, with which a person at a terminal reads the state and sets faults."""
-        match method, path:
-            case "GET", "/_local":
-                last = [{name: getattr(call, name) for name in SHOWN} for call in self.calls[-50:]]
-                state = {
-                    "conversations": list(self.conversations.values()),
-                    "contacts": list(self.contacts.values()),
-                    "calls": {"count": len(self.calls), "last": last},
-                    "faults": [fault.as_json() for fault in self.faults],
-                    "limits": asdict(self.limits),
-                }
-                return JSONResponse(state)
-            case "POST", "/_local/faults":
-                try:
-                    self.faults += _faults(body)
-                except (ValueError, RecursionError) as error:
-                    return JSONResponse({"error": str(error)}, 422)
-                return JSONResponse([fault.as_json() for fault in self.faults], 201)
-            case "DELETE", "/_local/faults":
-                self.heal()
-                return Response(status_code=204)
-            case "POST", "/_local/reset":
-                self.reset()
-                return Response(status_code=204)
-        return JSONResponse({"error": "GET /_local, POST or DELETE /_local/faults, POST /_local/reset"}, 404)
 
 
 def _protocol(local: LocalHighLevel) -> type[H11Protocol]:
@@ -249,20 +256,6 @@ def _call(request: Request, body: bytes) -> Call:
         call.location = location if isinstance(location, str) else None
         call.contact = contact if isinstance(contact, str) else None
     return call
-
-
-def _faults(body: bytes) -> list[Fault]:
-    given = json.loads(body)
-    faults = []
-    for each in given if isinstance(given, list) else [given]:
-        if not isinstance(each, dict) or "kind" not in each:
-            raise ValueError("a fault is a JSON object with a kind")
-        if unknown := each.keys() - {member.name for member in fields(Fault)}:
-            raise ValueError(f"a fault has no {', '.join(sorted(unknown))}")
-        if isinstance(each.get("body"), str):
-            each["body"] = each["body"].encode()
-        faults.append(Fault(**each))
-    return faults
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ import http.client
 import re
 import socket
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ KINDS: dict[str, int | None] = {
     "reset": None,
     "close": None,
     "commit_then_drop": None,
+    "commit_then_status": 422,
+    "late_commit": 504,
 }
 
 HTML = """<!DOCTYPE html>
@@ -42,14 +45,17 @@ def phrase(status: int) -> str:
 class Fault:
     """What happens to a call instead of its normal answer.
 
-    `path`, `location` and `contact` select the calls (None: any), `probability` (0 to 1) a share of them, `times` a
-    number of them: it counts down, None means until cleared. By `kind`:
+    `method`, `path`, `location` and `contact` select the calls (None: any), `probability` (0 to 1) a share of them,
+    `times` a number of them: it counts down, None means until cleared. A `path` may be a route of HighLevel's document,
+    as `/contacts/{contactId}/notes`. By `kind`:
 
     - The call is not handled: "status" (an error envelope with `message`), "html" (an edge server's page), "hang" (no
       answer until the caller disconnects), "reset" (RST), "close" (FIN).
     - The call is handled and its answer is damaged: "slow" (sent after `seconds`), "drip" (the head immediately, then
       a byte of the body every `seconds`), "drip_headers" (every byte like this), "commit_then_drop" (RST instead of the
-      answer).
+      answer), "commit_then_status" (this status instead of a success; a refusal is not damaged).
+    - "late_commit": the call is handled after `commit_seconds`, although the caller may have left, and answered after
+      `seconds`: with its answer, or with `status` if it is not handled by then.
     - "empty" and "garbage" (broken JSON): with a 2xx `status` the call is handled; only a success is damaged, a refusal
       is not. With any other `status` the call is not handled.
 
@@ -68,6 +74,8 @@ class Fault:
     location: str | None = None
     contact: str | None = None
     probability: float = 1.0
+    method: str | None = None
+    commit_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         for name, types in _TYPES.items():
@@ -76,8 +84,9 @@ class Fault:
                 raise ValueError(f"{name} cannot be {value!r}")
         self._check_status()
         self._check_texts()
-        if not 0 <= self.seconds < float("inf"):
-            raise ValueError("seconds cannot be negative or endless")
+        for name in ("seconds", "commit_seconds"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} cannot be negative or endless")
         if self.times is not None and self.times < 0:
             raise ValueError("times cannot be negative")
         if not 0 <= self.probability <= 1:
@@ -100,10 +109,11 @@ class Fault:
             if not (re.fullmatch(r"[A-Za-z0-9_-]+", name) and isinstance(text, str) and re.fullmatch(r"[ -~]*", text)):
                 raise ValueError(f"headers cannot have {name!r}: {text!r}")
 
-    def meets(self, path: str, location: str | None, contact: str | None) -> bool:
-        """Whether the fault applies to a call with this path, location id and contact id."""
-        wanted = ((self.path, path), (self.location, location), (self.contact, contact))
-        return self.times != 0 and all(want is None or want == has for want, has in wanted)
+    def meets(self, method: str, paths: Collection[str], location: str | None, contact: str | None) -> bool:
+        """Whether the fault applies to a call with this method, path or route, location id and contact id."""
+        wanted = ((self.method, method), (self.location, location), (self.contact, contact))
+        is_path = self.path is None or self.path in paths
+        return self.times != 0 and is_path and all(want is None or want == has for want, has in wanted)
 
     def as_json(self) -> dict[str, Any]:
         """Return the fault as the JSON object that `POST /_local/faults` accepts: `body` is text."""
@@ -122,6 +132,8 @@ _TYPES: dict[str, Any] = {
     "location": str | None,
     "contact": str | None,
     "probability": int | float,
+    "method": str | None,
+    "commit_seconds": int | float,
 }
 
 

@@ -19,6 +19,10 @@ type Refusal = Callable[[int, str | list[str]], Response]
 
 FORM = "application/x-www-form-urlencoded"
 _FIELDS = ("client_id", "client_secret", "grant_type", "code", "refresh_token", "user_type", "companyId", "locationId")
+SCOPES = (
+    "conversations.write conversations.readonly conversations/message.write conversations/message.readonly "
+    "contacts.write contacts.readonly"
+)
 AGENCY_VERSION = "2021-07-28"
 NO_ACCESS = "The token does not have access to this location."
 
@@ -192,7 +196,7 @@ class OAuthServer:
             "access_token": issued,
             "token_type": "Bearer",
             "expires_in": self.access_seconds,
-            "scope": "conversations.write conversations.readonly contacts.write contacts.readonly",
+            "scope": SCOPES,
             "locationId": location,
             "userId": "user0000000000000001",
             "traceId": str(uuid.uuid4()),
@@ -227,7 +231,7 @@ class OAuthServer:
             "token_type": "Bearer",
             "expires_in": self.access_seconds,
             "refresh_token": installation.refresh_token,
-            "scope": "conversations.write conversations.readonly contacts.write contacts.readonly",
+            "scope": SCOPES,
             "userType": installation.user_type,
             "companyId": installation.company_id,
             "userId": "user0000000000000001",

@@ -293,7 +293,9 @@ def test_the_state_can_be_read_without_secrets(local: LocalHighLevel) -> None:
         create(local, contact=f"c{number}", authorization="Bearer pit-secret")
     answer = ask(local, "GET", "/_local")
     state = answer.json
-    assert (state["conversations"], state["contacts"]) == ([conversation], [contact])
+    [shown], [shown_contact] = state["conversations"], state["contacts"]
+    assert shown == shown | conversation
+    assert shown_contact == contact | {"notes": [], "before": None}
     assert (state["calls"]["count"], len(state["calls"]["last"])) == (62, 50)
     assert state["calls"]["last"][-1].items() >= {"contact": "c59", "status": 401, "path": "/conversations/"}.items()
     assert state["faults"][0].items() >= {"kind": "garbage", "body": "x", "status": 201, "path": "/y"}.items()
