@@ -13,6 +13,11 @@ OAUTH = "eyJhbGciOi.of.one-location"
 CREATE = "/conversations/"
 SEARCH = "/conversations/search"
 UPSERT = "/contacts/upsert"
+CONTACTS = "/contacts/"
+DUPLICATE = "/contacts/search/duplicate"
+MESSAGES = "/conversations/messages"
+THREAD = "/conversations/{conversationId}/messages"
+NOTES = "/contacts/{contactId}/notes"
 HEADERS = {
     "Authorization": f"Bearer {PIT}",
     "Version": "2021-04-15",
@@ -20,6 +25,7 @@ HEADERS = {
     "Accept": "application/json",
     "User-Agent": "test/1",
 }
+MINE = {"locationId": "mine"}
 RATE_LIMIT = ["max", "remaining", "interval-milliseconds", "limit-daily", "daily-remaining"]
 
 
@@ -56,6 +62,28 @@ def ask(
 
 def create(local: LocalHighLevel, location: str = "mine", contact: str = "c1", **changed: Any) -> Answer:
     return ask(local, body={"locationId": location, "contactId": contact}, **changed)
+
+
+def comment(local: LocalHighLevel, contact: str = "c1", message: str = "hello", **members: Any) -> Answer:
+    return ask(
+        local, path=MESSAGES, body={"type": "InternalComment", "contactId": contact, "message": message} | members
+    )
+
+
+def create_contact(local: LocalHighLevel, location: str = "mine", **members: Any) -> Answer:
+    return ask(local, path=CONTACTS, body={"locationId": location} | members)
+
+
+def new_contact(local: LocalHighLevel, location: str = "mine", **members: Any) -> str:
+    answer = create_contact(local, location, **members)
+    assert answer.status == 201
+    return str(answer.json["contact"]["id"])
+
+
+def bodies(answer: Answer) -> list[str]:
+    """The texts of a page of messages."""
+    assert answer.status == 200
+    return [message["body"] for message in answer.json["messages"]["messages"]]
 
 
 def raw_call(local: LocalHighLevel) -> socket.socket:

@@ -18,7 +18,21 @@ import urllib3
 
 from local.highlevel import Fault, LocalHighLevel
 from tests import children
-from tests.contract.local_calls import HEADERS, OAUTH, PIT, SEARCH, UPSERT, ask, create, raw_call, read_all, remaining
+from tests.contract.local_calls import (
+    HEADERS,
+    MESSAGES,
+    NOTES,
+    OAUTH,
+    PIT,
+    SEARCH,
+    THREAD,
+    UPSERT,
+    ask,
+    create,
+    raw_call,
+    read_all,
+    remaining,
+)
 from tests.stopwatch import Stopwatch
 
 # Connections and the record of calls
@@ -247,6 +261,88 @@ def test_a_refused_call_commits_nothing_before_the_drop(local: LocalHighLevel) -
     assert not local.conversations
 
 
+def test_a_late_commit_answers_when_it_is_due(local: LocalHighLevel) -> None:
+    local.fail("late_commit", commit_seconds=0.1, seconds=0.3)
+    with ThreadPoolExecutor(1) as pool:
+        start = time.monotonic()
+        answer = pool.submit(create, local)
+        while not local.calls:
+            time.sleep(0.01)
+        assert not local.conversations
+        eventually_opened(local)
+        assert not answer.done()
+        assert answer.result().status == 201
+    assert time.monotonic() - start >= 0.3
+
+
+def test_a_call_may_commit_after_its_answer(local: LocalHighLevel) -> None:
+    local.fail("late_commit", seconds=0.05, commit_seconds=0.3, times=1)
+    assert create(local).status == 504
+    assert not local.conversations
+    eventually_opened(local)
+    assert create(local).status == 400
+
+
+def test_a_call_may_commit_after_its_caller_has_left(local: LocalHighLevel) -> None:
+    local.fail("late_commit", seconds=9, commit_seconds=0.4, path=MESSAGES)
+    create(local)
+    with pytest.raises(TimeoutError):
+        ask(local, path=MESSAGES, body={"type": "InternalComment", "contactId": "c1", "message": "x"}, timeout=0.1)
+    thread = local.thread(local.conversations["mine", "c1"]["id"])
+    assert not thread.comments
+    until = time.monotonic() + 5
+    while not thread.comments and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(thread.comments) == 1
+    assert local.calls[-1].status is None
+
+
+def test_a_late_commit_does_not_outlive_a_reset(local: LocalHighLevel) -> None:
+    local.fail("late_commit", seconds=0.01, commit_seconds=0.2, times=1)
+    assert create(local).status == 504
+    local.reset()
+    time.sleep(0.3)
+    assert not local.conversations
+
+
+def eventually_opened(local: LocalHighLevel) -> None:
+    until = time.monotonic() + 5
+    while not local.conversations and time.monotonic() < until:
+        time.sleep(0.01)
+    assert local.conversations
+
+
+def test_a_call_may_fail_and_commit_all_the_same(local: LocalHighLevel) -> None:
+    local.fail("commit_then_status", message=["wrong"], headers={"x-a": "b"}, times=1)
+    answer = create(local)
+    assert (answer.status, answer.json["message"], answer.headers["x-a"]) == (422, ["wrong"], "b")
+    assert remaining(answer)[0] == 99
+    assert local.conversations
+    local.fail("commit_then_status", status=500)
+    assert create(local).status == 400, "a refusal is not damaged"
+
+
+@pytest.mark.parametrize(
+    ("match", "met"),
+    [
+        pytest.param({"path": NOTES}, [500, 500, 200], id="route"),
+        pytest.param({"path": NOTES, "method": "GET"}, [500, 201, 200], id="route-and-method"),
+        pytest.param({"path": "/contacts/c1/notes", "method": "POST"}, [200, 500, 200], id="path-and-method"),
+        pytest.param({"contact": "c1", "location": "mine"}, [500, 500, 500], id="the-contact-of-a-path"),
+        pytest.param({"path": THREAD}, [200, 201, 500], id="other-route"),
+    ],
+)
+def test_a_fault_selects_by_route_and_method(local: LocalHighLevel, match: dict[str, Any], met: list[int]) -> None:
+    conversation = create(local).json["conversation"]["id"]
+    local.fail("status", **match)
+    calls = [
+        ("GET", "/contacts/c1/notes", None),
+        ("POST", "/contacts/c1/notes", {"body": "x"}),
+        ("GET", f"/conversations/{conversation}/messages", None),
+    ]
+    assert [ask(local, *call).status for call in calls] == met
+
+
 @pytest.mark.parametrize(
     ("match", "met"),
     [
@@ -336,6 +432,8 @@ INVALID_FAULTS: dict[str, tuple[Any, ...]] = {
     "seconds-negative": ({"kind": "slow", "seconds": -1}, "seconds cannot be negative"),
     "seconds-boolean": ({"kind": "slow", "seconds": True}, "seconds cannot be True"),
     "times-negative": ({"kind": "slow", "times": -1}, "times cannot be negative"),
+    "commit-seconds": ({"kind": "late_commit", "commit_seconds": -1}, "commit_seconds cannot be negative"),
+    "method": ({"kind": "status", "method": 5}, "method cannot be 5"),
     "probability-2": ({"kind": "slow", "probability": 2}, "probability must be from 0 to 1"),
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from local.highlevel import Limits, LocalHighLevel
-from tests.contract.local_calls import CREATE, OAUTH, PIT, SEARCH, UPSERT, ask, create, remaining
+from tests.contract.local_calls import CREATE, MINE, OAUTH, PIT, SEARCH, UPSERT, ask, comment, create, remaining
 
 # What it accepts
 
@@ -195,19 +195,38 @@ def test_a_token_opens_only_its_location(local: LocalHighLevel) -> None:
     assert list(local.conversations) == [("mine", "c1")]
 
 
-@pytest.mark.parametrize(
-    ("scope", "method", "path"),
-    [
-        pytest.param("conversations.write", "POST", "/conversations/", id="create"),
-        pytest.param("conversations.readonly", "GET", f"{SEARCH}?locationId=mine", id="search"),
-        pytest.param("contacts.write", "POST", UPSERT, id="upsert"),
-    ],
-)
-def test_each_route_needs_its_scope(local: LocalHighLevel, scope: str, method: str, path: str) -> None:
-    body = {"locationId": "mine", "contactId": "c1"} if path != UPSERT else {"locationId": "mine", "email": "a@b.co"}
-    local.scopes[PIT] = {"conversations.write", "conversations.readonly", "contacts.write"} - {scope}
+SCOPED: dict[str, tuple[str, str, Any]] = {
+    "POST /conversations/": ("conversations.write", "POST", {"locationId": "mine", "contactId": "new"}),
+    "GET /conversations/search?locationId=mine": ("conversations.readonly", "GET", None),
+    "GET /conversations/{conversation}": ("conversations.readonly", "GET", None),
+    "PUT /conversations/{conversation}": ("conversations.write", "PUT", MINE),
+    "POST /conversations/messages": (
+        "conversations/message.write",
+        "POST",
+        {"type": "InternalComment", "contactId": "c1", "message": "x"},
+    ),
+    "GET /conversations/{conversation}/messages": ("conversations/message.readonly", "GET", None),
+    "POST /contacts/": ("contacts.write", "POST", MINE),
+    "POST /contacts/upsert": ("contacts.write", "POST", MINE | {"email": "a@b.co"}),
+    "GET /contacts/search/duplicate?locationId=mine&email=a@b.co": ("contacts.readonly", "GET", None),
+    "GET /contacts/c1": ("contacts.readonly", "GET", None),
+    "PUT /contacts/c1": ("contacts.write", "PUT", {}),
+    "POST /contacts/c1/tags": ("contacts.write", "POST", {"tags": ["x"]}),
+    "POST /contacts/c1/notes": ("contacts.write", "POST", {"body": "x"}),
+    "GET /contacts/c1/notes": ("contacts.readonly", "GET", None),
+}
+
+
+@pytest.mark.parametrize("route", SCOPED)
+def test_each_route_needs_its_scope(local: LocalHighLevel, route: str) -> None:
+    scope, method, body = SCOPED[route]
+    local.contacts["c1"] = {"id": "c1", "locationId": "mine"}
+    conversation = create(local).json["conversation"]["id"]
+    path = route.partition(" ")[2].format(conversation=conversation)
+    local.scopes[PIT] = {each for each, _method, _body in SCOPED.values()} - {scope}
     refused = ask(local, method, path, body)
     assert (refused.status, refused.json["message"]) == (401, "The token is not authorized for this scope.")
+    assert remaining(refused)[0] == 98, "a refused call counts against the location too"
     local.scopes[PIT] = {scope}
     assert ask(local, method, path, body).status in (200, 201)
 
@@ -232,7 +251,6 @@ def test_a_suspended_location_is_refused(local: LocalHighLevel) -> None:
 EMPTY = ["locationId must be a string", "locationId should not be empty"]
 
 
-MINE = {"locationId": "mine"}
 INVALID_BODIES: dict[str, tuple[str, Any, list[str]]] = {
     "no-contact": (CREATE, MINE, ["contactId must be a string", "contactId should not be empty"]),
     "contact-null": (CREATE, MINE | {"contactId": None}, ["contactId must be a string"]),
@@ -326,3 +344,25 @@ def test_refusals_of_a_valid_token_count(local: LocalHighLevel) -> None:
     # A refused call does not count against a location that the token may not use.
     assert remaining(create(local, "other", authorization=f"Bearer {OAUTH}"))[0] == 98
     assert remaining(create(local, "other"))[0] == 99
+
+
+def test_every_call_counts_against_the_location_of_its_contact(local: LocalHighLevel) -> None:
+    conversation = create(local).json["conversation"]["id"]
+    create(local, "other", "c2")
+    calls: list[tuple[str, str, Any]] = [
+        ("GET", f"/conversations/{conversation}", None),
+        ("PUT", f"/conversations/{conversation}", MINE),
+        ("GET", f"/conversations/{conversation}/messages", None),
+        ("POST", "/contacts/c1/notes", {"body": "x"}),
+        ("GET", "/contacts/c1/notes", None),
+        ("POST", "/contacts/c1/tags", {"tags": ["x"]}),
+        ("GET", "/contacts/c1", None),
+        ("GET", "/contacts/search/duplicate?locationId=mine&email=a@b.co", None),
+        ("POST", "/contacts/", MINE),
+        ("POST", UPSERT, MINE | {"email": "a@b.co"}),
+        ("GET", f"{SEARCH}?locationId=mine", None),
+    ]
+    left = [remaining(comment(local))[0]]
+    left += [remaining(ask(local, *call))[0] for call in calls]
+    assert left == [*range(98, 98 - len(left), -1)]
+    assert remaining(comment(local, "c2"))[0] == 98
