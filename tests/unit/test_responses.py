@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import urllib3
 import urllib3.exceptions
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from create_conversation.errors import REASONS
 from highlevel.responses import (
     MAX_RETRY_AFTER_SECONDS,
     ApiResult,
+    classify_contact,
     classify_response,
     classify_upsert,
     found_conversation,
@@ -420,3 +423,89 @@ def test_an_upsert_that_another_server_answers_is_deferred(status: int) -> None:
 )
 def test_an_upsert_fails_as_a_create_does(error: Exception) -> None:
     assert classify_upsert(error, LOCATION) == classify_response(error, LOCATION, CONTACT)
+
+
+# --- whatever comes ---------------------------------------------------------------------------------------------------
+
+EXAMPLES = settings(derandomize=True, database=None, deadline=None, max_examples=500)
+WORDS = st.sampled_from(
+    [
+        "already exists",
+        "Location is not active",
+        "version header",
+        "api version",
+        "not authorized for this scope",
+        "authClass",
+        "this location",
+        "Cannot POST /x",
+        "Invalid JWT",
+        "email",
+    ]
+)
+VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8) | WORDS
+OBJECTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": VALUES,
+        "contactId": st.sampled_from([CONTACT, "another"]),
+        "locationId": st.sampled_from([LOCATION, "another"]),
+        "email": VALUES,
+    },
+)
+PAYLOADS = st.fixed_dictionaries(
+    {},
+    optional={
+        "message": VALUES | st.lists(VALUES, max_size=3),
+        "error": VALUES,
+        "traceId": VALUES,
+        "conversation": VALUES | OBJECTS,
+        "conversations": VALUES | st.lists(VALUES | OBJECTS, max_size=3),
+        "contact": VALUES | OBJECTS,
+    },
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["Retry-After", "x-ratelimit-max", "X-RateLimit-Remaining", "x-ratelimit-daily-remaining"]),
+    st.text(max_size=10) | st.integers(-5, 10**12).map(str) | st.just("Sat, 01 Jan 2022 00:00:00 GMT"),
+)
+RESPONSES = st.builds(
+    HttpResponse,
+    st.sampled_from([200, 201, 202, 302, 400, 401, 402, 403, 404, 405, 408, 409, 422, 423, 425, 429, 500, 503, 520])
+    | st.integers(200, 599),
+    HEADERS,
+    PAYLOADS.map(lambda payload: json.dumps(payload).encode()) | st.binary(max_size=30) | st.just(HTML),
+)
+
+
+@given(response=RESPONSES)
+@EXAMPLES
+def test_any_response_is_one_of_the_outcomes(response: HttpResponse) -> None:
+    each = {
+        "create": classify_response(response, LOCATION, CONTACT),
+        "upsert": classify_upsert(response, LOCATION),
+        "read": classify_contact(response, LOCATION, CONTACT),
+    }
+    for call, result in each.items():
+        assert not result.reason or result.reason in REASONS
+        assert bool(result.reason) == (result.outcome in ("deferred", "rejected"))
+        assert result.retry_after is None or 0 <= result.retry_after <= MAX_RETRY_AFTER_SECONDS
+        assert result.status == response.status
+        if response.status in (408, 425, 429) or response.status >= 500:
+            assert result.outcome == "deferred", call
+        if result.outcome == "rejected":
+            assert response.status in range(400, 500) or (call, response.status) == ("read", 200)
+        if result.outcome == "found":
+            assert call != "create"
+            assert result.contact
+    opened = each["create"]
+    assert response.status != 201 or opened.outcome == "opened"
+    if opened.body is not None:
+        assert opened.body["conversation"]["contactId"] == CONTACT
+        assert opened.body["conversation"]["locationId"] == LOCATION
+    assert opened.outcome != "existing" or b"already exists" in response.body.lower()
+
+
+@given(response=RESPONSES)
+@EXAMPLES
+def test_any_search_shows_the_contacts_conversation_or_none(response: HttpResponse) -> None:
+    found = found_conversation(response, LOCATION, CONTACT)
+    assert found is None or (found["contactId"], found["locationId"]) == (CONTACT, LOCATION)

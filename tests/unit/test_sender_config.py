@@ -6,8 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from create_conversation.senders.answers import FORMATS
 from create_conversation.senders.config import FIELDS, FUNCTIONS, PRESETS, JmesPath, SendersError, load
+from create_conversation.senders.config_rules import check_entry
 
 TOKEN = 'scheme = "token"\nwhere = ["bearer"]\nemail = "email"\n'
 MAC = 'scheme = "mac"\nsig_header = "x-sig"\nsigned = "{body}"\nemail = "email"\n'
@@ -347,3 +351,60 @@ def test_the_users_file_is_checked_when_the_function_starts(folder: Path) -> Non
     with pytest.raises(SendersError, match="is not JMESPath"):
         load(folder, check_presets=False)
     assert load(check_presets=False).keys() == load().keys()
+
+
+# --- any entry --------------------------------------------------------------------------------------------------------
+
+PATHS = st.sampled_from(["email", "a.b", '"your-email"', "a || b", "a[?b == 'c'] | [0]", "a[", "lower(a)", "join(a)"])
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), max_size=8)
+LISTS = st.lists(
+    TEXTS | st.sampled_from(["bearer", "basic", "header:x-key", "body:a", "*", "loc1", "app_id"]), max_size=3
+)
+GOOD = {
+    "scheme": st.sampled_from(["token", "mac", "pubkey", "event"]),
+    **dict.fromkeys([*FIELDS, "when"], PATHS),
+    **dict.fromkeys(["where", "locations", "parse", "strip", "public_keys", "requires"], LISTS),
+    "sig_header": st.sampled_from(["x-sig", "X-Sig"]),
+    "sig_format": st.sampled_from(["plain", "kv", "space-list"]),
+    "sig_label": st.just("v1"),
+    "signed": st.sampled_from(["{body}", "{ts}.{body}", "{id}.{ts}.{body}", "{", "{0}{body}"]),
+    "key_format": st.sampled_from(["utf8", "whsec_base64", "spki_base64", "whpk_base64"]),
+    "ts": st.sampled_from(["header:x-time", "kv:t", "json:time", "t"]),
+    "ts_unit": st.sampled_from(["s", "ms", "iso8601"]),
+    "tolerance_s": st.integers(-1, 90_000),
+    "id": st.sampled_from(["header:x-id", "json:id", "json:[", "id"]),
+    "format": st.sampled_from([*FORMATS, "unknown"]),
+    "encoding": st.sampled_from(["hex", "base64"]),
+    "retries": st.booleans(),
+}
+VALUES = TEXTS | st.integers() | st.booleans() | st.floats() | LISTS | st.dictionaries(TEXTS, TEXTS, max_size=1)
+SHIPPED = tomllib.loads(PRESETS.read_text("utf-8"))
+
+
+@settings(derandomize=True, database=None, deadline=None, max_examples=500)
+@given(
+    name=st.sampled_from(["our-site", "typeform", "event", "api", "Bad"]),
+    shipped=st.sampled_from([*SHIPPED.values()]),
+    changes=st.dictionaries(st.sampled_from([*GOOD, "emial"]), st.just(None), max_size=3).flatmap(
+        lambda keys: st.fixed_dictionaries({key: st.one_of(GOOD.get(key, TEXTS), VALUES) for key in keys})
+    ),
+    removed=st.sets(st.sampled_from([*GOOD]), max_size=2),
+)
+def test_any_entry_is_a_sender_or_a_mistake_that_names_its_key(
+    name: str, shipped: dict[str, object], changes: dict[str, object], removed: set[str]
+) -> None:
+    entry = {key: value for key, value in (shipped | changes).items() if key not in removed}
+    try:
+        check_entry("senders.toml", name, entry)
+    except SendersError as error:
+        said = str(error)
+    else:
+        assert entry["scheme"] != "token" or entry["where"]
+        assert entry["scheme"] not in ("mac", "pubkey") or "{body}" in str(entry["signed"])
+        for key in entry.keys() & set(FIELDS):
+            JmesPath(str(entry[key])).search({"email": "a@example.com"})
+        return
+    named = re.fullmatch(r"senders\.toml: \[[\w-]+\](?: (\w+))?: \S.*", said)
+    assert named, said
+    assert named[1] is None or named[1] in {*entry, *shipped, *GOOD}
+    assert len(said.splitlines()) == 1

@@ -5,15 +5,37 @@ import json
 import random
 import string
 import zlib
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from create_conversation.errors import InvalidError
 from create_conversation.senders.mapping import Target, target_of
 from create_conversation.submission import MAX_BODY_BYTES, MAX_MESSAGE_BYTES, MAX_STORED_BYTES, Submission
 from tests.factories import CONTACT, LOCATION, make_submission, sample
 from tests.unit.world import SENDERS
+
+EXAMPLES = settings(derandomize=True, database=None, deadline=None, max_examples=300)
+PLAIN = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=128)
+SUBMISSIONS = st.builds(
+    Submission,
+    trigger=st.sampled_from(["http", "webhook", "event"]),
+    sender=PLAIN,
+    request_id=PLAIN,
+    received_at=st.floats(0, 1e11),
+    content_type=st.text(st.characters(), max_size=50),
+    body=st.binary(max_size=500),
+    delivery_id=st.text(st.characters(), max_size=50),
+)
+ANY_TEXT = st.text(st.characters(), max_size=20)  # lone surrogates and noncharacters too
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False) | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXT, inner, max_size=4),
+    max_leaves=20,
+)
 
 EVENT = sample("event_conversation_requested")
 EVENT_TARGET = Target(EVENT["detail"]["locationId"], EVENT["detail"]["contactId"])
@@ -28,6 +50,50 @@ def test_a_submission_survives_the_queue_byte_by_byte(body: bytes) -> None:
     assert message.isascii()
     assert len(message) < MAX_BODY_BYTES * 4 / 3 + 1000
     assert Submission.from_message(message) == sent
+
+
+@given(sent=SUBMISSIONS)
+@EXAMPLES
+def test_any_submission_survives_the_queue(sent: Submission) -> None:
+    message = sent.to_message()
+    assert message.isascii()
+    assert Submission.from_message(message) == sent
+    assert Submission.from_message(message).to_message() == message
+
+
+@given(detail=JSON_VALUES)
+@EXAMPLES
+def test_any_event_survives_the_queue(detail: object) -> None:
+    assert_event_survives(EVENT | {"detail": detail})
+
+
+@given(detail=JSON_VALUES, copies=st.integers(1, 50_000))
+@settings(EXAMPLES, max_examples=15)
+def test_any_large_event_survives_the_queue(detail: object, copies: int) -> None:
+    assert_event_survives(EVENT | {"detail": [detail] * copies})
+
+
+def assert_event_survives(event: dict[str, object]) -> None:
+    message = Submission.from_event(event, "request-1", 7.0).to_message()
+    assert not {"\ufffe", "\uffff"} & set(message), "SQS refuses these"
+    assert len(message.encode()) <= MAX_MESSAGE_BYTES
+    if len(json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")) <= EVENT_BYTES:
+        assert json.loads(Submission.from_message(message).body) == event
+
+
+@given(
+    stored=st.dictionaries(
+        st.sampled_from([*json.loads(make_submission().to_message())["submission"], "compressed_body"]), JSON_VALUES
+    ),
+    around=st.sampled_from(["{}", '{{"submission": {}}}', '{{"requestPayload": {}}}', '{{"detail-type": {}}}', "[{}]"]),
+    cut=st.integers(0, 3),
+)
+@EXAMPLES
+def test_any_text_is_read_or_refused(stored: dict[str, object], around: str, cut: int) -> None:
+    complete = json.loads(make_submission().to_message())["submission"] | stored
+    text = around.format(json.dumps(complete))
+    with suppress(ValueError):
+        Submission.from_message(text[: len(text) - cut]).to_message()
 
 
 @pytest.mark.parametrize("odd", ["r\ud800", "a\nb", "\x1b[2J", "\u202e", "x" * 129])
