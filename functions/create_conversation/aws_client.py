@@ -1,4 +1,4 @@
-"""A client of AWS's JSON services: botocore's signer signs each request, urllib3 sends it.
+"""A client of AWS's JSON services: each request is signed here and sent by urllib3.
 
 botocore's own clients are not used: loading their service models takes longer than all else at start, and each of their
 calls takes twice the CPU (docs/benchmarks.md).
@@ -10,11 +10,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from urllib3.exceptions import HTTPError
 
+from create_conversation.request_signer import RequestSigner
 from create_conversation.settings import required
 from highlevel import __version__
 from shared.clock import Clock
@@ -48,7 +48,7 @@ class AwsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AwsAccess:
-    """The region and the role's credentials; the names of the first three are the signer's.
+    """The region and the role's credentials.
 
     `endpoints`: AWS_ENDPOINT_URL and those of single services (AWS_ENDPOINT_URL_SQS), as AWS's SDKs know them. Lambda
     sets the credentials once for the life of an environment. SnapStart sets none.
@@ -108,13 +108,10 @@ class AwsService:
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 jitter, no secret
         self._connections = ConnectionPool(endpoint)
-        self._url = f"{endpoint}/"
-        signing: Any = access  # botocore's own class of the same members takes longer to import than the signer
-        self._signer = SigV4Auth(signing, api.name, access.region)
-        self._headers = {
-            "Content-Type": f"application/x-amz-json-{api.json_version}",
-            "User-Agent": f"highlevel-conversations/{__version__}",
-        }
+        self._signer = RequestSigner(
+            access.access_key, access.secret_key, access.token, access.region, api.name, urlsplit(endpoint).netloc
+        )
+        self._user_agent = {"user-agent": f"highlevel-conversations/{__version__}"}  # a proxy may change it: not signed
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """Call an operation of the service's API and return the members of its response.
@@ -133,13 +130,17 @@ class AwsService:
         return self._attempt(operation, body)
 
     def _attempt(self, operation: str, body: bytes) -> dict[str, Any]:
-        target = f"{self._api.target}.{operation}"
-        request = AWSRequest("POST", self._url, {**self._headers, "X-Amz-Target": target}, data=body)
-        self._signer.add_auth(request)
-        headers = dict(request.headers.items())
+        headers = self._signer.sign(
+            {
+                "content-type": f"application/x-amz-json-{self._api.json_version}",
+                "x-amz-target": f"{self._api.target}.{operation}",
+            },
+            body,
+            self._clock.time(),
+        )
         limits = TimeLimits(time.monotonic() + CONNECT_SECONDS + ANSWER_SECONDS, CONNECT_SECONDS, ANSWER_SECONDS)
         try:
-            response = self._connections.exchange("POST", "/", headers, body, limits)
+            response = self._connections.exchange("POST", "/", self._user_agent | headers, body, limits)
         except HTTPError as error:
             raise AwsError(type(error).__name__, operation) from None
         members = json_object(response.body or b"{}")  # an operation without a result may send no body
