@@ -42,12 +42,18 @@ class CachedSecret:
         self._forced_reads = _ReadLimit(FORCED_READS, GUARD_SECONDS)
         self._is_unreachable = False
 
-    def get(self) -> str:
-        """Return the text. Raises SecretMissingError or SecretUnavailableError."""
+    @property
+    def cached(self) -> str | None:
+        """The text, if `get` would return it without a read; else None."""
         now = self._clock.time()
         is_stale = _have_passed(self._max_age, self._read_at, now) and _have_passed(GUARD_SECONDS, self._tried_at, now)
-        if self._text is None or is_stale:
-            self._read(now)
+        return None if is_stale else self._text
+
+    def get(self) -> str:
+        """Return the text. Raises SecretMissingError or SecretUnavailableError."""
+        if (cached := self.cached) is not None:
+            return cached
+        self._read(self._clock.time())
         if self._text is None:
             raise SecretUnavailableError
         return self._text

@@ -217,9 +217,7 @@ class HttpApiHandler:
         if sender is None:
             raise UnauthorizedError
         try:
-            secrets = call_with_time_limit(
-                lambda: self._matching_secrets(sender, request), answer_by - self.clock.monotonic()
-            )
+            secrets = self._matching_secrets(sender, request, answer_by)
         except SecretMissingError:
             raise UnauthorizedError("sender_has_no_secret") from None
         except (SecretUnavailableError, TimeoutError):
@@ -228,15 +226,20 @@ class HttpApiHandler:
             raise UnauthorizedError("location_not_allowed")
         return without_secrets(sender, request, secrets)
 
-    def _matching_secrets(self, sender: Sender, request: Request) -> tuple[str, ...]:
-        """Return the secrets of the sender, if one of them authenticates the request. Raises UnauthorizedError."""
-        text = self.sender_secrets.get()
+    def _matching_secrets(self, sender: Sender, request: Request, answer_by: float) -> tuple[str, ...]:
+        """Return the secrets of the sender, if one of them authenticates the request. Raises UnauthorizedError.
+
+        Only what may call Secrets Manager runs with a time limit, in another thread.
+        """
+        text = self.sender_secrets.cached
+        if text is None:
+            text = call_with_time_limit(self.sender_secrets.get, answer_by - self.clock.monotonic())
         secrets = secrets_for(text, sender.name)
         reason = refusal(sender, request, secrets, self.clock.time())
         if not reason:
             return secrets
         # The sender may know a newer one: its secret was rotated a moment ago.
-        newer = self.sender_secrets.newer_than(text)
+        newer = call_with_time_limit(lambda: self.sender_secrets.newer_than(text), answer_by - self.clock.monotonic())
         secrets_now = secrets_for(newer, sender.name) if newer is not None else ()
         if newer is not None and not refusal(sender, request, secrets_now, self.clock.time()):
             return secrets_now + secrets
