@@ -75,7 +75,7 @@ def environment_of(artifact: Path, environment: Mapping[str, str], handler: str 
 class Server(ThreadingHTTPServer):
     """Answers requests on 127.0.0.1 with what `answering(method, path, headers, body)` returns; a context manager.
 
-    `address`: host and port.
+    The headers' names are in lower case. `address`: host and port.
     """
 
     daemon_threads = True
@@ -103,7 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        status, headers, content = self.server.answering(self.command, self.path, dict(self.headers), body)
+        status, headers, content = self.server.answering(
+            self.command, self.path, {name.lower(): value for name, value in self.headers.items()}, body
+        )
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)

@@ -44,7 +44,7 @@ class FakeAws:
             return refusals
 
     def answer(self, _method: str, _path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        operation = headers["X-Amz-Target"].partition(".")[2]
+        operation = headers["x-amz-target"].partition(".")[2]
         arguments = json.loads(body)
         with self._lock:
             try:

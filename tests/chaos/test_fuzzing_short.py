@@ -171,7 +171,7 @@ MESSAGES: dict[str, tuple[Any, ...]] = {
 @pytest.mark.parametrize(("message", "promise"), MESSAGES.values(), ids=MESSAGES)
 def test_a_message_that_sqs_refuses_is_reported(message: dict[str, Any], promise: str | None) -> None:
     aws = FakeAws({})
-    status, _, _ = aws.answer("POST", "/", {"X-Amz-Target": "AmazonSQS.SendMessage"}, json.dumps(message).encode())
+    status, _, _ = aws.answer("POST", "/", {"x-amz-target": "AmazonSQS.SendMessage"}, json.dumps(message).encode())
     assert (status, [each for each, _ in aws.take_refusals()]) == ((400, [promise]) if promise else (200, []))
 
 
@@ -182,7 +182,7 @@ def test_a_secret_in_a_queue_is_reported(function: FuzzedFunction, where: str) -
     message = LETTER | (
         {"MessageBody": text} if where == "body" else {"MessageAttributes": {"a": {"StringValue": text}}}
     )
-    function.aws.answer("POST", "/", {"X-Amz-Target": "AmazonSQS.SendMessage"}, json.dumps(message).encode())
+    function.aws.answer("POST", "/", {"x-amz-target": "AmazonSQS.SendMessage"}, json.dumps(message).encode())
     function._check_calls(function.requests.make(0, time.time()), "#0", None)
     assert broken_promises(function) == {"leak"}
 

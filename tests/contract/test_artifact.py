@@ -350,7 +350,7 @@ class Aws:
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         arguments = json.loads(body)
-        operation = headers["X-Amz-Target"].partition(".")[2]
+        operation = headers["x-amz-target"].partition(".")[2]
         self.calls.append((operation, arguments))
         content: dict[str, Any] = {}
         if operation == "GetSecretValue":
