@@ -63,9 +63,9 @@ class NotSentError(HTTPError):
 class SendGuard:
     """Decides immediately before the first byte of a request whether it is sent.
 
-    It is not sent after `within` seconds: by the wall clock too, because the monotonic clock may stand still while an
-    environment is frozen. It is not sent once its caller has given up. With `once_by` (Unix time) it is sent once at
-    most, and not after that either.
+    It is not sent once its caller has given up, nor after `within` seconds by the wall clock: the monotonic clock may
+    stand still while an environment is frozen. With `once_by` (Unix time) it is sent once at most, and not after that
+    either.
     """
 
     def __init__(self, within: float, clock: Clock = time, once_by: float | None = None) -> None:
@@ -85,8 +85,8 @@ class SendGuard:
             raise DeadlineError("the caller has given up, or the request was sent before")
 
     def check_time(self) -> None:
-        """Raise DeadlineError after the deadline, by either clock."""
-        if self._clock.monotonic() >= self.until or self._clock.time() >= self._wall_until:
+        """Raise DeadlineError after the deadline, by the wall clock."""
+        if self._clock.time() >= self._wall_until:
             raise DeadlineError("the deadline passed")
 
     def give_up(self) -> bool:

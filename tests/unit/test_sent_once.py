@@ -336,7 +336,7 @@ def garbage(connection: Connection) -> None:
 @WRITES
 @pytest.mark.parametrize(
     "behave",
-    [cut, oversized, reset, hang, overloaded, elsewhere, garbage, Connection.reset],
+    [cut, oversized, reset, hang, overloaded, elsewhere, garbage],
     ids=lambda behave: behave.__qualname__,
 )
 def test_whatever_happens_after_the_first_byte_it_may_have_been_sent(
