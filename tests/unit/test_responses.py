@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from types import SimpleNamespace
@@ -18,11 +19,15 @@ from highlevel.responses import (
     MAX_RETRY_AFTER_SECONDS,
     ApiResult,
     classify_contact,
+    classify_contact_search,
+    classify_conversation,
+    classify_new_contact,
     classify_response,
     classify_upsert,
+    classify_write,
     found_conversation,
 )
-from shared.connection_pool import HttpResponse
+from shared.connection_pool import HttpResponse, NotSentError
 from tests.factories import CONTACT, LOCATION
 
 HTML = b"<!DOCTYPE html><title>Attention Required! | Cloudflare</title>"
@@ -509,3 +514,320 @@ def test_any_response_is_one_of_the_outcomes(response: HttpResponse) -> None:
 def test_any_search_shows_the_contacts_conversation_or_none(response: HttpResponse) -> None:
     found = found_conversation(response, LOCATION, CONTACT)
     assert found is None or (found["contactId"], found["locationId"]) == (CONTACT, LOCATION)
+
+
+# Messages, notes, tags and updates
+
+
+def response(status: int, body: object = b"", **headers: str) -> HttpResponse:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return HttpResponse(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+
+
+REFUSED = pytest.mark.parametrize("refused", ["message_refused", "contact_refused", "ids_refused"])
+
+
+@REFUSED
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (201, {"conversationId": "conv-1", "messageId": "m", "status": "delivered", "traceId": "t-1"}),
+        (200, {"conversationId": "conv-1", "traceId": "t-1"}),
+        (202, {"conversationId": "conv-1", "traceId": "t-1"}),
+    ],
+)
+def test_a_write_that_highlevel_confirms_is_written(refused: str, status: int, body: object) -> None:
+    result = classify_write(response(status, body, x_ratelimit_remaining="7"), refused)
+    assert (result.outcome, result.reason, result.status, result.trace_id) == ("written", "", status, "t-1")
+    assert result.conversation == "conv-1"
+    assert result.rate_limit is not None
+
+
+@pytest.mark.parametrize(
+    "body", [b"", HTML, b"[]", b"null", b"{", {}, {"conversationId": "a/b"}, {"conversationId": 7}]
+)
+def test_a_201_is_written_whatever_its_body(body: object) -> None:
+    result = classify_write(response(201, body), "message_refused")
+    assert (result.outcome, result.conversation) == ("written", None)
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+@pytest.mark.parametrize("body", [b"", HTML, b"[]", b"null", b"{"])
+def test_an_edge_page_is_not_a_written_message(status: int, body: bytes) -> None:
+    result = classify_write(response(status, body), "message_refused")
+    assert (result.outcome, result.reason, result.is_sent) == ("deferred", "upstream_unexpected", True)
+
+
+@ENVELOPES
+@REFUSED
+@pytest.mark.parametrize(
+    ("status", "message", "outcome", "reason"),
+    [
+        (401, "Auth channel OAUTH is not supported", "rejected", "scope_missing"),
+        (403, "Auth channel OAUTH is not supported for this route", "rejected", "scope_missing"),
+        (401, "The token is not authorized for this scope.", "rejected", "scope_missing"),
+        (403, "The token is not authorized for this scope.", "rejected", "scope_missing"),
+        (401, "This authClass type is not allowed to access this scope.", "rejected", "token_kind_refused"),
+        (401, "This location is not accessible from this token!", "rejected", "location_refused"),
+        (401, "version header is invalid", "rejected", "version_refused"),
+        (401, "Invalid JWT", "deferred", "token_refused"),
+        (401, "A text that is not known yet", "deferred", "token_refused"),
+        (400, "Location is not active", "deferred", "location_inactive"),
+        (402, "Payment required", "deferred", "upstream_error"),
+        (403, "Forbidden resource", "deferred", "upstream_error"),
+        (409, "Note already exists", "deferred", "upstream_error"),
+        (423, "Locked", "deferred", "upstream_error"),
+        (429, "Too Many Requests", "deferred", "rate_limited"),
+        (500, "Internal Server Error", "deferred", "upstream_error"),
+        (404, "Cannot POST /conversations/messages", "rejected", "upstream_refused"),
+        (410, "Gone", "rejected", "upstream_refused"),
+        (400, ["type must be one of the following values: SMS, Email"], "rejected", ""),
+        (400, "Conversation with the contact id:x already exists!", "rejected", ""),
+        (404, "Contact not found", "rejected", ""),
+        (422, ["message must be a string"], "rejected", ""),
+    ],
+)
+def test_a_refused_write_is_classified_by_status_and_message(
+    envelope: Any, refused: str, status: int, message: object, outcome: str, reason: str
+) -> None:
+    result = classify_write(response(status, envelope(status, message), retry_after="17"), refused)
+    assert (result.outcome, result.reason) == (outcome, reason or refused)
+    assert result.token_suspect == (result.reason == "token_refused")
+    assert result.retry_after == (17 if outcome == "deferred" else None)
+    assert (result.status, result.trace_id, result.is_sent) == (status, "t-1", True)
+
+
+def test_why_a_message_is_refused_is_shown_without_addresses_and_numbers() -> None:
+    message = ["message must be shorter", "a@example.com is wrong", "+49 30 1234567 is wrong"]
+    assert classify_write(response(422, nest(422, message)), "message_refused").message == "message must be shorter"
+
+
+# A new contact
+
+
+@pytest.mark.parametrize("status", [200, 201])
+def test_a_created_contact_is_new(status: int) -> None:
+    result = classify_new_contact(response(status, {"contact": {"id": CONTACT, "locationId": LOCATION}}), LOCATION)
+    assert (result.outcome, result.contact, result.is_new) == ("found", CONTACT, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        HTML,
+        b"{",
+        {},
+        {"contact": None},
+        {"contact": {"id": "a/b"}},
+        {"contact": {"id": CONTACT, "locationId": "x"}},
+    ],
+    ids=str,
+)
+def test_a_created_contact_without_a_usable_id_is_deferred(body: object) -> None:
+    result = classify_new_contact(response(201, body), LOCATION)
+    assert (result.outcome, result.reason, result.contact, result.is_sent) == (
+        "deferred",
+        "upstream_unexpected",
+        None,
+        True,
+    )
+
+
+@pytest.mark.parametrize("status", [400, 409, 422])
+@pytest.mark.parametrize(
+    "message", ["This location does not allow duplicated contacts.", ["Duplicate contacts are not allowed"]]
+)
+def test_a_duplicate_that_highlevel_names_is_found(status: int, message: object) -> None:
+    body = nest(status, message) | {"meta": {"matchingField": "email", "contactName": "x", "contactId": CONTACT}}
+    result = classify_new_contact(response(status, body), LOCATION)
+    assert (result.outcome, result.contact, result.is_new) == ("found", CONTACT, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome", "reason"),
+    [
+        (400, nest(400, "This location does not allow duplicated contacts."), "rejected", "contact_refused"),
+        (400, nest(400, "duplicated contacts") | {"meta": {"contactId": "a/b"}}, "rejected", "contact_refused"),
+        (400, nest(400, "duplicated contacts") | {"meta": [CONTACT]}, "rejected", "contact_refused"),
+        (400, nest(400, "email must be an email") | {"meta": {"contactId": CONTACT}}, "rejected", "contact_refused"),
+        (422, nest(422, ["phone is invalid"]), "rejected", "contact_refused"),
+        (429, nest(429, "duplicated contacts") | {"meta": {"contactId": CONTACT}}, "deferred", "rate_limited"),
+        (500, nest(500, "duplicated contacts") | {"meta": {"contactId": CONTACT}}, "deferred", "upstream_error"),
+        (401, nest(401, "The token is not authorized for this scope."), "rejected", "scope_missing"),
+        (401, nest(401, "Invalid JWT"), "deferred", "token_refused"),
+        (404, nest(404, "Cannot POST /contacts/"), "rejected", "upstream_refused"),
+        (302, b"", "deferred", "upstream_unexpected"),
+        (400, HTML, "deferred", "upstream_unexpected"),
+    ],
+)
+def test_another_refusal_of_a_new_contact_finds_none(status: int, body: object, outcome: str, reason: str) -> None:
+    result = classify_new_contact(response(status, body), LOCATION)
+    assert (result.outcome, result.reason, result.contact) == (outcome, reason, None)
+    if reason == "contact_refused":
+        assert result.message
+
+
+# The search for a contact
+
+
+def test_a_search_finds_a_contact_with_its_addresses() -> None:
+    members = {"id": CONTACT, "locationId": LOCATION, "email": "a@example.com", "phone": "+4930123"}
+    result = classify_contact_search(response(200, {"contact": members, "traceId": "t-1"}), LOCATION)
+    assert (result.outcome, result.contact, result.email, result.phone, result.is_new) == (
+        "found",
+        CONTACT,
+        "a@example.com",
+        "+4930123",
+        False,
+    )
+    assert "example.com" not in repr(result)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (200, {"contact": None}, {}),
+        (200, {}, {}),
+        (200, {"traceId": "t-1"}, {}),
+        (200, b"", {"x_ratelimit_remaining": "7"}),
+        (200, b"null", {"x_ratelimit_remaining": "7"}),
+        (404, nest(404, "Contact not found"), {}),
+        (404, http_exception(404, ["No contact"]), {}),
+    ],
+    ids=str,
+)
+def test_a_search_without_a_contact_says_that_it_is_missing(status: int, body: object, headers: dict[str, str]) -> None:
+    result = classify_contact_search(response(status, body, **headers), LOCATION)
+    assert (result.outcome, result.reason, result.contact, result.status) == ("missing", "", None, status)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome", "reason"),
+    [
+        (200, b"", "deferred", "upstream_unexpected"),
+        (200, b"null", "deferred", "upstream_unexpected"),
+        (200, HTML, "deferred", "upstream_unexpected"),
+        (200, b'{"contact": nul', "deferred", "upstream_unexpected"),
+        (200, [], "deferred", "upstream_unexpected"),
+        (200, {"contact": []}, "deferred", "upstream_unexpected"),
+        (200, {"contact": {}}, "deferred", "upstream_unexpected"),
+        (200, {"contact": {"id": "a/b"}}, "deferred", "upstream_unexpected"),
+        (200, {"contact": {"id": CONTACT, "locationId": "another"}}, "deferred", "upstream_unexpected"),
+        (200, {"message": "Something went wrong"}, "deferred", "upstream_unexpected"),
+        (204, b"", "deferred", "upstream_unexpected"),
+        (302, b"", "deferred", "upstream_unexpected"),
+        (404, b"", "deferred", "upstream_unexpected"),
+        (404, HTML, "deferred", "upstream_unexpected"),
+        (404, nest(404, "Cannot GET /contacts/search/duplicate"), "rejected", "upstream_refused"),
+        (400, nest(400, "email must be an email"), "rejected", "contact_refused"),
+        (422, nest(422, ["number is invalid"]), "rejected", "contact_refused"),
+        (401, nest(401, "The token is not authorized for this scope."), "rejected", "scope_missing"),
+        (401, nest(401, "Invalid JWT"), "deferred", "token_refused"),
+        (403, nest(403, "Forbidden resource"), "deferred", "upstream_error"),
+        (429, b"", "deferred", "rate_limited"),
+        (500, nest(500, "Contact not found"), "deferred", "upstream_error"),
+    ],
+    ids=str,
+)
+def test_whatever_else_a_search_gets_does_not_say_that_the_contact_is_missing(
+    status: int, body: object, outcome: str, reason: str
+) -> None:
+    result = classify_contact_search(response(status, body), LOCATION)
+    assert (result.outcome, result.reason, result.contact) == (outcome, reason, None)
+
+
+# A contact, and a conversation, by its id
+
+
+@ENVELOPES
+@pytest.mark.parametrize(
+    ("status", "message", "outcome", "reason"),
+    [
+        (403, "Forbidden resource", "rejected", "ids_refused"),
+        (405, "Method Not Allowed", "rejected", "ids_refused"),
+        (410, "Gone", "rejected", "ids_refused"),
+        (404, "Cannot GET /contacts/x", "rejected", "ids_refused"),
+        (404, "Contact not found", "rejected", "ids_refused"),
+        (400, "Contact already exists", "rejected", "ids_refused"),
+        (402, "Payment required", "deferred", "upstream_error"),
+        (409, "Conflict", "deferred", "upstream_error"),
+        (401, "Invalid JWT", "deferred", "token_refused"),
+        (401, "The token is not authorized for this scope.", "rejected", "scope_missing"),
+        (403, "The token does not have access to this location.", "rejected", "location_refused"),
+        (500, "Internal Server Error", "deferred", "upstream_error"),
+    ],
+)
+def test_a_contact_that_may_not_be_read_is_refused(
+    envelope: Any, status: int, message: str, outcome: str, reason: str
+) -> None:
+    result = classify_contact(response(status, envelope(status, message)), LOCATION, CONTACT)
+    assert (result.outcome, result.reason) == (outcome, reason)
+
+
+@pytest.mark.parametrize(
+    ("members", "outcome", "reason"),
+    [
+        ({"id": CONTACT, "locationId": LOCATION}, "found", ""),
+        ({"id": CONTACT}, "found", ""),
+        ({"id": CONTACT, "locationId": "another"}, "rejected", "ids_refused"),
+        ({"id": "another", "locationId": LOCATION}, "deferred", "upstream_unexpected"),
+        ({}, "deferred", "upstream_unexpected"),
+        (None, "deferred", "upstream_unexpected"),
+    ],
+)
+def test_only_the_contact_that_was_asked_for_is_found(members: object, outcome: str, reason: str) -> None:
+    result = classify_contact(response(200, {"contact": members}), LOCATION, CONTACT)
+    assert (result.outcome, result.reason) == (outcome, reason)
+
+
+@pytest.mark.parametrize("is_nested", [True, False])
+@pytest.mark.parametrize(
+    ("count", "unread"),
+    [(0, 0), (3, 3), (None, None), (-1, None), ("3", None), (True, None), (1.5, None), ([], None)],
+)
+def test_a_conversation_says_how_many_messages_are_unread(is_nested: bool, count: object, unread: int | None) -> None:
+    members = CONVERSATION | {"unreadCount": count}
+    result = classify_conversation(response(200, {"conversation": members} if is_nested else members), "conv-1")
+    assert (result.outcome, result.unread_count, result.conversation) == ("found", unread, "conv-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome", "reason"),
+    [
+        (200, b"", "deferred", "upstream_unexpected"),
+        (200, HTML, "deferred", "upstream_unexpected"),
+        (200, {}, "deferred", "upstream_unexpected"),
+        (200, {"conversation": None}, "deferred", "upstream_unexpected"),
+        (200, CONVERSATION | {"id": "another"}, "deferred", "upstream_unexpected"),
+        (404, nest(404, "Conversation not found"), "rejected", "ids_refused"),
+        (401, nest(401, "The token is not authorized for this scope."), "rejected", "scope_missing"),
+        (429, b"", "deferred", "rate_limited"),
+    ],
+    ids=str,
+)
+def test_another_answer_is_not_the_conversation(status: int, body: object, outcome: str, reason: str) -> None:
+    result = classify_conversation(response(status, body), "conv-1")
+    assert (result.outcome, result.reason, result.unread_count) == (outcome, reason, None)
+
+
+@pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
+def test_each_exception_means_the_same_for_every_call(kind: type[Exception]) -> None:
+    error = instance(kind)
+    expected = classify_response(error, LOCATION, CONTACT)
+    others = [
+        classify_write(error, "message_refused"),
+        classify_new_contact(error, LOCATION),
+        classify_contact_search(error, LOCATION),
+        classify_contact(error, LOCATION, CONTACT),
+        classify_conversation(error, "conv-1"),
+    ]
+    assert others == [expected] * 5
+    assert expected.is_sent
+
+
+@pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
+def test_an_exception_before_the_first_byte_differs_only_in_that(kind: type[Exception]) -> None:
+    error = instance(kind)
+    result = classify_write(NotSentError(error), "message_refused")
+    assert result == replace(classify_write(error, "message_refused"), is_sent=False)
