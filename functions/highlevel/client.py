@@ -16,6 +16,7 @@ from highlevel.responses import (
     classify_contact,
     classify_contact_search,
     classify_conversation,
+    classify_conversation_search,
     classify_failure,
     classify_new_contact,
     classify_response,
@@ -65,10 +66,15 @@ class HighLevel:
 
         None when the search, which lags and needs another scope, does not show it. Raises nothing.
         """
+        return found_conversation(self._search(token, location, contact, within), location, contact)
+
+    def search_conversation(self, token: str, location: str, contact: str, *, within: float) -> ApiResult:
+        """Make the same call: `found`, with id and unread count, or `missing` (not shown yet), or why neither."""
+        return classify_conversation_search(self._search(token, location, contact, within), location, contact)
+
+    def _search(self, token: str, location: str, contact: str, within: float) -> HttpResponse | Exception:
         query = urlencode({"locationId": location, "contactId": contact})
-        return found_conversation(
-            self.call("GET", f"/conversations/search?{query}", token, None, within), location, contact
-        )
+        return self.call("GET", f"/conversations/search?{query}", token, None, within)
 
     def upsert_contact(self, token: str, location: str, details: Mapping[str, str], *, within: float) -> ApiResult:
         """Call `POST /contacts/upsert` with `details` (email, phone, firstName, lastName, name). Raises nothing.

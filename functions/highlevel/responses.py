@@ -56,9 +56,9 @@ class ApiResult:
     message: str = ""  # why HighLevel refuses the call, as far as it holds no value
     is_sent: bool = True
     is_new: bool = False
-    conversation: str | None = None  # the id of the one that a comment was written into
+    conversation: str | None = None  # the id of the one that was found, or that a comment was written into
     texts: tuple[str, ...] = field(default=(), repr=False)  # of the comments or notes that were asked for
-    unread_count: int | None = None  # of the conversation that was asked for
+    unread_count: int | None = None  # of the conversation that was found
 
 
 def classify_response(result: HttpResponse | Exception, location: str, contact: str) -> ApiResult:
@@ -250,9 +250,12 @@ def classify_conversation(result: HttpResponse | Exception, conversation: str) -
     members = payload.get("conversation", payload)
     if not isinstance(members, dict) or members.get("id") != conversation:
         return ApiResult("deferred", "upstream_unexpected", **facts)
+    return ApiResult("found", conversation=conversation, unread_count=_unread_count(members), **facts)
+
+
+def _unread_count(members: dict[str, Any]) -> int | None:
     count = members.get("unreadCount")
-    is_count = isinstance(count, int) and not isinstance(count, bool) and count >= 0
-    return ApiResult("found", conversation=conversation, unread_count=count if is_count else None, **facts)
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
 
 
 def _shown_message(payload: dict[str, Any] | None) -> str:
@@ -269,13 +272,23 @@ def found_conversation(result: HttpResponse | Exception, location: str, contact:
 
     The search lags behind the create, and HighLevel may refuse it without its own scope: None for any error.
     """
+    found = classify_conversation_search(result, location, contact)
+    return {"id": found.conversation, "contactId": contact, "locationId": location} if found.conversation else None
+
+
+def classify_conversation_search(result: HttpResponse | Exception, location: str, contact: str) -> ApiResult:
+    """Classify the result of `GET /conversations/search`: found, with its unread count, or missing (it lags)."""
     if isinstance(result, Exception) or result.status != 200:
-        return None
-    conversations = (json_object(result.body) or {}).get("conversations")
-    for found in conversations if isinstance(conversations, list) else []:
+        return classify_failure(result)
+    payload = json_object(result.body)
+    facts = response_facts(result, payload)
+    conversations = (payload or {}).get("conversations")
+    if not isinstance(conversations, list):
+        return ApiResult("deferred", "upstream_unexpected", **facts)
+    for found in conversations:
         if _is_conversation(found, location, contact):
-            return {"id": found["id"], "contactId": contact, "locationId": location}
-    return None
+            return ApiResult("found", conversation=found["id"], unread_count=_unread_count(found), **facts)
+    return ApiResult("missing", **facts)
 
 
 def _network_failure(error: Exception) -> tuple[ApiOutcome, str]:

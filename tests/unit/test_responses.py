@@ -21,6 +21,7 @@ from highlevel.responses import (
     classify_contact,
     classify_contact_search,
     classify_conversation,
+    classify_conversation_search,
     classify_new_contact,
     classify_response,
     classify_upsert,
@@ -310,6 +311,29 @@ def test_a_search_that_does_not_show_it_gives_none(status: int, body: object) ->
 
 def test_a_search_that_failed_gives_none() -> None:
     assert found_conversation(urllib3.exceptions.ProtocolError(), LOCATION, CONTACT) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome", "reason"),
+    [
+        (200, {"conversations": [CONVERSATION | {"unreadCount": 2}]}, "found", ""),
+        (200, {"conversations": []}, "missing", ""),
+        (200, {"conversations": [None, CONVERSATION | {"contactId": "another"}]}, "missing", ""),
+        (200, {"conversations": None}, "deferred", "upstream_unexpected"),
+        (200, {}, "deferred", "upstream_unexpected"),
+        (200, HTML, "deferred", "upstream_unexpected"),
+        (429, b"", "deferred", "rate_limited"),
+        (503, b"", "deferred", "upstream_error"),
+        (401, nest(401, "Invalid JWT"), "deferred", "token_refused"),
+        (401, nest(401, "The token is not authorized for this scope."), "rejected", "scope_missing"),
+    ],
+    ids=str,
+)
+def test_a_search_says_why_it_shows_no_conversation(status: int, body: object, outcome: str, reason: str) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    result = classify_conversation_search(HttpResponse(status, {}, content), LOCATION, CONTACT)
+    assert (result.outcome, result.reason) == (outcome, reason)
+    assert (result.conversation, result.unread_count) == (("conv-1", 2) if outcome == "found" else (None, None))
 
 
 # The contact's upsert
@@ -821,8 +845,9 @@ def test_each_exception_means_the_same_for_every_call(kind: type[Exception]) -> 
         classify_contact_search(error, LOCATION),
         classify_contact(error, LOCATION, CONTACT),
         classify_conversation(error, "conv-1"),
+        classify_conversation_search(error, LOCATION, CONTACT),
     ]
-    assert others == [expected] * 5
+    assert others == [expected] * 6
     assert expected.is_sent
 
 
