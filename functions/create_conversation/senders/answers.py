@@ -372,15 +372,30 @@ def _jotform(payload: Any) -> Iterator[Answer]:
     if not isinstance(raw, dict):
         yield from _flat(payload)
         return
-    pretty, start = value_at(payload, "pretty"), 0
+    pretty, start, is_behind = value_at(payload, "pretty"), 0, False
     for name, node in raw.items():
         if name in _JOTFORM_OWN:
             continue
         slug = re.sub(r"^q\d+_", "", name) or name
         of_question = [*walk({slug: node})]
-        question, start = _in_pretty(pretty, start, [answer.value for answer in of_question if answer.value])
+        values = _in_written_order(of_question)
+        question, start = _in_pretty(pretty, start, values)
+        if question and (is_behind or ":" in question):  # an answer before it is written in another way
+            question = question.rpartition(", ")[2]
+        is_behind = not question and (is_behind or bool(values))
         for label, type_, value in of_question:
             yield Answer(f"{question}{label[len(slug) :]}" if question else label, type_, value)
+
+
+_WRITTEN = ("prefix", "first", "middle", "last", "suffix")
+
+
+def _in_written_order(of_question: list[Answer]) -> list[str]:
+    """List the values; the parts of a name as people write them."""
+    by_part = {answer.label.rpartition(".")[2]: answer.value for answer in of_question if answer.value}
+    if len(by_part) > 1 and by_part.keys() <= {*_WRITTEN}:
+        return [by_part[part] for part in _WRITTEN if part in by_part]
+    return [answer.value for answer in of_question if answer.value]
 
 
 def _in_pretty(pretty: Any, start: int, values: list[str]) -> tuple[str, int]:
