@@ -78,6 +78,32 @@ def test_the_place_of_the_clone_does_not_matter(tmp_path: Path) -> None:
         (TOKEN + 'ping = "webhook_id"', "ping", "is not a key of scheme token"),
         (EVENT + 'id = "json:id"', "id", "is not a key of scheme event"),
         (EVENT + 'detail-type = "x"', "detail-type", "did you mean detail_type?"),
+        (TOKEN + 'mesage = "notes"', "mesage", "did you mean message?"),
+        (TOKEN + 'tag = ["x"]', "tag", "did you mean tags?"),
+        (TOKEN + "custom_field = { a = 'b' }", "custom_field", "did you mean custom_fields?"),
+        # the message and the contact
+        *(
+            (TOKEN + f"message = {value}", "message", "must be true, false or a JMESPath")
+            for value in ('""', "1", "[]")
+        ),
+        (TOKEN + 'message = "a["', "message", "is not JMESPath"),
+        (TOKEN + 'message = "leng(a)"', "message", "JMESPath has no function leng"),
+        *((TOKEN + f"form = {value}", "form", "must be a text") for value in ('""', "false", "[]")),
+        (TOKEN + 'form = "a["', "form", "is not JMESPath"),
+        *((TOKEN + f"tags = {value}", "tags", "must be a list of texts") for value in ('"a"', "[]", '[""]', "[1]")),
+        *((TOKEN + f"source = {value}", "source", "must be a text") for value in ('""', "1", '["a"]')),
+        *(
+            (TOKEN + f"custom_fields = {value}", "custom_fields", "must be paths by the id of a custom field")
+            for value in ("{}", '"a"', '["a"]', "true")
+        ),
+        (TOKEN + 'custom_fields = { "contact.budget" = "x" }', "custom_fields", "'contact.budget' is not the id of"),
+        (TOKEN + "custom_fields = { abc = 5 }", "custom_fields", "abc: must be a text"),
+        (TOKEN + 'custom_fields = { abc = "a[" }', "custom_fields", "abc: is not JMESPath"),
+        *((TOKEN + f"update_contact = {value}", "update_contact", "must be true or false") for value in ('"yes"', "1")),
+        *((TOKEN + f"user_id = {value}", "user_id", "must be a text") for value in ('""', "5")),
+        (TOKEN + 'user_id = "ana@example.com"', "user_id", "must be the id of a HighLevel user"),
+        (TOKEN + 'mentions = ["Ana Lind"]', "mentions", "must be ids of HighLevel users"),
+        (TOKEN + 'mentions = "abc"', "mentions", "must be a list of texts"),
         # what is missing
         ('where = ["bearer"]\nemail = "email"', "scheme", "must be one of token, mac, pubkey, event"),
         ('scheme = "token"\nemail = "email"', "where", "is missing; scheme token needs it"),
@@ -408,3 +434,57 @@ def test_any_entry_is_a_sender_or_a_mistake_that_names_its_key(
     assert named, said
     assert named[1] is None or named[1] in {*entry, *shipped, *GOOD}
     assert len(said.splitlines()) == 1
+
+
+# --- the message and the contact --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("base", [TOKEN, MAC, PUBKEY], ids=["token", "mac", "pubkey"])
+def test_an_entry_says_what_becomes_of_the_submission(base: str, folder: Path) -> None:
+    keys = """
+message = "notes"
+form = "form.name"
+user_id = "u1"
+mentions = ["u1", "u2"]
+tags = ["a", "b"]
+source = "Website"
+custom_fields = { yVbmUM5aWtAJ1cgPh2tF = "budget" }
+update_contact = true
+"""
+    (folder / "senders.toml").write_text(f"[our-site]\n{base}{keys}", "utf-8")
+    sender = load(folder)["our-site"]
+    assert (sender.message, sender.user_id, sender.mentions) == ("notes", "u1", ("u1", "u2"))
+    assert (sender.tags, sender.contact_source, sender.update_contact) == (("a", "b"), "Website", True)
+    assert sender.custom_fields["yVbmUM5aWtAJ1cgPh2tF"].search({"budget": 5}) == 5
+    assert sender.paths["message"].search({"notes": "Hi"}) == "Hi"
+    assert sender.paths["form"].search({"form": {"name": "Quote"}}) == "Quote"
+
+
+def test_without_these_keys_there_is_a_message_and_nothing_else() -> None:
+    for name, sender in load().items():
+        assert sender.message is (name not in ("highlevel-app", "highlevel-workflow"))
+        others = (sender.user_id, sender.mentions, sender.tags, sender.contact_source, sender.custom_fields)
+        assert (*others, sender.update_contact) == ("", (), (), "", {}, False)
+
+
+def test_a_preset_is_changed_in_its_message_only(folder: Path) -> None:
+    (folder / "senders.toml").write_text('[typeform]\nmessage = false\n[event]\ntags = ["event"]\n', "utf-8")
+    senders = load(folder)
+    assert senders["typeform"].message is False
+    assert senders["typeform"].paths.keys() == load()["typeform"].paths.keys()
+    assert senders["event"].tags == ("event",)
+
+
+def test_the_source_of_an_event_s_entry_is_no_source_of_a_contact(folder: Path) -> None:
+    (folder / "senders.toml").write_text(f'[our-shop]\n{EVENT}source = "shop"\n', "utf-8")
+    sender = load(folder)["our-shop"]
+    assert (sender.source, sender.contact_source) == ("shop", "")
+
+
+@pytest.mark.parametrize(
+    "key",
+    ['tags = ["x"]', 'source = "x"', "custom_fields = { a = 'b' }", "update_contact = true", 'user_id = "u"'],
+)
+def test_no_preset_chooses_what_becomes_of_the_contact(key: str, folder: Path) -> None:
+    said = mistake(folder, f"[a]\n{TOKEN}{key}\n", "presets.toml")
+    assert said == f"presets.toml: [a] {key.partition(' ')[0]}: can only be set in senders.toml"

@@ -59,7 +59,8 @@ def check_entry(file: str, name: str, entry: dict[str, Any]) -> None:
     for key, value in entry.items():
         if right := _mistake(key, value, scheme):
             raise wrong(key, right)
-        if file == "presets.toml" and key in _OWN and scheme != "event":
+        is_source_of_event = key == "source" and scheme == "event"
+        if file == "presets.toml" and key in _OWN and not is_source_of_event:
             raise wrong(key, "can only be set in senders.toml")
     for key in sorted(_NEEDED[scheme] - entry.keys()):
         raise wrong(key, f"is missing; scheme {scheme} needs it")
