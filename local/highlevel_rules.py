@@ -70,7 +70,7 @@ class Rules(Settings):
     `tokens`: token -> its location; "*" or None for any.
     `scopes`: token -> its scopes; a missing token has all. `agency_tokens`: tokens of a company, refused on these
     routes. `inactive_locations`: suspended ones.
-    `oauth`: the OAuth server, whose access tokens are accepted too.
+    `oauth`: the OAuth server, whose access tokens are accepted too. `routes`: all but those of OAuth.
     State: `conversations` by (location, contact), `contacts` by id. A contact id without a record is valid: a
     conversation can be created for it, and then comments, notes and tags.
     """
@@ -92,7 +92,7 @@ class Rules(Settings):
         messages = Messages(self, self.refusal, self._conversations)
         self.conversations: dict[Key, dict[str, Any]] = self._conversations.by_key
         self.contacts: dict[str, dict[str, Any]] = self._contacts.book
-        self._routes = [*self._contacts.routes, *self._conversations.routes, *messages.routes]
+        self.routes: list[Route] = [*self._contacts.routes, *self._conversations.routes, *messages.routes]
         self._settings_at_start = self.settings()
 
     def reset(self) -> None:
@@ -186,7 +186,7 @@ class Rules(Settings):
         """Find the call's route, and the id in its path; a route without an id comes first."""
         found = [
             (route, identifier)
-            for route in self._routes
+            for route in self.routes
             if route.method == call.method and (identifier := route.identifier(call.path)) is not None
         ]
         return min(found, key=lambda each: each[1] != "", default=(None, ""))
