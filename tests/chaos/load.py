@@ -8,7 +8,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 from nacl.signing import SigningKey
@@ -63,6 +63,8 @@ FAULTS: list[tuple[int, Fault]] = [
     (6, Fault("reset")),
     (6, Fault("close")),
     (10, Fault("commit_then_drop")),
+    (3, Fault("commit_then_status", 503)),
+    (3, Fault("late_commit", seconds=0.3, commit_seconds=1)),
     (4, Fault("slow", seconds=0.7)),
     (2, Fault("slow", seconds=4)),
     (2, Fault("drip", seconds=0.002)),
@@ -528,5 +530,5 @@ def _random_faults() -> list[Fault]:
 class _ForContacts(Fault):
     """Meets every call for a contact whose id begins so."""
 
-    def meets(self, path: str, location: str | None, contact: str | None) -> bool:
+    def meets(self, method: str, paths: Collection[str], location: str | None, contact: str | None) -> bool:
         return contact is not None and contact.startswith(str(self.contact))

@@ -98,7 +98,7 @@ def documented() -> Mapping[tuple[str, str], Operation]:
     found = operations(Path(FOLDER))
     sent = deepcopy(found[MESSAGES].body)
     assert sent
-    # highlevel-inbox: the type is missing from the list, and nobody sends the other two.
+    # highlevel-inbox: the type is missing from the list; public code sends neither of the other two.
     members = sent["components"]["schemas"]["SendMessageBodyDto"]
     members["properties"]["type"]["enum"].append("InternalComment")
     members["required"] = ["type", "contactId"]
