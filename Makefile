@@ -1,14 +1,9 @@
-# All commands of this project. `make help` lists them; CI uses the same ones.
-# Variables: STACK (name of a stack, or local for that of make serve), PARAMETERS ("LocationId=… AlarmEmail=…"),
-# CONFIG_ENV (an environment of samconfig.toml, which sets the stack's name and parameters).
+# What a developer of this project does. `make help` lists it; CI uses the same commands. What an operator of a stack does:
+# ./hlc --help.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
-
-CONFIG_ENV ?= default
-STACK ?= highlevel-conversations$(if $(filter-out default,$(CONFIG_ENV)),-$(CONFIG_ENV))
-PARAMETERS ?=
 
 # uv and SAM look for Python 3.13 on PATH. A pyenv that is not set up for this shell has it here.
 export PATH := $(PATH)$(addprefix :,$(lastword $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.13*/bin)))
@@ -17,15 +12,15 @@ export PATH := $(PATH)$(addprefix :,$(lastword $(wildcard $(or $(PYENV_ROOT),$(H
 UV := .tools/uv/bin/uv
 UV_VERSION := 0.13.9
 SAM := PATH="$(CURDIR)/.tools/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam
-OPERATE := PYTHONPATH=functions .tools/cli/bin/python -m
 
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# A target that does not exist.
+# A target that does not exist, perhaps a command of ./hlc.
+OPERATOR := deploy delete verify token connect sender send doctor logs dead-letters redrive pause resume
 .DEFAULT:
-	@echo "unknown target $@: make help lists them" >&2; exit 2
+	@echo "there is no target $@: $(if $(filter $@,$(OPERATOR)),it is a command: ./hlc $@,make help lists the targets, ./hlc --help the commands)" >&2; exit 2
 
 ##### Try it on this machine
 
@@ -36,61 +31,6 @@ run: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/re
 .PHONY: serve
 serve: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## Run on this machine until Ctrl-C, with a page to try it
 	@PYTHONPATH=functions exec .tools/local/bin/python -m local.serve
-
-##### Deploy and operate
-
-.PHONY: deploy
-deploy: .tools/sam/ready .tools/cli/ready ## Build and deploy to AWS, without questions         [STACK=… PARAMETERS="LocationId=…" CONFIG_ENV=production]
-	@$(OPERATE) cli.check_senders
-	@options=$$($(OPERATE) cli.check_deploy --stack="$$STACK" --config-env="$$CONFIG_ENV" --parameters="$$PARAMETERS") || exit; \
-	eval "set -- $$options"; \
-	$(SAM) build --config-env "$$CONFIG_ENV" "$$@" && \
-	$(SAM) deploy --config-env "$$CONFIG_ENV" --stack-name "$$STACK" "$$@"
-
-# Passed in the environment, so that values with quotation marks or blanks reach the check unchanged.
-deploy: export STACK := $(STACK)
-deploy: export CONFIG_ENV := $(CONFIG_ENV)
-deploy: export PARAMETERS := $(PARAMETERS)
-
-.PHONY: token
-token: .tools/cli/ready ## Try a HighLevel token, typed without echo, store it [STACK=… LOCATION=… FORCE=1]
-	@$(OPERATE) cli.store_token $(STACK) $(if $(LOCATION),--location '$(LOCATION)') $(if $(FORCE),--force)
-
-.PHONY: connect
-connect: .tools/cli/ready ## Connect with HighLevel by OAuth, on the terminal   [STACK=…]
-	@$(OPERATE) cli.connect $(STACK)
-
-.PHONY: sender
-sender: .tools/cli/ready ## Create or rotate a sender's secret, print its URL  [STACK=… NAME=typeform GIVEN=1 RETIRE=1]
-	@$(OPERATE) cli.sender $(STACK) '$(NAME)' $(if $(GIVEN),--given) $(if $(RETIRE),--retire)
-
-.PHONY: send
-send: .tools/cli/ready ## Send a sender's signed sample, or show its mapping [STACK=… SENDER=typeform LOCATION=… DRY_RUN=1]
-	@$(OPERATE) cli.send $(STACK) '$(SENDER)' $(if $(LOCATION),--location '$(LOCATION)') $(if $(DRY_RUN),--dry-run)
-
-.PHONY: doctor
-doctor: .tools/cli/ready ## Check all that a submission needs; say what to do  [STACK=… LOCATION=…]
-	@$(OPERATE) cli.doctor $(STACK) $(if $(LOCATION),--location '$(LOCATION)')
-
-.PHONY: logs
-logs: .tools/cli/ready ## Follow the canonical log lines                     [STACK=… CONTACT=… REQUEST=… REASON=… SINCE=15m]
-	@$(OPERATE) cli.logs $(STACK) $(if $(CONTACT),--contact $(CONTACT)) $(if $(REQUEST),--request $(REQUEST)) $(if $(REASON),--reason $(REASON)) $(if $(SINCE),--since $(SINCE))
-
-.PHONY: dead-letters
-dead-letters: .tools/cli/ready ## List the dead letters with their reasons           [STACK=… ID=…]
-	@$(OPERATE) cli.dead_letters $(STACK) $(if $(ID),--id $(ID))
-
-.PHONY: redrive
-redrive: .tools/cli/ready ## Retry dead letters and show the results            [STACK=… REASON=… SENDER=… WAIT=120]
-	@$(OPERATE) cli.redrive $(STACK) $(if $(REASON),--reason '$(REASON)') $(if $(SENDER),--sender '$(SENDER)') $(if $(WAIT),--wait '$(WAIT)')
-
-.PHONY: pause
-pause: .tools/cli/ready ## Stop sending, retrying or accepting                  [STACK=… WHAT=sending]
-	@$(OPERATE) cli.pause $(STACK) $(if $(WHAT),--what '$(WHAT)')
-
-.PHONY: resume
-resume: .tools/cli/ready ## End every pause                                     [STACK=…]
-	@$(OPERATE) cli.resume $(STACK)
 
 ##### Develop
 
@@ -119,7 +59,7 @@ check: .venv/ready .tools/sam/ready ## Check style, types, words, template and r
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/python .ci/check_vocabulary.py
-	@PYTHONPATH=functions .venv/bin/python -m cli.check_senders
+	@PYTHONPATH=functions .venv/bin/python -m cli sender check
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
 	@.venv/bin/cfn-lint --include-checks I3011 --append-rules cfn_lint_serverless.rules --template template.yaml
 	@$(UV) lock --check --quiet

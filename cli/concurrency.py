@@ -1,4 +1,4 @@
-"""Whether the account's concurrency is enough for callers while retries run: for `make doctor` and `make deploy`."""
+"""Whether the account's concurrency is enough for callers while retries run: for `./hlc doctor` and `./hlc deploy`."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Connect a stack with HighLevel by OAuth, step by step on the terminal: `python -m cli.connect [STACK]`."""
+"""`./hlc connect`: connect a stack with HighLevel by OAuth, step by step on the terminal."""
 
 import contextlib
 import getpass
@@ -6,13 +6,14 @@ import secrets
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
-from cli.stack import Stack, StackError, explain, for_stack, parser, printable, run
+from cli.options import Settings
+from cli.stack import Stack, StackError, explain, for_stack, printable
 from highlevel.client import DEFAULT_BASE_URL, HighLevel
 from highlevel.oauth import AuthorizationCode, OAuth, OAuthError, UserType, exchange_code
 from highlevel.tokens import TokenError, Tokens, read_tokens
@@ -33,25 +34,18 @@ _WRONG = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run(settings: Settings) -> int:
     """Ask, authorise, store the connection and attach the rotation. Returns 0; raises StackError.
 
     Nothing changes before the code is exchanged. From then until the secret is stored, Ctrl-C is deferred.
     """
-    options = parser(
-        "Connect with HighLevel by OAuth: prints the address to open, asks for the address to which HighLevel\n"
-        "redirects you, stores the connection in HighLevelToken and attaches its rotation. It never shows a secret,\n"
-        "and none is passed as an argument."
-    ).parse_args(arguments)
     if not sys.stdin.isatty():
-        raise StackError("make connect asks questions: run it in a terminal")
-    stack = Stack.connect(options.stack)
+        raise StackError("./hlc connect asks questions: run it in a terminal")
+    stack = settings.connect()
     arn = stack.output("HighLevelTokenArn")
     if ROTATE not in stack.parameters:
         raise StackError(
-            for_stack(
-                f"the stack {stack.name} has an older version without rotation: make deploy first", stack.argument
-            )
+            for_stack(f"the stack {stack.name} has an older version without rotation: ./hlc deploy first", stack.hlc)
         )
     try:
         highlevel = HighLevel(stack.parameters.get("HighLevelBaseUrl", DEFAULT_BASE_URL))
@@ -73,8 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _drop_pending(stack, arn, version)
     _attach(stack)
     print("running functions use it within 5 minutes, or as soon as HighLevel refuses the old token")
-    print(f"\nNext: make doctor STACK={stack.argument}{' LOCATION=<location id>' if not location else ''}")
-    print(f"The retry queue is processed automatically; for dead letters: make redrive STACK={stack.argument}")
+    text = (
+        f"\nNext: ./hlc doctor{' --location <location id>' if not location else ''}\n"
+        "The retry queue is processed automatically; for dead letters: ./hlc redrive"
+    )
+    print(for_stack(text, stack.hlc))
     return 0
 
 
@@ -205,7 +202,7 @@ def _code(address: str, asked: _Asked, state: str) -> str:
     if returned and not secrets.compare_digest(returned.encode(), state.encode()):
         raise StackError(
             "this address belongs to another authorisation (its state differs); nothing was changed: "
-            "run make connect again and open the address that it prints"
+            "run ./hlc connect again and open the address that it prints"
         )
     # HighLevel does not document that it returns the state.
     if not returned and not _yes("The address has no state. Did you just open the address printed above yourself?"):
@@ -219,9 +216,9 @@ def _exchange(highlevel: HighLevel, asked: _Asked, code: str) -> tuple[OAuth, st
         oauth, location = exchange_code(highlevel, granted, within=EXCHANGE_SECONDS)
     except OAuthError as error:
         why = _WRONG.get(error.reason, f"HighLevel gave no usable answer ({error})")
-        raise StackError(f"{why}; nothing was stored: run make connect again") from None
+        raise StackError(f"{why}; nothing was stored: run ./hlc connect again") from None
     if asked.user_type == "Company" and not oauth.company_id:
-        raise StackError(f"{_WRONG['user_type_refused']}; nothing was stored: run make connect again")
+        raise StackError(f"{_WRONG['user_type_refused']}; nothing was stored: run ./hlc connect again")
     return oauth, location
 
 
@@ -230,7 +227,7 @@ def _check_location(stack: Stack, location: str | None) -> None:
     if serves and location and location != serves:
         raise StackError(
             f"you chose the sub-account {location}, but the stack {stack.name} serves {serves} (LocationId); "
-            "nothing was stored: run make connect again, or use another STACK"
+            "nothing was stored: run ./hlc connect again, or use another --stack"
         )
 
 
@@ -262,8 +259,8 @@ def _uninterrupted() -> Iterator[None]:
     if came:
         print(
             "the connection is stored, but the command was interrupted before it attached the rotation: "
-            "run make connect again, or "
-            f'make deploy PARAMETERS="{ROTATE}=true"',
+            "run ./hlc connect again, or "
+            f"./hlc deploy {ROTATE}=true",
             file=sys.stderr,
         )
         raise KeyboardInterrupt
@@ -287,7 +284,7 @@ def _store(stack: Stack, arn: str, oauth: OAuth) -> str:
         )
     except (ClientError, BotoCoreError) as error:
         raise StackError(
-            f"{explain(error)}; the connection was not stored and is lost: fix this, then run make connect again"
+            f"{explain(error)}; the connection was not stored and is lost: fix this, then run ./hlc connect again"
         ) from None
     return stored["VersionId"]
 
@@ -307,7 +304,7 @@ def _attach(stack: Stack) -> None:
         return
     parameters = [{"ParameterKey": name, "UsePreviousValue": True} for name in stack.parameters if name != ROTATE]
     print("attaching its rotation: this updates the stack and takes about a minute", flush=True)
-    by_hand = f'make deploy STACK={stack.name} PARAMETERS="{ROTATE}=true"'
+    by_hand = f"./hlc deploy {ROTATE}=true"
     try:
         stack.formation.update_stack(
             StackName=stack.name,
@@ -330,7 +327,3 @@ def _attach(stack: Stack) -> None:
         print("\nthe connection is stored; CloudFormation continues to attach its rotation", file=sys.stderr)
         raise
     print("attached")
-
-
-if __name__ == "__main__":
-    run(main)

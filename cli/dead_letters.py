@@ -1,55 +1,70 @@
-"""Show the dead-letter queue: `python -m cli.dead_letters [STACK] [--id ID] [--json]`."""
+"""`./hlc dead-letters`: show the dead-letter queue."""
 
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 from cli.dead_letter_reader import HIDDEN_SECONDS, DeadLetter, DeadLetterReader
-from cli.stack import Stack, StackError, for_stack, parser, printable, run
+from cli.options import Settings, print_json
+from cli.progress import progress
+from cli.stack import Stack, StackError, for_stack, printable
+from create_conversation.errors import REASONS
 
 RETENTION = timedelta(days=14)
 # Reasons that the function did not give, so docs/api.md does not list them.
 _MEANINGS = {
     "receives": "SQS moved it after 1,000 receives: the function crashed on it, could not run, or HighLevel answered "
-    "429 for days. See docs/alarms.md#function-errors, then make redrive",
+    "429 for days. See docs/alarms.md#function-errors, then ./hlc redrive",
     "undelivered": "EventBridge could not deliver it to the function. See docs/operations.md#undo-manual-changes, then "
-    "make redrive",
-    "unhandled": "the function raised, and Lambda gave it up. See docs/alarms.md#function-errors, then make redrive",
-    "unreadable": "it is not a submission of this stack: make dead-letters ID=… shows it",
+    "./hlc redrive",
+    "unhandled": "the function raised, and Lambda gave it up. See docs/alarms.md#function-errors, then ./hlc redrive",
+    "unreadable": "it is not a submission of this stack: ./hlc dead-letters show <id> shows it",
 }
 _COLUMNS: tuple[str, ...] = ("FIRST (UTC)", "WHEN (UTC)", "SENDER", "LOCATION", "REASON", "ATTEMPTS", "ID")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, or one message. Consumes nothing. Returns 0; raises StackError if no message has that id."""
-    options = _options(arguments)
-    stack = Stack.connect(options.stack)
-    queue_url = stack.output("DeadLetterQueueUrl")
-    hidden = _hidden(stack, queue_url)
-    # Bodies may be large and many: only the message that was asked for stays in memory with its body.
-    summaries: list[dict[str, Any]] = []
+def list_all(settings: Settings) -> int:
+    """Print a row for each message, and what to do next. Consumes nothing. Returns 0."""
+    stack = settings.connect()
+    summaries: list[dict[str, Any]] = []  # without the bodies, which may be large and many
+
+    def handle(batch: list[DeadLetter]) -> list[str]:
+        summaries.extend(_summary(letter) for letter in batch)
+        return []
+
+    with progress(lambda: f"{len(summaries)} dead letters read"):
+        _read(stack, handle)
+    summaries.sort(key=lambda summary: str(summary["when"]))
+    if settings.json:
+        print_json({"dead_letters": summaries})
+    else:
+        _table(summaries, stack.hlc)
+    return 0
+
+
+def show(settings: Settings, prefix: str) -> int:
+    """Print one message. Consumes nothing. Returns 0; raises StackError if not exactly one has such an id."""
+    stack = settings.connect()
     found: list[DeadLetter] = []
 
     def handle(batch: list[DeadLetter]) -> list[str]:
-        if options.id:
-            found.extend(letter for letter in batch if letter.id.startswith(options.id))
-        else:
-            summaries.extend(_summary(letter) for letter in batch)
+        found.extend(letter for letter in batch if letter.id.startswith(prefix))
         return []
 
+    with progress("reading the dead-letter queue"):
+        _read(stack, handle)
+    _show(_only(found, prefix, stack.hlc), stack.hlc, as_json=settings.json)
+    return 0
+
+
+def _read(stack: Stack, handle: Callable[[list[DeadLetter]], list[str]]) -> None:
+    """Read the whole queue, and report on standard error what could not be read or released."""
+    queue_url = stack.output("DeadLetterQueueUrl")
+    hidden = _hidden(stack, queue_url)
     with DeadLetterReader(stack.sqs, queue_url) as reader:
         reader.run(handle)
-    summaries.sort(key=lambda summary: str(summary["when"]))
-    if options.id:
-        _show(_only(found, options.id), stack.argument, as_json=options.json)
-    elif options.json:
-        for summary in summaries:
-            print(json.dumps(summary))
-    else:
-        _table(summaries, stack.argument)
     if hidden:
         print(
             f"another reader, or one that was interrupted, hides about {hidden} more: "
@@ -61,18 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"SQS cannot be reached: {reader.unreleased} stay hidden for {HIDDEN_SECONDS // 60} minutes",
             file=sys.stderr,
         )
-    return 0
-
-
-def _options(arguments: Sequence[str] | None) -> Any:
-    options = parser("Show the messages of the dead-letter queue, the newest last. Consumes nothing.")
-    options.add_argument(
-        "--id",
-        metavar="ID",
-        help="show this message (the beginning of its id is enough) with its body, which can contain personal data",
-    )
-    options.add_argument("--json", action="store_true", help="print one JSON object per line")
-    return options.parse_args(arguments)
 
 
 def _hidden(stack: Stack, queue_url: str) -> int:
@@ -82,11 +85,14 @@ def _hidden(stack: Stack, queue_url: str) -> int:
     return int(answer["Attributes"]["ApproximateNumberOfMessagesNotVisible"])
 
 
-def _only(letters: list[DeadLetter], prefix: str) -> DeadLetter:
+def _only(letters: list[DeadLetter], prefix: str, hlc: str) -> DeadLetter:
     if not letters:
-        raise StackError(f"no message in the dead-letter queue has the id {prefix}")
+        missing = f"no message in the dead-letter queue has the id {printable(prefix)}: ./hlc dead-letters list"
+        raise StackError(for_stack(missing, hlc))
     if len(letters) > 1:
-        raise StackError(f"{len(letters)} messages have an id that begins with {prefix}: enter more characters")
+        raise StackError(
+            f"{len(letters)} messages have an id that begins with {printable(prefix)}: enter more characters"
+        )
     return letters[0]
 
 
@@ -106,7 +112,7 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _show(letter: DeadLetter, argument: str, *, as_json: bool) -> None:
+def _show(letter: DeadLetter, hlc: str, *, as_json: bool) -> None:
     submission = letter.submission
     shown = _summary(letter)
     body = letter.body
@@ -114,16 +120,29 @@ def _show(letter: DeadLetter, argument: str, *, as_json: bool) -> None:
         shown |= {"received_at": _time(submission.received_at), "content_type": submission.content_type}
         body = submission.body.decode("utf-8", "replace")
     if as_json:
-        print(json.dumps({**shown, "attributes": letter.attributes, "body": body}))
+        print_json({**shown, "attributes": letter.attributes, "body": body})
         return
     known = {name: value for name, value in shown.items() if value is not None}
     others = {name: value for name, value in letter.attributes.items() if name not in shown}
     for name, value in {**known, **others}.items():
         print(f"{name:14}{printable(str(value))}")
     print(f"{'deleted':14}{_deleted_at(shown['when'])}")
-    if letter.reason in _MEANINGS:
-        print(f"{'meaning':14}{for_stack(_MEANINGS[letter.reason], argument)}")
+    if meaning := _meaning(letter.reason):
+        print(f"{'meaning':14}{for_stack(meaning, hlc)}")
     print(f"\n{printable(body)}")
+    print(f"\nNext: fix the cause, then {_redrive(letter.reason, hlc)}")
+
+
+def _meaning(reason: str) -> str:
+    """Say what a reason means and what to do; "" for one that is not known."""
+    if reason in _MEANINGS:
+        return _MEANINGS[reason]
+    known = REASONS.get(reason)
+    return f"{known.title}. {known.advice}".strip() if known else ""
+
+
+def _redrive(reason: str, hlc: str) -> str:
+    return f"{hlc} redrive --reason {printable(reason)}"
 
 
 def _time(seconds: float) -> str | None:
@@ -133,23 +152,30 @@ def _time(seconds: float) -> str | None:
         return None
 
 
-def _table(summaries: list[dict[str, Any]], argument: str) -> None:
-    if summaries:
-        length = _unambiguous([summary["id"] for summary in summaries])
-        rows = [_COLUMNS]
-        for summary in summaries:
-            times = (summary[name][:19].replace("T", " ") for name in ("first_time", "when"))
-            others = (summary[name] for name in ("sender", "location", "reason", "attempts"))
-            cells = ("-" if value is None else printable(str(value)) for value in others)
-            rows.append((*times, *cells, summary["id"][:length]))
-        widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-        for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def _table(summaries: list[dict[str, Any]], hlc: str) -> None:
+    if not summaries:
+        print("0 dead letters")
+        return
+    length = _unambiguous([summary["id"] for summary in summaries])
+    rows = [_COLUMNS]
+    for summary in summaries:
+        times = (summary[name][:19].replace("T", " ") for name in ("first_time", "when"))
+        others = (summary[name] for name in ("sender", "location", "reason", "attempts"))
+        cells = ("-" if value is None else printable(str(value)) for value in others)
+        rows.append((*times, *cells, summary["id"][:length]))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print(f"{len(summaries)} dead letter{'' if len(summaries) == 1 else 's'}")
-    for reason in sorted({summary["reason"] for summary in summaries} & _MEANINGS.keys()):
-        print(for_stack(f"{reason}: {_MEANINGS[reason]}", argument))
-    if summaries:
-        print(f"SQS deletes the first of them at {_deleted_at(min(summary['when'] for summary in summaries))}")
+    reasons = sorted({summary["reason"] for summary in summaries})
+    for reason in reasons:
+        if meaning := _meaning(reason):
+            print(f"{reason}: {for_stack(meaning, hlc)}")
+    print(f"SQS deletes the first of them at {_deleted_at(min(summary['when'] for summary in summaries))}")
+    print(f"\nNext: look at one: {hlc} dead-letters show {summaries[0]['id'][:length]}")
+    print("then fix the cause, and try again:")
+    for reason in reasons:
+        print(f"  {_redrive(reason, hlc)}")
 
 
 def _deleted_at(sent: str) -> str:
@@ -165,7 +191,3 @@ def _unambiguous(ids: list[str]) -> int:
         while length < len(one) and one[:length] == next_one[:length]:
             length += 1
     return length
-
-
-if __name__ == "__main__":
-    run(main)

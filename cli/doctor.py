@@ -1,37 +1,29 @@
-"""Check everything that a submission needs: `python -m cli.doctor [STACK] [--location ID]`. Changes nothing."""
+"""`./hlc doctor`: check everything that a submission needs. It changes nothing."""
 
 import difflib
 import json
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from cli.concurrency import too_little_concurrency
 from cli.known_senders import all_senders, entries_of, locations_missing, read_secrets
+from cli.options import Settings, print_json
 from cli.pausing import paused
+from cli.progress import progress
 from cli.report import Report
-from cli.rotation import rotation_of
 from cli.signing import is_usable
-from cli.stack import DENIED, Stack, StackError, explain, parser, printable, run
-from cli.token_check import ADVICE, CALL_SECONDS, WHERE_SCOPES, check_token, explain_result, highlevel_of
+from cli.stack import DENIED, EXPECTED, Stack, explain, printable
+from cli.stored_tokens import check_stored_tokens
 from create_conversation.senders.config import Sender, lacks_locations
 from create_conversation.senders.verification import secrets_for
-from highlevel.client import HighLevel
-from highlevel.oauth import OAuth, OAuthError, issue_location_token
-from highlevel.responses import ApiResult
-from highlevel.tokens import TokenError, Tokens, read_tokens
 
-STUCK_SECONDS = 900.0  # longer than the four steps of a rotation take
 # How far back, and at most how many lines of the function's log are read.
 LOG_SECONDS = 3600.0
 LOG_LINES = 10_000
-_RESUME = "to continue: make resume"
-_LOCATION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_RESUME = "to continue: ./hlc resume"
 # AWS's error codes for a deleted table, queue or secret.
 _GONE = ("ResourceNotFoundException", "QueueDoesNotExist", "InvalidRequestException")
 # What happens while an AWS service refuses requests or does not answer.
@@ -47,67 +39,38 @@ _WITHOUT_LOCATION = (
     "its secret was right, but no location was configured that it may name. If no line above reports this sender, that "
     "is fixed: send the refused submissions again"
 )
-# Reasons that end a rotation permanently. All other failures are transient.
-_ROTATION_ADVICE = {
-    "grant_refused": "HighLevel does not accept the refresh token any more. A refresh token works once: it was used "
-    "and the answer was lost, another stack uses the same connection, the app was uninstalled, or the token was unused "
-    "for a year. Retries cannot fix this: make connect",
-    "client_refused": "HighLevel does not accept the client id with this client secret (perhaps the secret was "
-    "replaced): make connect",
-    "oauth_refused": "HighLevel refuses the call: make connect",
-    "token_refused": "HighLevel does not accept the token that it has just issued; the rotation is tried again. If "
-    "this goes on: make connect",
-    "not_oauth": "the secret contains no connection: make connect, or make deploy PARAMETERS=RotateToken=false",
-    "oauth_malformed": "the secret cannot be read as a connection: make connect",
-    "no_token": "the secret has no value: make connect",
-    "not_pending": "its label AWSPENDING was removed meanwhile: Secrets Manager starts the next rotation",
-    "pending_superseded": "a rotation of a previous connection blocks it: make connect removes it",
-    "location_inactive": "the sub-account is suspended; the rotation continues automatically once it is active again",
-    "base_url_refused": ADVICE["base_url_refused"],
-}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run(settings: Settings, location: str | None) -> int:
     """Print a line for each check, and what to do about one that fails. Returns 1 if one fails, else 0."""
-    options = _options(arguments)
-    if options.location and not _LOCATION.fullmatch(options.location):
-        raise StackError("a location id has up to 64 letters, digits, _ or -")
-    report = Report(options.stack)
+    report = Report(settings)
     try:
-        stack = Stack.connect(options.stack)
-    except (StackError, ClientError, BotoCoreError) as error:
+        stack = settings.connect()
+    except EXPECTED as error:
         report.bad("stack", explain(error))
-        return 1
-    report.good("stack", f"{stack.name} is deployed")
-    checks: tuple[Callable[[], None], ...] = (
-        lambda: _check_senders(stack, report),
-        lambda: _check_highlevel(stack, options.location, report),
-        lambda: _check_queues(stack, report),
-        lambda: _check_log(stack, report),
-        lambda: _check_concurrency(stack, report),
-        lambda: _check_pauses(stack, report),
-    )
-    for name, check in zip(("senders", "HighLevel", "queues", "log", "concurrency", "pauses"), checks, strict=True):
-        try:
-            check()
-        except (StackError, ClientError, BotoCoreError) as error:
-            report.bad(name, explain(error))
+    else:
+        report.good("stack", f"{stack.name} is deployed")
+        _check_all(stack, location, report)
+    if settings.json:
+        print_json({"ok": not report.failed, "checks": report.checks})
     return 1 if report.failed else 0
 
 
-def _options(arguments: Sequence[str] | None) -> Any:
-    options = parser(
-        "Check secrets, token, scopes, quota, queues, log and pauses of a stack, and say what to do about a failure.\n"
-        "Makes three API calls to HighLevel; none changes data (two are deliberately invalid). With an agency's\n"
-        "connection one more call issues a token of the location. Never uses a refresh token."
-    )
-    options.add_argument(
-        "--location",
-        metavar="ID",
-        help="the HighLevel location to check (default: the stack's LocationId, else each location that has its own "
-        "token)",
-    )
-    return options.parse_args(arguments)
+def _check_all(stack: Stack, location: str | None, report: Report) -> None:
+    checks: dict[str, Callable[[], None]] = {
+        "senders": lambda: _check_senders(stack, report),
+        "HighLevel": lambda: check_stored_tokens(stack, location, report),
+        "queues": lambda: _check_queues(stack, report),
+        "log": lambda: _check_log(stack, report),
+        "concurrency": lambda: _check_concurrency(stack, report),
+        "pauses": lambda: _check_pauses(stack, report),
+    }
+    for name, check in checks.items():
+        try:
+            with progress(f"checking: {name}"):
+                check()
+        except EXPECTED as error:
+            report.bad(name, explain(error))
 
 
 # --- senders ----------------------------------------------------------------------------------------------------------
@@ -119,7 +82,7 @@ def _check_senders(stack: Stack, report: Report) -> None:
     entries = entries_of(text)
     opened = [sender.name for sender in senders.values() if _is_open(sender, text)]
     closed = [name for name in senders if name not in opened]
-    others = f"; closed: {', '.join(closed)} (see make sender NAME=…)" if closed else ""
+    others = f"; closed: {', '.join(closed)} (see ./hlc sender list)" if closed else ""
     location = stack.parameters.get("LocationId")
     unlocated = [name for name in opened if lacks_locations(senders[name], location)]
     report.good("senders", f"{', '.join(name for name in opened if name not in unlocated) or 'none'} can send{others}")
@@ -138,7 +101,7 @@ def _is_open(sender: Sender, text: str) -> bool:
 
 def _wrong(name: str, entry: object, senders: dict[str, Sender]) -> str:
     """Say what is wrong with an entry of SenderSecrets, and what to do; "" for nothing."""
-    make = f"make sender NAME={name}"
+    make = f"./hlc sender rotate {name}"
     if name not in senders:
         close = difflib.get_close_matches(name, senders, 1)
         return f"unknown sender {name!r}: " + (
@@ -153,124 +116,6 @@ def _wrong(name: str, entry: object, senders: dict[str, Sender]) -> str:
     return ""
 
 
-# --- HighLevel --------------------------------------------------------------------------------------------------------
-
-
-def _check_highlevel(stack: Stack, location: str | None, report: Report) -> None:
-    tokens = _tokens(stack, report)
-    if tokens is None:
-        return
-    highlevel = highlevel_of(stack, report)
-    if highlevel is None:
-        return
-    named = location or stack.parameters.get("LocationId")
-    locations = [named] if named else [each for each in tokens.by_location if each != "*"]
-    if not locations:
-        report.bad("location", "enter one: make doctor LOCATION=<location id>")
-    for each in locations:
-        try:
-            agency = tokens.oauth if tokens.oauth and tokens.oauth.user_type == "Company" else None
-            token = _issued_token(highlevel, agency, each) if agency else tokens.of(each)
-        except TokenError as error:
-            make = "make connect" if tokens.oauth else f"make token LOCATION={each}"
-            report.bad(f"token of {each}", f"{error}: {make}")
-            continue
-        except OAuthError as error:
-            report.bad(f"token of {each}", _explain_issue(error))
-            continue
-        check_token(highlevel, token, each, report)
-
-
-def _tokens(stack: Stack, report: Report) -> Tokens | None:
-    manager = stack.secrets_manager
-    make, connect = "make token", "make connect"
-    try:
-        found = manager.get_secret_value(SecretId=stack.output("HighLevelTokenArn"))
-        text = found.get("SecretString", "")
-        tokens = read_tokens(text)
-    except manager.exceptions.ResourceNotFoundException:
-        report.bad("HighLevelToken", f"it has no value yet: {make}, or {connect} for an OAuth app")
-        return None
-    except TokenError as error:
-        report.bad("HighLevelToken", f"{error}: {connect if '"oauth"' in text else make}")
-        return None
-    if tokens.oauth:
-        usable = _check_connection(tokens.oauth, connect, report)
-        _check_rotation(stack, found["CreatedDate"].timestamp(), report)
-        return tokens if usable else None
-    own = [location for location in tokens.by_location if location != "*"]
-    parts = [f"a token for {', '.join(own)}"] if own else []
-    if "*" in tokens.by_location:
-        parts.append("a token for all other locations" if own else "one token for all locations")
-    report.good("HighLevelToken", " and ".join(parts) or "readable")
-    if manager.describe_secret(SecretId=found["ARN"]).get("RotationEnabled"):
-        report.bad("rotation", f"attached, but {_ROTATION_ADVICE['not_oauth']}")
-    return tokens
-
-
-def _issued_token(highlevel: HighLevel, oauth: OAuth, location: str) -> str:
-    """Issue a token of that location as the function does. It is not stored, and other tokens stay valid."""
-    token = issue_location_token(
-        highlevel, str(oauth.access_token), str(oauth.company_id), location, within=CALL_SECONDS
-    )
-    return Tokens({location: token.access_token}).of(location)
-
-
-def _explain_issue(error: OAuthError) -> str:
-    what = {
-        "scope_missing": f"the connection lacks the scope oauth.write: {WHERE_SCOPES}",
-        "location_refused": "the app is not installed there, or the location belongs to another agency",
-        "token_kind_refused": "the connection is for one sub-account: make connect, and choose the whole agency",
-        "token_refused": "HighLevel does not accept the agency's access token: wait for a rotation, or make connect",
-    }.get(error.reason, explain_result(ApiResult("deferred", error.reason)))
-    return f"HighLevel does not issue it{f' ({error.status})' if error.status else ''}: {what}"
-
-
-def _check_connection(oauth: OAuth, connect: str, report: Report) -> bool:
-    """Report the connection. Returns whether its access token can be used."""
-    agency = f"the agency {oauth.company_id}" if oauth.company_id else "an agency"
-    whose = f"the connection of {agency if oauth.user_type == 'Company' else 'a sub-account'}"
-    left = None if oauth.expires_at is None else oauth.expires_at - time.time()
-    if oauth.user_type == "Company" and not oauth.company_id:
-        report.bad("HighLevelToken", f"the connection of an agency has no company_id: {connect}")
-    elif oauth.access_token is None:
-        report.bad("HighLevelToken", f"{whose} has no access token yet: wait for a rotation, or {connect}")
-    elif left is not None and left <= 0:
-        report.bad(
-            "HighLevelToken",
-            f"{whose}: its access token expired {_span(-left)} ago; see the line rotation, or {connect}",
-        )
-    else:
-        expires = "" if left is None else f"; its access token expires in {_span(left)}"
-        report.good("HighLevelToken", f"{whose}{expires}")
-        return True
-    return False
-
-
-def _check_rotation(stack: Stack, stored_at: float, report: Report) -> None:
-    """Report whether the connection is renewed automatically and, if not, why."""
-    rotation = rotation_of(stack, stack.output("HighLevelTokenArn"), stored_at)
-    ago = "" if rotation.at is None else f" {_span(time.time() - rotation.at)} ago"
-    if not rotation.is_attached:
-        attach = "make deploy PARAMETERS=RotateToken=true"
-        report.bad("rotation", f"nothing renews the access token, which expires after a day: {attach}")
-    if rotation.failure is not None:
-        todo = _ROTATION_ADVICE.get(rotation.failure, "Secrets Manager tries again; run this again later")
-        report.bad("rotation", f"failed{ago}, {rotation.failure}: {todo}")
-    elif rotation.is_pending and (rotation.at or stored_at) < time.time() - STUCK_SECONDS:
-        report.bad("rotation", "one has begun and has not ended (AWSPENDING is left): make connect removes it")
-    elif rotation.is_attached:
-        done = f"renewed{ago}" if rotation.at is not None and not rotation.is_pending else "attached"
-        following = f", next until {rotation.next_at:%Y-%m-%d %H:%M %Z}" if rotation.next_at else ""
-        report.good("rotation", f"{done}{following}")
-
-
-def _span(seconds: float) -> str:
-    """Format a duration in minutes, or in hours from two hours on."""
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{round(seconds / 3600)} h"
-
-
 # --- queues -----------------------------------------------------------------------------------------------------------
 
 
@@ -282,7 +127,7 @@ def _check_queues(stack: Stack, report: Report) -> None:
         report.good("retry queue", "empty")
     if dead:
         failed = "1 submission failed and needs you" if dead == 1 else f"{dead} submissions failed and need you"
-        report.bad("dead-letter queue", f"{failed}: run make dead-letters, fix the cause, run make redrive")
+        report.bad("dead-letter queue", f"{failed}: run ./hlc dead-letters list, fix the cause, run ./hlc redrive")
     else:
         report.good("dead-letter queue", "empty")
 
@@ -297,7 +142,7 @@ def _why(stack: Stack) -> str:
         if line.get("message") == "submission" and line.get("outcome") == "deferred":
             found.setdefault(f"{line.get('reason')} in {line.get('location_id', '?')}", []).append(line["at"])
     if not found:
-        return "none was tried in the last hour: make logs SINCE=1d shows why"
+        return "none was tried in the last hour: ./hlc logs --since 1d shows why"
     latest = sorted(found.items(), key=lambda each: max(each[1]), reverse=True)[:5]
     reasons = (f"{why} ({_often(times)})" for why, times in latest)
     return f"deferred in the last hour: {', '.join(reasons)}"
@@ -359,15 +204,15 @@ def _why_refused(name: str, senders: Mapping[str, Sender]) -> str:
         what = f"its app_id is {'wrong' if sender.app_id else 'missing'}, or the signature does not match"
         return (
             f"{what}. If the app is yours, put its app id (the part of the client id before the -) into app_id under "
-            f"[{name}] in functions/senders.toml; then make deploy"
+            f"[{name}] in functions/senders.toml; then ./hlc deploy"
         )
     if sender.public_keys:
         return f"the signature does not match the public key under [{name}] in functions/senders.toml or presets.toml"
     if sender.scheme == "pubkey":
-        return f"wrong public key. If you expected these requests: make sender NAME={name} asks for the new key"
+        return f"wrong public key. If you expected these requests: ./hlc sender import {name} asks for the new key"
     return (
-        f"wrong or missing secret. If you expected these requests: make sender NAME={name} creates a new secret to "
-        "paste there (GIVEN=1 imports the secret that the sender already uses)"
+        f"wrong or missing secret. If you expected these requests: ./hlc sender rotate {name} creates a new secret to "
+        f"paste there (./hlc sender import {name} imports the one that the sender already uses)"
     )
 
 
@@ -442,7 +287,7 @@ def _check_pauses(stack: Stack, report: Report) -> None:
     elif now_paused.retrying:
         report.bad("retrying", f"paused; SQS deletes the oldest that waits {now_paused.deletion}: {_RESUME}")
     if now_paused.sending and not now_paused.retrying:
-        report.bad("retry queue", "its event source mapping is on, which uses up receives: make pause turns it off")
+        report.bad("retry queue", "its event source mapping is on, which uses up receives: ./hlc pause turns it off")
     if now_paused.accepting:
         report.bad("accepting", f"paused: each request gets 429: {_RESUME}")
     is_stopped = _check_reserved_concurrency(stack, report)
@@ -459,7 +304,3 @@ def _check_reserved_concurrency(stack: Stack, report: Report) -> bool:
     delete = f"aws lambda delete-function-concurrency {stack.aws} --function-name {function}"
     report.bad("function", f"stopped by a reserved concurrency of 0; to continue: {delete}")
     return True
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,29 +1,21 @@
 """The senders that this repository knows, their secrets in a stack and their URLs. Shared by the commands."""
 
 import base64
-import difflib
 import json
 import secrets
 from typing import Any
 
-from cli.stack import Stack, StackError
+from cli.stack import Stack, StackError, printable, suggestion
 from create_conversation.senders.config import Sender, SendersError, load
 
 
-def find_sender(name: str, usage: str) -> Sender:
-    """Return the entry of that name. `usage`: the command up to the name. Raises StackError."""
+def find_sender(name: str) -> Sender:
+    """Return the entry of that name. Raises StackError."""
     senders = all_senders()
     if name in senders:
         return senders[name]
-    known = ", ".join(senders)
-    if not name:
-        raise StackError(f"name a sender ({usage}typeform); known senders: {known}")
-    close = difflib.get_close_matches(name, senders, 1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise StackError(
-        f"there is no sender {name}; {hint}Known senders: {known}; "
-        "add your own to functions/senders.toml (docs/senders.md)"
-    )
+    known = suggestion(name, senders) or f"; known senders: {', '.join(senders)}."
+    raise StackError(f"there is no sender {printable(name)}{known} Your own: functions/senders.toml (docs/senders.md)")
 
 
 def all_senders() -> dict[str, Sender]:
@@ -39,7 +31,7 @@ def locations_missing(name: str) -> str:
     return (
         "the stack has no LocationId and the entry lists no locations: in functions/senders.toml put "
         f'locations = ["<location id>"] under [{name}] (["*"] for any, if no visitor can choose the location), then '
-        "make deploy; or make deploy PARAMETERS=LocationId=<location id>"
+        "./hlc deploy; or ./hlc deploy LocationId=<location id>"
     )
 
 

@@ -1,26 +1,27 @@
-"""Follow the canonical log lines: `python -m cli.logs [STACK] [--contact ID] [--since 15m] …`."""
+"""`./hlc logs`: follow the canonical log lines."""
 
-import argparse
 import json
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import click
 from botocore.exceptions import ConnectionError as AwsConnectionError
 from botocore.exceptions import HTTPClientError
 
 from cli.log_reader import LogReader
-from cli.stack import Stack, explain, parser, printable, run
+from cli.options import Settings
+from cli.stack import explain, printable, suggestion
+from create_conversation.errors import REASONS
 
 if TYPE_CHECKING:
     from types_boto3_logs.type_defs import FilteredLogEventTypeDef
 
 POLL_SECONDS = 2.0
-_SINCE = re.compile(r"(\d{1,6})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # The columns: members of a canonical log line, with their usual width.
 _COLUMNS = {
     "outcome": 8,
@@ -44,72 +45,97 @@ _FUNCTION = ("service", "highlevel-conversations")
 _RUNTIME_ERROR = re.compile(r"\[ERROR\]|Task timed out|Runtime exited|Runtime\.\w+Error|Status: (?:timeout|error)")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print one line for each submission until Ctrl-C. Returns 0."""
-    options = _options(arguments)
-    stack = Stack.connect(options.stack)
-    wanted = {
-        member: value
-        for member, value in (
-            ("contact_id", options.contact),
-            ("request_id", options.request),
-            ("reason", options.reason),
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which lines are shown: those with these values, from `since` seconds ago on; `follow`: until Ctrl-C."""
+
+    contact: str | None
+    request: str | None
+    reason: str | None
+    since: float
+    follow: bool
+
+    @property
+    def members(self) -> dict[str, str]:
+        """The members that a line must have."""
+        values = (("contact_id", self.contact), ("request_id", self.request), ("reason", self.reason))
+        return {member: value for member, value in values if value}
+
+
+def run(settings: Settings, wanted: Wanted) -> int:
+    """Print one line for each submission until Ctrl-C. Returns 0. Raises UsageError for an unknown reason code."""
+    if wanted.reason and wanted.reason not in REASONS:
+        raise click.UsageError(
+            f"there is no reason code {printable(wanted.reason)}"
+            f"{suggestion(wanted.reason, REASONS) or '; docs/api.md#reason-codes lists them'}"
         )
-        if value
-    }
-    reader = LogReader(stack.logs, stack.output("LogGroupName"), time.time() - options.since, wanted)
-    widths = dict(_COLUMNS)
-    print(_row("time", {name: name for name in _COLUMNS}, widths), flush=True)
+    stack = settings.connect()
+    members = wanted.members
+    reader = LogReader(stack.logs, stack.output("LogGroupName"), time.time() - wanted.since, members)
+    show = _Json(members) if settings.json else _Rows(members)
     try:
         while True:
             try:
                 for event in reader.new():
-                    if line := _line(event, wanted, widths):
-                        print(line, flush=True)
+                    show.event(event)
             except (AwsConnectionError, HTTPClientError) as error:
-                if stack.is_local or not options.follow:
+                if stack.is_local or not wanted.follow:
                     raise
                 print(f"{explain(error)}; trying again", file=sys.stderr)
-            if not options.follow:
+            if not wanted.follow:
                 return 0
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         return 0
 
 
-def _options(arguments: Sequence[str] | None) -> Any:
-    options = parser("Show one line for each submission, and warnings and errors, as they arrive. Ctrl-C ends it.")
-    options.add_argument("--contact", metavar="ID", help="only submissions for this contact id")
-    options.add_argument("--request", metavar="ID", help="only the submission with this request id")
-    options.add_argument("--reason", metavar="CODE", help="only submissions with this reason code")
-    options.add_argument(
-        "--since", metavar="15m", type=_duration, default="15m", help="begin this long ago: 30s, 15m, 6h, 2d"
-    )
-    options.add_argument("--no-follow", dest="follow", action="store_false", help="end after the lines up to now")
-    return options.parse_args(arguments)
+class _Rows:
+    """Prints a table whose columns grow with the content."""
+
+    def __init__(self, wanted: Mapping[str, str]) -> None:
+        self._wanted = wanted
+        self._widths = dict(_COLUMNS)
+        print(_row("time", {name: name for name in _COLUMNS}, self._widths), flush=True)
+
+    def event(self, event: "FilteredLogEventTypeDef") -> None:
+        if line := _line(event, self._wanted, self._widths):
+            print(line, flush=True)
 
 
-def _duration(text: str) -> float:
-    if not (match := _SINCE.fullmatch(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 30s, 15m, 6h or 2d")
-    return float(match[1]) * _SECONDS[match[2]]
+class _Json:
+    """Prints the canonical log lines as they are, one JSON object in each line."""
+
+    def __init__(self, wanted: Mapping[str, str]) -> None:
+        self._wanted = wanted
+
+    def event(self, event: "FilteredLogEventTypeDef") -> None:
+        line = _parsed(event["message"])
+        if line is not None and _is_wanted(line, self._wanted):
+            print(json.dumps(line), flush=True)
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def _is_wanted(line: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+    return line.get("message") == "submission" and all(line.get(member) == value for member, value in wanted.items())
 
 
 def _line(event: "FilteredLogEventTypeDef", wanted: Mapping[str, str], widths: dict[str, int]) -> str | None:
     """Format a log line; None for one that is not shown. `widths` grow with the content."""
     at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     text = event["message"].strip()
-    try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
-        line = None
-    if not isinstance(line, dict):
+    line = _parsed(text)
+    if line is None:
         is_error = not wanted and _RUNTIME_ERROR.search(text)
         return f"{at}  {printable(' '.join(text.split()))[:400]}" if is_error else None
     if line.get("message") == "submission":
-        if any(line.get(member) != value for member, value in wanted.items()):
-            return None
-        return _row(at, line, widths)
+        return _row(at, line, widths) if _is_wanted(line, wanted) else None
     if wanted or line.get("level") not in _LEVELS:
         return None
     members = [
@@ -128,7 +154,3 @@ def _row(at: str, line: Mapping[str, Any], widths: dict[str, int]) -> str:
         widths[name] = max(widths[name], len(cell))
         cells.append(cell.ljust(widths[name]))
     return f"{at:20}  {'  '.join(cells)}".rstrip()
-
-
-if __name__ == "__main__":
-    run(main)

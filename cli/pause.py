@@ -1,11 +1,10 @@
-"""Stop sending, retrying or accepting: `python -m cli.pause [STACK] [--what sending|retrying|accepting]`."""
+"""`./hlc pause`: stop sending, retrying or accepting."""
 
 import time
-from collections.abc import Sequence
-from typing import Any
 
-from cli.pausing import WHAT, pause, paused, waiting
-from cli.stack import Stack, for_stack, parser, run
+from cli.options import Settings, print_json
+from cli.pausing import pause, paused, waiting
+from cli.stack import for_stack
 
 _EFFECTS = {
     "sending": "sending is paused: each submission is stored, and none is sent to HighLevel",
@@ -14,28 +13,16 @@ _EFFECTS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run(settings: Settings, what: str) -> int:
     """Stop it, and print what that means and how to resume. Returns 0; raises StackError or an error of AWS."""
-    options = _options(arguments)
-    stack = Stack.connect(options.stack)
-    pause(stack, options.what, time.time())
-    print(_EFFECTS[options.what])
-    if options.what != "accepting":
-        print(f"{waiting(stack)} wait; SQS deletes the oldest {paused(stack).deletion}")
-    print(for_stack("to continue: make resume", stack.argument))
+    stack = settings.connect()
+    pause(stack, what, time.time())
+    now, wait = paused(stack), waiting(stack)
+    if settings.json:
+        print_json({"paused": now.names, "waiting": wait, "deleted_at": now.deleted_at})
+        return 0
+    print(_EFFECTS[what])
+    if what != "accepting":
+        print(f"{wait} wait; SQS deletes the oldest {now.deletion}")
+    print(for_stack("to continue: ./hlc resume", stack.hlc))
     return 0
-
-
-def _options(arguments: Sequence[str] | None) -> Any:
-    options = parser(
-        "Stop one thing within seconds, until `make resume`; a deployment does not end the pause.\n\n"
-        "sending    store each submission, send none to HighLevel, and do not read the retry queue\n"
-        "retrying   do not read the retry queue; new submissions are sent\n"
-        "accepting  answer each request 429; events and the retry queue go on"
-    )
-    options.add_argument("--what", choices=WHAT, default="sending", help="what to stop (default: %(default)s)")
-    return options.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    run(main)

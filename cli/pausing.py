@@ -1,4 +1,4 @@
-"""What `make pause` stops and `make resume` starts again: sending to HighLevel, retrying, accepting requests.
+"""What `./hlc pause` stops and `./hlc resume` starts again: sending to HighLevel, retrying, accepting requests.
 
 A pause of sending is an item of the idempotency table, which every instance of the function reads. For it, and for a
 pause of retrying, the event source mapping of the retry queue is turned off. A pause of accepting is a rate limit of 0
@@ -34,12 +34,25 @@ class Paused:
     oldest_sent_at: float | None
 
     @property
+    def names(self) -> list[str]:
+        """What is paused, of WHAT."""
+        return [name for name in WHAT if getattr(self, name)]
+
+    @property
     def deletion(self) -> str:
         """When SQS deletes the oldest submission that waits, for the operator."""
         if self.oldest_sent_at is None:
             return "14 days after it was sent to the queue"
-        at = datetime.fromtimestamp(self.oldest_sent_at + RETENTION_SECONDS, UTC)
-        return f"on {at:%Y-%m-%d %H:%M} UTC or later"
+        return f"on {self._deleted_at(self.oldest_sent_at):%Y-%m-%d %H:%M} UTC or later"
+
+    @property
+    def deleted_at(self) -> str | None:
+        """The same as an ISO time; None if it is not known."""
+        return None if self.oldest_sent_at is None else self._deleted_at(self.oldest_sent_at).isoformat()
+
+    @staticmethod
+    def _deleted_at(sent_at: float) -> datetime:
+        return datetime.fromtimestamp(sent_at + RETENTION_SECONDS, UTC)
 
 
 def paused(stack: Stack) -> Paused:

@@ -1,22 +1,21 @@
-"""Try dead letters again: `python -m cli.redrive [STACK] [--reason R] [--sender S] [--wait SECONDS]`."""
+"""`./hlc redrive`: try dead letters again."""
 
-import argparse
-import difflib
 import re
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from cli.dead_letter_reader import HIDDEN_SECONDS, DeadLetter, DeadLetterReader
+from cli.options import Settings, print_json
 from cli.pausing import is_retrying_paused
 from cli.results import ResultEvents
-from cli.stack import Stack, for_stack, parser, printable, run
+from cli.stack import Stack, for_stack, printable, suggestion
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageAttributeValueTypeDef, SendMessageBatchRequestEntryTypeDef
@@ -32,19 +31,16 @@ UNKNOWN_GROUP = "unknown"
 _GROUP = re.compile(r"[!-~]{1,128}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run(settings: Settings, reason: str | None, sender: str | None, wait: int) -> int:
     """Send the dead letters that match to the retry queue, delete them here, and wait for their results.
 
     Returns 0 if all have a conversation (also if the queue was empty), 1 if some failed, came back or are still open,
     or if none matches. If the process is killed, nothing is lost: a message that was sent and not deleted is tried
     twice, which ends in the same conversation.
     """
-    options = _options(arguments)
-    stack = Stack.connect(options.stack)
-    which = " and ".join(f"{name} {value}" for name, value in _filters(options).items())
-
+    stack = settings.connect()
     about, now = _look(stack)
-    redrive = _Redrive(stack, sent_until=now, reason=options.reason, sender=options.sender)
+    redrive = _Redrive(stack, sent_until=now, reason=reason, sender=sender)
     progress = _Progress(redrive, about)
     reader = DeadLetterReader(stack.sqs, stack.output("DeadLetterQueueUrl"))
     results = ResultEvents(stack, now.timestamp())  # because of DELAY_SECONDS no result is earlier
@@ -55,51 +51,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted = False
     finally:
         progress.end()
-        print(redrive.report(which, interrupted=interrupted))
+        settings.say(redrive.report(interrupted=interrupted))
         if reader.unreleased:
             print(
                 f"SQS cannot be reached: {reader.unreleased} stay hidden for {HIDDEN_SECONDS // 60} minutes",
                 file=sys.stderr,
             )
+    code = _finish(settings, stack, redrive, results, wait)
+    if settings.json:
+        print_json(redrive.facts() | {"results": results.facts() if redrive.done else []})
+    return code
+
+
+def _finish(settings: Settings, stack: Stack, redrive: "_Redrive", results: ResultEvents, wait: int) -> int:
+    """Wait for the results and print them. Returns the exit code."""
     if not redrive.done:
         return 1 if redrive.failed or redrive.others else 0
     if is_retrying_paused(stack):
-        print(for_stack("retrying is paused: they stay in the retry queue until make resume", stack.argument))
+        settings.say(for_stack("retrying is paused: they stay in the retry queue until ./hlc resume", stack.hlc))
         return 1
-    if options.wait:
+    if wait:
         try:
-            results.wait(redrive.sent, options.wait)
+            results.wait(redrive.sent, wait)
         finally:
-            print(results.report(stack.argument))
+            settings.say(results.report(stack.hlc))
     return 0 if results.complete and not redrive.failed else 1
-
-
-def _options(arguments: Sequence[str] | None) -> Any:
-    options = parser(
-        "Send the messages of the dead-letter queue to the retry queue, which tries them again like new ones, then\n"
-        "wait for the results and show them. Fix the cause first: a message that fails again comes back. You can\n"
-        "interrupt the command; nothing is lost."
-    )
-    options.add_argument("--reason", metavar="CODE", help="only messages with this reason code")
-    options.add_argument("--sender", metavar="NAME", help="only messages of this sender")
-    options.add_argument(
-        "--wait",
-        metavar="SECONDS",
-        type=_seconds,
-        default=WAIT_SECONDS,
-        help="how long to wait for the results; 0: do not wait (default: %(default)s)",
-    )
-    return options.parse_args(arguments)
-
-
-def _seconds(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return int(text)
-
-
-def _filters(options: Any) -> dict[str, str]:
-    return {name: getattr(options, name) for name in ("reason", "sender") if getattr(options, name)}
 
 
 def _look(stack: Stack) -> tuple[int, datetime]:
@@ -140,8 +116,19 @@ class _Redrive:
                 self.failed += len(batch) - len(deleted)
         return removed
 
-    def report(self, which: str, *, interrupted: bool) -> str:
-        """Return the totals in one line. `which`: the filters in words."""
+    def facts(self) -> dict[str, Any]:
+        """Return the totals for `--json`."""
+        others = [
+            {"reason": reason, "sender": sender or None, "count": count}
+            for (reason, sender), count in self.others.most_common()
+        ]
+        return {"redriven": self.done, "failed": self.failed, "newer": self.newer, "others": others}
+
+    def report(self, *, interrupted: bool) -> str:
+        """Return the totals in one line."""
+        which = " and ".join(
+            printable(f"{name} {value}") for name, value in (("reason", self.reason), ("sender", self.sender)) if value
+        )
         if interrupted:
             return f"interrupted: {self.done} redriven, the others stay"
         if not self.done and not self.failed:
@@ -161,12 +148,14 @@ class _Redrive:
     def _others(self) -> str:
         """List the reasons and senders that exist, and a suggestion for a mistyped reason."""
         reasons = [reason for reason, _sender in self.others]
-        close = difflib.get_close_matches(self.reason or "", reasons, 1) if self.reason not in reasons else []
+        senders = [sender for _reason, sender in self.others]
+        meant = "" if self.reason in (None, *reasons) else suggestion(str(self.reason), reasons)
+        meant = meant or ("" if self.sender in (None, *senders) else suggestion(str(self.sender), senders))
         there = ", ".join(
             printable(f"{count} with reason {reason} of {sender or 'an unknown sender'}")
             for (reason, sender), count in self.others.most_common()
         )
-        return f"the queue has {there}{f'; did you mean {close[0]}?' if close else ''}"
+        return f"the queue has {there}{meant}"
 
     def _matches(self, letter: DeadLetter) -> bool:
         wanted = self.reason in (None, letter.reason) and self.sender in (None, letter.sender)
@@ -263,7 +252,3 @@ class _Progress:
 
     def _text(self) -> str:
         return f"{self._redrive.done} of about {self._about} redriven"
-
-
-if __name__ == "__main__":
-    run(main)

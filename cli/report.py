@@ -1,7 +1,9 @@
-"""The report that `doctor` and `store_token` print: one line for each check."""
+"""The report of `./hlc doctor`, `./hlc token` and `./hlc verify`: one line for each check."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+from cli.options import Settings
 from cli.stack import for_stack
 
 
@@ -9,17 +11,23 @@ from cli.stack import for_stack
 class Report:
     """Prints the lines, none of which contains a secret. `failed`: whether a check has failed.
 
-    `stack`: the value of STACK, which is put into each command that a line names.
+    With `--json` nothing is printed: `checks` has them all.
     """
 
-    stack: str
+    settings: Settings
     failed: bool = False
+    checks: list[dict[str, Any]] = field(default_factory=list)
 
     def good(self, what: str, how: str) -> None:
         """Report a check that has passed."""
-        print(f"✓ {what}: {for_stack(how, self.stack)}", flush=True)
+        self._add(what, how, passed=True)
 
     def bad(self, what: str, how: str) -> None:
         """Report a check that has failed, with what to do."""
         self.failed = True
-        print(f"✗ {what}: {for_stack(how, self.stack)}", flush=True)
+        self._add(what, how, passed=False)
+
+    def _add(self, what: str, how: str, *, passed: bool) -> None:
+        text = for_stack(how, self.settings.command)
+        self.checks.append({"check": what, "ok": passed, "detail": text})
+        self.settings.say(f"{'✓' if passed else '✗'} {what}: {text}")

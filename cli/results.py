@@ -52,8 +52,16 @@ class ResultEvents:
         if in_place:
             print(f"\r{'':40}\r", end="", file=sys.stderr, flush=True)
 
-    def report(self, stack: str) -> str:
-        """Return the first lines of each kind, and the totals."""
+    def facts(self) -> list[dict[str, Any]]:
+        """Return the result of each submission for `--json`."""
+        members = ("request_id", "sender", "location_id", "reason", "conversation_id")
+        return [
+            {"result": _SHOWN_AS[line["outcome"]]} | {member: line.get(member) for member in members}
+            for line in self._all()
+        ]
+
+    def report(self, hlc: str) -> str:
+        """Return the first lines of each kind, and the totals. `hlc`: how a command for this stack begins."""
         groups: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for line in self._all():
             groups[_SHOWN_AS[line["outcome"]]].append(line)
@@ -63,8 +71,8 @@ class ResultEvents:
             if len(lines) > MAX_SHOWN:
                 rows.append(f"  {name:12}and {len(lines) - MAX_SHOWN} more")
         todo = {
-            "came back": f": fix the cause, then make redrive STACK={stack}",
-            "still open": f": tried again automatically, see make logs STACK={stack}",
+            "came back": f": fix the cause ({hlc} dead-letters list), then {hlc} redrive",
+            "still open": f": tried again automatically, see {hlc} logs",
         }
         sums = [f"{len(lines)} {name}{todo.get(name, '')}" for name, lines in groups.items()]
         return "\n".join([*rows, *sums])

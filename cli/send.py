@@ -1,21 +1,22 @@
-"""Send a sender's signed sample, or show its mapping: `python -m cli.send [STACK] SENDER [--dry-run]`."""
+"""`./hlc send`: send a signed submission as a sender would, or show what it is mapped to."""
 
 import base64
 import http.client
 import json
-import re
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from cli import ROOT
 from cli.known_senders import find_sender, locations_missing, read_secrets, url_of
-from cli.signing import SAMPLE_LOCATION, is_usable, sign, sign_event
-from cli.stack import Stack, StackError, for_stack, parser, printable, run
+from cli.options import Settings, print_json
+from cli.progress import progress
+from cli.signing import FORM, MULTIPART, SAMPLE_LOCATION, is_usable, sign, sign_event
+from cli.stack import Stack, StackError, for_stack, printable
 from create_conversation.errors import REASONS, Explanation, InvalidError, SubmissionError, Trigger
 from create_conversation.senders.body import Body, read_body
 from create_conversation.senders.config import Sender, lacks_locations
@@ -23,11 +24,10 @@ from create_conversation.senders.mapping import Person, target_of
 from create_conversation.senders.verification import secrets_for
 from create_conversation.submission import Submission
 
-EVENTS = Path(__file__).resolve().parent.parent / "events"
+EVENTS = ROOT / "events"
 ANSWER_SECONDS = 30.0
 # The function may refuse a new secret for this long.
 NOTICED_SECONDS = 11.0
-_LOCATION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,101 +39,127 @@ class Answer:
     text: str
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Send the sample and print the answer. Returns 0 for 200 (201 and 202 for `api`), else 1; raises StackError."""
-    options = _options(arguments)
-    if options.location and not _LOCATION.fullmatch(options.location):
-        raise StackError("a location id has up to 64 letters, digits, _ or -")
-    sender = find_sender(options.sender, "make send SENDER=")
-    if options.dry_run:
-        return _show_mapping(Stack.connect(options.stack), sender, options.location)
-    if sender.scheme not in ("token", "mac"):
+def run(settings: Settings, name: str, file: BinaryIO | None, location: str | None, *, dry_run: bool) -> int:
+    """Send the sample or the file's body, and print the answer.
+
+    Returns 0 for 200 (201 and 202 for `api`), else 1; raises StackError.
+    """
+    sender = find_sender(name)
+    if sender.scheme not in ("token", "mac") and not dry_run:
         sign(sender, "", b"", "", 0)  # raises: says why this command cannot send it
-    event = _sample(sender.name)
-    stack = Stack.connect(options.stack)
-    location = options.location or stack.parameters.get("LocationId", "")
+    event = _event(file) if file else _sample(sender.name)
+    stack = settings.connect()
+    if dry_run:
+        return _show_mapping(settings, stack, sender, event, location)
+    location = location or stack.parameters.get("LocationId", "")
     secret = _secret(stack, sender)
-    answer = _send(stack, sender, secret, event, location)
+    with progress("waiting for the answer"):
+        answer = _send(stack, sender, secret, event, location)
     if answer.status == 401:
         print(
             f"refused (401); if the secret is new, it works within 10 s: trying again in {NOTICED_SECONDS:.0f} s",
             file=sys.stderr,
         )
-        time.sleep(NOTICED_SECONDS)
-        answer = _send(stack, sender, secret, event, location)
+        with progress("waiting"):
+            time.sleep(NOTICED_SECONDS)
+            answer = _send(stack, sender, secret, event, location)
+    advice = for_stack(_advice(answer, sender), stack.hlc)
+    accepted = answer.status in ((200, 201, 202) if sender.name == "api" else (200,))
+    if settings.json:
+        facts = {"url": url_of(stack, sender), "status": answer.status, "request_id": answer.request_id or None}
+        print_json({"accepted": accepted, **facts, "answer": _json_or_text(answer.text), "next": advice or None})
+        return 0 if accepted else 1
     print(f"{answer.status}  {url_of(stack, sender)}")  # without the query, which may contain the secret
     print(f"x-request-id: {answer.request_id or '-'}")
     print(printable(answer.text))
-    if advice := _advice(answer, sender):
-        print(f"\n{for_stack(advice, stack.argument)}")
-    return 0 if answer.status in ((200, 201, 202) if sender.name == "api" else (200,)) else 1
+    if advice:
+        print(f"\n{advice}")
+    return 0 if accepted else 1
 
 
-def _options(arguments: Sequence[str] | None) -> Any:
-    options = parser(
-        "Send a sender's sample (events/webhook_<name>.json, with _ for -), signed with its secret, and show the\n"
-        "answer. On a deployed stack this opens a conversation in HighLevel, for the contact in the sample."
-    )
-    options.add_argument(
-        "sender",
-        metavar="SENDER",
-        help="an entry of presets.toml or functions/senders.toml",
-    )
-    options.add_argument(
-        "--location",
-        metavar="ID",
-        help="the location id that replaces the sample's (default: the stack's LocationId, if it has one)",
-    )
-    options.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="show the location and contact that the sample is mapped to, and send nothing",
-    )
-    return options.parse_args(arguments)
+def _json_or_text(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
-def _show_mapping(stack: Stack, sender: Sender, location: str) -> int:
-    """Print what the function would make of the sample; send nothing. Returns 1 where it would not be opened."""
-    event = _sample(sender.name)
+def _event(file: BinaryIO) -> dict[str, Any]:
+    """Return an API Gateway event for a file: such an event, or only the body as the sender sends it."""
+    body = file.read()
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        parsed = None
+    if isinstance(parsed, dict) and isinstance(parsed.get("headers"), dict) and isinstance(parsed.get("body"), str):
+        return parsed
+    content_type = FORM
+    if parsed is not None:
+        content_type = "application/json"
+    elif body.startswith(b"--"):
+        boundary = body.partition(b"\n")[0].strip().removeprefix(b"--").decode("utf-8", "replace")
+        content_type = f"{MULTIPART}; boundary={boundary}"
+    encoded = base64.b64encode(body).decode()
+    return {"headers": {"content-type": content_type}, "body": encoded, "isBase64Encoded": True}
+
+
+def _show_mapping(
+    settings: Settings, stack: Stack, sender: Sender, event: Mapping[str, Any], location: str | None
+) -> int:
+    """Print what the function would make of the body; send nothing. Returns 1 where it would not be opened."""
     text = base64.b64decode(event["body"]) if event.get("isBase64Encoded") else event["body"].encode()
     default = location or stack.parameters.get("LocationId") or None
     body = text.replace(SAMPLE_LOCATION, default.encode()) if default else text
     content_type = next((value for name, value in event["headers"].items() if name.lower() == "content-type"), "")
     trigger = Trigger.HTTP if sender.name == "api" else Trigger.WEBHOOK
     try:
-        read = read_body(body, content_type, only_json=trigger == Trigger.HTTP)
-        payload = read.payload[0] if isinstance(read.payload, list) and read.payload else read.payload
-        one = Body.of_json(payload) if payload is not read.payload else read
-        submission = Submission(trigger, sender.name, "", 0.0, one.content_type, one.raw, parsed=one)
-        target = target_of(submission, {sender.name: sender}, default)
+        facts = _mapped(sender, trigger, body, content_type, default)
     except SubmissionError as error:
-        print(f"outcome      {error.outcome}: {error.reason} ({REASONS[error.reason].title})")
-        _print_rows([("detail", error.detail), *_explained(error.explanation)])
+        facts = {
+            "outcome": error.outcome,
+            "reason": error.reason,
+            "detail": error.detail or REASONS[error.reason].title,
+            **_explained(error.explanation),
+        }
+    if settings.json:
+        print_json({"sent": False, **facts})
+    else:
+        _print_rows((name.replace("_", " "), value) for name, value in facts.items())
         print("\nNothing was sent.")
-        return 1
+    return 0 if facts["outcome"] == "would be sent" else 1
+
+
+def _mapped(
+    sender: Sender, trigger: Trigger, body: bytes, content_type: str, default: str | None
+) -> dict[str, str | None]:
+    """Return location and contact of the body, or of the first one in an array. Raises SubmissionError."""
+    read = read_body(body, content_type, only_json=trigger == Trigger.HTTP)
+    payload = read.payload[0] if isinstance(read.payload, list) and read.payload else read.payload
+    one = Body.of_json(payload) if payload is not read.payload else read
+    submission = Submission(trigger, sender.name, "", 0.0, one.content_type, one.raw, parsed=one)
+    target = target_of(submission, {sender.name: sender}, default)
     person = target.person or Person()
-    rows = [
-        ("location", target.location),
-        ("contact id", f"{target.contact}{' (if it is the same person)' if target.is_unverified else ''}"),
-        ("e-mail", person.email),
-        ("phone", person.phone),
-        ("name", " ".join(filter(None, (person.first_name, person.last_name))) or person.full_name),
-    ]
-    _print_rows([(name, value) for name, value in rows if target.contact or name != "contact id"])
-    _print_rows(_explained(target.explanation))
-    print("\nNothing was sent.")
-    return 0
+    checked = " (if it is the same person)" if target.is_unverified else ""
+    return {
+        "outcome": "would be sent",
+        "location": target.location,
+        "contact_id": f"{target.contact}{checked}" if target.contact else None,
+        "email": person.email,
+        "phone": person.phone,
+        "name": " ".join(filter(None, (person.first_name, person.last_name))) or person.full_name,
+        **_explained(target.explanation),
+    }
 
 
-def _explained(explanation: Explanation) -> list[tuple[str, str | None]]:
-    return [
-        ("looked at", "; ".join(explanation.looked_at)),
-        ("fields", "; ".join(explanation.fields)),
-        ("not used", "; ".join(explanation.dropped)),
-    ]
+def _explained(explanation: Explanation) -> dict[str, str | None]:
+    return {
+        "looked_at": "; ".join(explanation.looked_at) or None,
+        "fields": "; ".join(explanation.fields) or None,
+        "not_used": "; ".join(explanation.dropped) or None,
+    }
 
 
-def _print_rows(rows: Sequence[tuple[str, str | None]]) -> None:
+def _print_rows(rows: Iterable[tuple[str, str | None]]) -> None:
     for name, value in rows:
         if value:
             print(f"{name:<12} {printable(value)}")
@@ -145,8 +171,7 @@ def _sample(name: str) -> dict[str, Any]:
         event = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StackError(
-            f"{name} has no sample: copy events/webhook_token.json to events/{file.name}, and replace the body and the "
-            "content-type by those that the sender uses"
+            f"{name} has no sample: put a body as the sender sends it into a file, and add --file <file>"
         ) from None
     except ValueError as error:
         raise StackError(f"events/{file.name} is not JSON: {error}") from None
@@ -160,12 +185,12 @@ def _sample(name: str) -> dict[str, Any]:
 def _secret(stack: Stack, sender: Sender) -> str:
     """Return the newest secret. Raises StackError."""
     found = secrets_for(read_secrets(stack)[0], sender.name)
-    make = f"make sender NAME={sender.name}"
+    make = f"./hlc sender add {sender.name}"
     if not found:
-        raise StackError(for_stack(f"{sender.name} has no secret yet: {make}", stack.argument))
+        raise StackError(for_stack(f"{sender.name} has no secret yet: {make}", stack.hlc))
     if not is_usable(sender, found[0]):
-        wrong = f"the newest secret of {sender.name} has a format that cannot work: {make}"
-        raise StackError(for_stack(wrong, stack.argument))
+        wrong = f"the newest secret of {sender.name} has a format that cannot work: ./hlc sender rotate {sender.name}"
+        raise StackError(for_stack(wrong, stack.hlc))
     return found[0]
 
 
@@ -173,7 +198,7 @@ def _send(stack: Stack, sender: Sender, secret: str, event: Mapping[str, Any], l
     headers, query, body = sign_event(sender, secret, event, time.time(), location=location)
     if lacks_locations(sender, stack.parameters.get("LocationId")):
         closed = f"{sender.name} is closed (401): {locations_missing(sender.name)}"
-        raise StackError(for_stack(closed, stack.argument))
+        raise StackError(for_stack(closed, stack.hlc))
     _check_location(stack, sender, Submission("webhook", sender.name, "", 0.0, headers.get("content-type", ""), body))
     url = url_of(stack, sender)
     return _post(f"{url}?{query}" if query else url, headers, body, direct=stack.is_local)
@@ -187,9 +212,9 @@ def _check_location(stack: Stack, sender: Sender, submission: Submission) -> Non
         if error.reason == "no_location":
             missing = (
                 f"the sample of {sender.name} names no location, and the stack has no LocationId: in "
-                f'functions/senders.toml put locations = ["<location id>"] under [{sender.name}], then make deploy'
+                f'functions/senders.toml put locations = ["<location id>"] under [{sender.name}], then ./hlc deploy'
             )
-            raise StackError(for_stack(missing, stack.argument)) from None
+            raise StackError(for_stack(missing, stack.hlc)) from None
     except SubmissionError:
         pass  # the stack answers with this error itself
 
@@ -217,24 +242,20 @@ def _advice(answer: Answer, sender: Sender) -> str:
         outcome = None
     match answer.status:
         case 200 if outcome in ("rejected", "invalid"):
-            return "It is in the dead-letter queue; to see the reason: make dead-letters"
+            return "It is in the dead-letter queue; to see the reason: ./hlc dead-letters list"
         case 200 if outcome == "deferred":
-            return f"It is stored and retried automatically; see make logs REQUEST={answer.request_id}"
+            return f"It is stored and retried automatically; see ./hlc logs --request {answer.request_id}"
         case 200 | 201 | 202:
             return ""
         case 401:
             return (
-                f"The stack does not accept the secret or signature of {sender.name}. If you changed functions/: make "
-                f"deploy; else replace the secret: make sender NAME={sender.name}"
+                f"The stack does not accept the secret or signature of {sender.name}. If you changed functions/: "
+                f"./hlc deploy; else replace the secret: ./hlc sender rotate {sender.name}"
             )
         case 404:
-            return "The stack has no such endpoint, as an older version is deployed: make deploy"
+            return "The stack has no such endpoint, as an older version is deployed: ./hlc deploy"
         case 429 | 503:
-            return "It was not processed and not stored. Send it again; to see the reason: make logs"
+            return "It was not processed and not stored. Send it again; to see the reason: ./hlc logs"
         case status if status >= 500:
-            return "The function failed; to see the reason: make logs"
+            return "The function failed; to see the reason: ./hlc logs"
     return "The stack does not accept the sample: compare it with the sender's entry (docs/senders.md)"
-
-
-if __name__ == "__main__":
-    run(main)

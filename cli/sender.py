@@ -1,17 +1,19 @@
-"""Create or rotate a sender's secret: `python -m cli.sender [STACK] NAME [--given | --retire]`."""
+"""`./hlc sender`: the senders, their URLs, and the secrets with which they authenticate."""
 
 import getpass
 import json
 import sys
 import uuid
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from cli.known_senders import entries_of, find_sender, locations_missing, new_secret, read_secrets, url_of
+from cli.known_senders import all_senders, entries_of, find_sender, locations_missing, new_secret, read_secrets, url_of
+from cli.options import NeedsYesError, Settings, print_json
 from cli.signing import is_usable
-from cli.stack import Stack, StackError, for_stack, parser, run
+from cli.stack import Stack, StackError, for_stack
 from create_conversation.senders.config import Sender, lacks_locations
 from create_conversation.senders.verification import secrets_for
 
@@ -41,7 +43,7 @@ _PASTE = {
     ),
     "standard-webhooks": (
         "In the sender's webhook settings: paste the URL as the endpoint and the secret as its signing secret. If the\n"
-        "sender makes the secret itself: make sender NAME=standard-webhooks GIVEN=1 asks for that one."
+        "sender makes the secret itself: ./hlc sender import standard-webhooks asks for that one."
     ),
     "jotform": (
         "In Jotform: the form, Settings, Integrations, Webhooks: paste the URL with the secret in it, and complete\n"
@@ -49,7 +51,7 @@ _PASTE = {
     ),
     "webflow": (
         "Webflow signs only webhooks that its API has made (docs/senders.md has the command), and makes the secret\n"
-        "itself: make sender NAME=webflow GIVEN=1 asks for that one."
+        "itself: ./hlc sender import webflow asks for that one."
     ),
     "wpforms": (
         "In WordPress: WPForms, the form, Settings, Webhooks: paste the URL as Request URL and the secret as Secret;\n"
@@ -66,11 +68,11 @@ _PASTE = {
     "shopify": (
         "In Shopify's admin: Settings, Notifications, Webhooks, Create webhook: event Customer creation or Order\n"
         "creation, format JSON, the URL. Shopify makes the secret itself and shows it below the list of webhooks:\n"
-        "make sender NAME=shopify GIVEN=1 asks for that one."
+        "./hlc sender import shopify asks for that one."
     ),
     "stripe": (
         "In Stripe: Workbench (or Developers), Webhooks, add an endpoint: event checkout.session.completed, the URL.\n"
-        "Stripe makes the secret itself (Signing secret, whsec_…): make sender NAME=stripe GIVEN=1 asks for that one."
+        "Stripe makes the secret itself (Signing secret, whsec_…): ./hlc sender import stripe asks for that one."
     ),
     "google-ads": (
         "In Google Ads: the lead form asset, Export leads from Google Ads, Other data integration options (webhook):\n"
@@ -92,7 +94,7 @@ _PASTE = {
     ),
     "woocommerce": (
         "In WooCommerce: Settings, Advanced, Webhooks, Add webhook: topic Order created or Customer created, the URL.\n"
-        "WooCommerce makes the secret itself: make sender NAME=woocommerce GIVEN=1 asks for that one."
+        "WooCommerce makes the secret itself: ./hlc sender import woocommerce asks for that one."
     ),
     "ninja-forms": (
         "In WordPress: Ninja Forms, the form, Emails & Actions, Webhooks: the URL with the secret in it, method POST,\n"
@@ -120,7 +122,7 @@ _PASTE = {
     ),
     "callrail": (
         "In CallRail: Settings, Integrations, Webhooks: the URL. CallRail makes the secret itself (the company's\n"
-        "signing key): make sender NAME=callrail GIVEN=1 asks for that one."
+        "signing key): ./hlc sender import callrail asks for that one."
     ),
     "whatconverts": "In WhatConverts: the profile, Webhooks: the URL with the secret in it, for new leads.",
     "cognito-forms": (
@@ -129,7 +131,7 @@ _PASTE = {
     ),
     "clickfunnels": (
         "In ClickFunnels 2.0: Workspace Settings, Webhooks, Add Endpoint: the URL. ClickFunnels makes the secret\n"
-        "itself: make sender NAME=clickfunnels GIVEN=1 asks for that one."
+        "itself: ./hlc sender import clickfunnels asks for that one."
     ),
     "clickfunnels-classic": (
         "In ClickFunnels Classic: the funnel, Settings, Webhooks: the URL with the secret in it. It may refuse the\n"
@@ -152,50 +154,223 @@ _PASTE = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Create, import or revoke a secret, and print what to paste where. Returns 0; raises StackError."""
-    options = _options(arguments)
-    sender = find_sender(options.name, "make sender NAME=")
-    if sender.scheme == "event":
-        raise StackError(f"{sender.name} has no secret: AWS permissions decide who may put events on the bus")
-    stack = Stack.connect(options.stack)
-    if sender.public_keys:
-        _print_keyless(stack, sender)
-        return 0
-    text, version = read_secrets(stack)
-    entries = entries_of(text)
-    current = secrets_for(text, sender.name)
-    if options.retire:
-        return _retire(stack, sender, entries, current, version)
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A sender of a stack. `secrets`: its own, the newest first; `entries`: all senders', at that `version`."""
 
-    asked = options.given or sender.scheme == "pubkey"
-    secret = _asked(sender) if asked else new_secret(sender)
-    if secret in current:
-        raise StackError(f"{sender.name} already has this secret; nothing was stored")
-    entries[sender.name] = [secret, *current[:1]]
-    store_secrets(stack, entries, version)
-    _print(stack, sender, secret, rotated=bool(current), shown=not asked)
+    stack: Stack
+    sender: Sender
+    secrets: tuple[str, ...]
+    entries: dict[str, Any]
+    version: str
+
+    @classmethod
+    def read(cls, settings: Settings, name: str) -> "Stored":
+        """Read the secrets of that sender. Raises StackError for one that cannot have a secret."""
+        sender = find_sender(name)
+        if sender.scheme == "event":
+            raise StackError(f"{sender.name} has no secret: AWS permissions decide who may put events on the bus")
+        stack = settings.connect()
+        text, version = read_secrets(stack)
+        return cls(stack, sender, secrets_for(text, sender.name), entries_of(text), version)
+
+    @property
+    def what(self) -> str:
+        """What the sender is known by, in words."""
+        return "public key" if self.sender.scheme == "pubkey" else "secret"
+
+    def error(self, text: str) -> StackError:
+        """Return an error whose commands work on this stack."""
+        return StackError(for_stack(text, self.stack.hlc))
+
+
+def check(settings: Settings) -> int:
+    """Check presets.toml and functions/senders.toml. Returns 0; raises StackError with the first mistake."""
+    senders = all_senders()
+    if settings.json:
+        print_json({"senders": len(senders)})
+    else:
+        print(f"{len(senders)} senders, no mistakes")
     return 0
 
 
-def _options(arguments: Sequence[str] | None) -> Any:
-    options = parser(
-        "Create a sender's secret, or rotate it: the previous secret stays valid beside the new one. Prints the URL,\n"
-        "the secret (only once) and where to paste both."
-    )
-    options.add_argument(
-        "name",
-        metavar="NAME",
-        help="an entry of presets.toml or functions/senders.toml",
-    )
-    what = options.add_mutually_exclusive_group()
-    what.add_argument(
-        "--given",
-        action="store_true",
-        help="import the secret that the sender has created: ask for it without echo, or read a line of standard input",
-    )
-    what.add_argument("--retire", action="store_true", help="revoke all secrets but the newest")
-    return options.parse_args(arguments)
+def list_all(settings: Settings) -> int:
+    """Print each sender with its state and URL. Returns 0."""
+    senders = [sender for sender in all_senders().values() if sender.scheme != "event"]
+    stack = settings.connect()
+    text, _ = read_secrets(stack)
+    entries_of(text)
+    rows = [_facts(stack, sender, secrets_for(text, sender.name)) for sender in senders]
+    if settings.json:
+        print_json({"senders": rows})
+        return 0
+    width = max(len(row["name"]) for row in rows)
+    for row in sorted(rows, key=lambda row: row["state"] != "open"):
+        print(f"{row['name'].ljust(width)}  {row['state']:<11}  {row['url']}")
+    print(f"\nOne of them: {stack.hlc} sender show <name>")
+    return 0
+
+
+def show(settings: Settings, name: str, *, reveal: bool) -> int:
+    """Print how a sender authenticates, and with `reveal` its secret: on a terminal, or if `--yes` asks for it."""
+    if reveal and not (settings.yes or _is_terminal()):
+        raise NeedsYesError(
+            "the secret would go to a file or another program: add --yes if you want that, or leave out --reveal"
+        )
+    stored = Stored.read(settings, name)
+    facts = _facts(stored.stack, stored.sender, stored.secrets)
+    if reveal:
+        facts |= _revealed(stored)
+    if settings.json:
+        print_json(facts)
+        return 0
+    print(f"{'name':<16}{facts['name']}\n{'URL':<16}{facts['url']}\n{'state':<16}{facts['state']}")
+    print(f"{'secrets':<16}{facts['secrets']}\n{'authentication':<16}{_how(stored.sender)}")
+    for label, member in (("secret", "secret"), ("previous secret", "previous_secret"), ("URL with it", "secret_url")):
+        if facts.get(member):
+            print(f"{label:<16}{facts[member]}")
+    if reveal and "basic" in stored.sender.where and ":" in facts["secret"]:
+        user, _, password = facts["secret"].partition(":")
+        print(f"{'as HTTP Basic':<16}user {user}, password {password}")
+    _advise(stored, stored.sender.name)
+    return 0
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _revealed(stored: Stored) -> dict[str, str | None]:
+    if not stored.secrets:
+        raise stored.error(f"{stored.sender.name} has no secret yet: {_create(stored.sender)}")
+    newest, *previous = stored.secrets
+    in_query = next((place for place in stored.sender.where if place.startswith("query:")), "")
+    url = f"{url_of(stored.stack, stored.sender)}?{urlencode({in_query.removeprefix('query:'): newest})}"
+    return {
+        "secret": newest,
+        "previous_secret": previous[0] if previous else None,
+        "secret_url": url if in_query else None,
+    }
+
+
+def add(settings: Settings, name: str) -> int:
+    """Create the first secret of a sender. Returns 0; raises StackError if it has one."""
+    stored = Stored.read(settings, name)
+    if stored.sender.public_keys:
+        return _print_keyless(settings, stored)
+    if stored.secrets:
+        raise stored.error(
+            f"{name} has a {stored.what} already: ./hlc sender show {name}; for another one: "
+            f"{'./hlc sender import' if stored.sender.scheme == 'pubkey' else './hlc sender rotate'} {name}"
+        )
+    _check_can_create(stored)
+    return _store(settings, stored, new_secret(stored.sender), is_shown=True)
+
+
+def rotate(settings: Settings, name: str) -> int:
+    """Create another secret of a sender; the previous one stays valid. Returns 0; raises StackError."""
+    stored = Stored.read(settings, name)
+    if stored.sender.public_keys:
+        return _print_keyless(settings, stored)
+    _check_can_create(stored)
+    if not stored.secrets:
+        raise stored.error(f"{name} has no secret yet: ./hlc sender add {name}")
+    return _store(settings, stored, new_secret(stored.sender), is_shown=True)
+
+
+def import_secret(settings: Settings, name: str) -> int:
+    """Ask for the secret or public key that the sender has created, and store it. Returns 0; raises StackError."""
+    stored = Stored.read(settings, name)
+    if stored.sender.public_keys:
+        return _print_keyless(settings, stored)
+    secret = _asked(stored.sender)
+    if secret in stored.secrets:
+        raise StackError(f"{name} already has this {stored.what}; nothing was stored")
+    return _store(settings, stored, secret, is_shown=False)
+
+
+def retire(settings: Settings, name: str) -> int:
+    """Revoke all secrets of a sender but the newest. Returns 0; raises StackError if it has none."""
+    stored = Stored.read(settings, name)
+    if not stored.secrets:
+        raise stored.error(f"{name} has no secret yet: {_create(stored.sender)}")
+    revoked = len(stored.secrets) - 1
+    if revoked:
+        stored.entries[name] = [stored.secrets[0]]
+        store_secrets(stored.stack, stored.entries, stored.version)
+    if settings.json:
+        print_json({"name": name, "revoked": revoked})
+    elif revoked:
+        print(f"only the newest secret of {name} is left; the others stop working within a minute")
+    else:
+        print(f"{name} has only one secret: nothing to revoke")
+    return 0
+
+
+def _check_can_create(stored: Stored) -> None:
+    if stored.sender.scheme == "pubkey":
+        raise stored.error(
+            f"{stored.sender.name} signs with its own key: {_create(stored.sender)} asks for the public one"
+        )
+
+
+def _create(sender: Sender) -> str:
+    return f"./hlc sender {'import' if sender.scheme == 'pubkey' else 'add'} {sender.name}"
+
+
+def _store(settings: Settings, stored: Stored, secret: str, *, is_shown: bool) -> int:
+    """Store a secret as the newest, and print where to paste what. The previous newest stays valid."""
+    name = stored.sender.name
+    stored.entries[name] = [secret, *stored.secrets[:1]]
+    store_secrets(stored.stack, stored.entries, stored.version)
+    secrets = (secret, *stored.secrets[:1])
+    if settings.json:
+        print_json(_facts(stored.stack, stored.sender, secrets))
+        return 0
+    print(f"stored {'a new' if stored.secrets else 'the first'} {stored.what} of {name}\n")
+    print(f"  URL     {url_of(stored.stack, stored.sender)}")
+    if is_shown:
+        print(f"  secret  to see it: {stored.stack.hlc} sender show {name} --reveal")
+    _advise(stored, name, stored_now=True)
+    return 0
+
+
+def _facts(stack: Stack, sender: Sender, secrets: tuple[str, ...]) -> dict[str, Any]:
+    """Return what is known of a sender, without its secrets."""
+    return {
+        "name": sender.name,
+        "url": url_of(stack, sender),
+        "state": _state(stack, sender, secrets),
+        "secrets": len(secrets),
+        "authentication": _authentication(sender),
+    }
+
+
+def _state(stack: Stack, sender: Sender, secrets: tuple[str, ...]) -> str:
+    if lacks_locations(sender, stack.parameters.get("LocationId")):
+        return "no location"
+    if sender.public_keys:
+        return "no app id" if "app_id" in sender.requires and not sender.app_id else "open"
+    if not secrets:
+        return "no secret"
+    return "open" if any(is_usable(sender, secret) for secret in secrets) else "bad secret"
+
+
+def _authentication(sender: Sender) -> dict[str, Any]:
+    """Describe how the sender authenticates, with the keys of its entry (docs/senders.md)."""
+    if sender.scheme == "token":
+        return {"scheme": "token", "where": list(sender.where)}
+    described = {"scheme": sender.scheme, "sig_header": sender.sig_header, "signed": sender.signed}
+    return described | ({"hash": sender.hash} if sender.scheme == "mac" else {})
+
+
+def _how(sender: Sender) -> str:
+    """Say where the secret or the signature is."""
+    if sender.scheme == "token":
+        places = [_PLACES[place.partition(":")[0]].format(place.partition(":")[2]) for place in sender.where]
+        return f"the secret in {', or '.join(places)}"
+    kind = "HMAC" if sender.scheme == "mac" else "Ed25519 signature"
+    return f"{kind} of {sender.signed} in the header {sender.sig_header}"
 
 
 def _asked(sender: Sender) -> str:
@@ -226,18 +401,6 @@ def _asked(sender: Sender) -> str:
     return secret
 
 
-def _retire(stack: Stack, sender: Sender, entries: dict[str, Any], current: tuple[str, ...], version: str) -> int:
-    if not current:
-        raise StackError(for_stack(f"{sender.name} has no secret yet: make sender NAME={sender.name}", stack.argument))
-    if len(current) == 1:
-        print(f"{sender.name} has only one secret: nothing to revoke")
-        return 0
-    entries[sender.name] = [current[0]]
-    store_secrets(stack, entries, version)
-    print(f"only the newest secret of {sender.name} is left; the others stop working within a minute")
-    return 0
-
-
 def store_secrets(stack: Stack, entries: Mapping[str, Any], version: str) -> None:
     """Store the entries as the successor of `version`. Raises StackError if another process was faster."""
     manager = stack.secrets_manager
@@ -253,51 +416,41 @@ def store_secrets(stack: Stack, entries: Mapping[str, Any], version: str) -> Non
         ) from None
 
 
-def _print(stack: Stack, sender: Sender, secret: str, *, rotated: bool, shown: bool) -> None:
-    what = "public key" if sender.scheme == "pubkey" else "secret"
-    url = url_of(stack, sender)
-    in_query = next((place.removeprefix("query:") for place in sender.where if place.startswith("query:")), "")
-    once = ", shown only this once" if shown else ""
-    print(f"stored {'a new' if rotated else 'the first'} {what} of {sender.name}{once}\n")
-    print(f"  URL     {url}")
-    if shown:
-        print(f"  secret  {secret}")
-        if in_query:
-            print(
-                f"  or, where you can set only a URL, this URL alone:\n          {url}?{urlencode({in_query: secret})}"
-            )
-        if "basic" in sender.where and ":" in secret:
-            user, _, password = secret.partition(":")
-            print(f"  as HTTP Basic: user {user}, password {password}")
-    advice = [_PASTE.get(sender.name) or _paste_generic(sender)]
+def _advise(stored: Stored, name: str, *, stored_now: bool = False) -> None:
+    """Print where to paste URL and secret, and what else the sender needs."""
+    stack, sender = stored.stack, stored.sender
+    advice = [_PASTE.get(name) or _paste_generic(sender)]
     if lacks_locations(sender, stack.parameters.get("LocationId")):
-        advice.append(f"{sender.name} is closed (401): {locations_missing(sender.name)}")
-    if rotated:
-        advice.append(f"The previous {what} stays valid. To revoke it: make sender NAME={sender.name} RETIRE=1")
-    advice.append(f"The new {what} works within 10 seconds; a revoked one stops working within a minute.")
-    if sender.scheme != "pubkey" and sender.name != "api":
-        advice.append(f"Try it: make send SENDER={sender.name}")
-    print()
-    print(for_stack("\n".join(advice), stack.argument))
-
-
-def _print_keyless(stack: Stack, sender: Sender) -> None:
-    print(f"{sender.name} needs no secret: its public key is in presets.toml or senders.toml\n")
-    print(f"  URL     {url_of(stack, sender)}\n")
-    print(_PASTE.get(sender.name, "Paste the URL as the endpoint in the sender's webhook settings."))
+        advice.append(f"{name} is closed (401): {locations_missing(name)}")
     if "app_id" in sender.requires and not sender.app_id:
-        closed = (
-            f"It is closed until it knows your app: put app_id under [{sender.name}] in functions/senders.toml, then "
-            "make deploy.\nThe app id is the part of the app's client id before the -."
+        advice.append(
+            f"It is closed until it knows your app: put app_id under [{name}] in functions/senders.toml, then "
+            "./hlc deploy\nThe app id is the part of the app's client id before the -."
         )
-        print(for_stack(closed, stack.argument))
+    if stored_now and stored.secrets:
+        advice.append(f"The previous {stored.what} stays valid. To revoke it: ./hlc sender retire {name}")
+    if stored_now:
+        advice.append(f"The new {stored.what} works within 10 seconds; a revoked one stops working within a minute.")
+    if sender.scheme != "pubkey" and name != "api" and (stored.secrets or stored_now):
+        advice.append(f"Try it: ./hlc send {name}")
+    print(f"\n{for_stack('\n'.join(advice), stack.hlc)}")
+
+
+def _print_keyless(settings: Settings, stored: Stored) -> int:
+    if settings.json:
+        print_json(_facts(stored.stack, stored.sender, ()))
+        return 0
+    name = stored.sender.name
+    print(f"{name} needs no secret: its public key is in presets.toml or senders.toml\n")
+    print(f"  URL     {url_of(stored.stack, stored.sender)}")
+    _advise(stored, name)
+    return 0
 
 
 def _paste_generic(sender: Sender) -> str:
     """Say where to paste URL and secret of a sender that the user has added."""
     if sender.scheme == "token":
-        places = [_PLACES[place.partition(":")[0]].format(place.partition(":")[2]) for place in sender.where]
-        where = f"The sender puts the secret into {', or '.join(places)}."
+        where = f"The sender puts {_how(sender)}."
     elif sender.scheme == "mac":
         where = (
             "Paste both where the sender asks for a webhook's URL and signing secret. "
@@ -305,7 +458,7 @@ def _paste_generic(sender: Sender) -> str:
         )
     else:
         where = "Paste the URL as the endpoint in the sender's webhook settings."
-    return f"{where}\nA new entry in functions/senders.toml works only after: make deploy"
+    return f"{where}\nA new entry in functions/senders.toml works only after: ./hlc deploy"
 
 
 _PLACES = {
@@ -315,7 +468,3 @@ _PLACES = {
     "query": "the parameter {} of the URL",
     "body": "the member {} of the body",
 }
-
-
-if __name__ == "__main__":
-    run(main)

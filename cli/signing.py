@@ -1,4 +1,4 @@
-"""Build the request that a sender would send, with its signature or token. For `make send`, `make run` and the tests.
+"""Build the request that a sender would send, with its signature or token. For `./hlc send`, `make run` and the tests.
 
 It shares no code with the module `verification`, which must accept the request.
 """

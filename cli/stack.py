@@ -1,14 +1,12 @@
 """The stack that a command works on: one deployed to AWS, or the one that `make serve` runs on this machine."""
 
-import argparse
+import contextlib
+import difflib
 import json
 import os
 import re
-import signal
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
@@ -16,6 +14,9 @@ import botocore.session
 from botocore import exceptions
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from cli import ROOT
+from cli.options import LOCAL, Settings
 
 if TYPE_CHECKING:
     from types_boto3_apigatewayv2 import ApiGatewayV2Client
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
     from types_boto3_secretsmanager import SecretsManagerClient
     from types_boto3_sqs import SQSClient
 
-DEFAULT_NAME = "highlevel-conversations"
-LOCAL = "local"
 # `make serve` writes its address and credentials here while it runs.
-SERVE_FILE = Path(__file__).resolve().parent.parent / ".tools" / "serve.json"
+SERVE_FILE = ROOT / ".tools" / "serve.json"
 
 CLIENT_CONFIG = Config(
     connect_timeout=5,
@@ -40,8 +39,8 @@ CLIENT_CONFIG = Config(
 _SIGN_IN = "set AWS_PROFILE, or sign in with the AWS CLI"
 # The first that fits. `{error}` is the error's own text, which is left out where it may contain a secret.
 _EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    ((exceptions.NoRegionError,), "no AWS region is set: set AWS_REGION, or a region in the AWS profile"),
-    ((exceptions.ProfileNotFound,), "{error}: correct AWS_PROFILE"),
+    ((exceptions.NoRegionError,), "no AWS region is set: set AWS_REGION, add --region, or set one in the AWS profile"),
+    ((exceptions.ProfileNotFound,), "{error}: correct AWS_PROFILE or --profile"),
     (
         (exceptions.UnauthorizedSSOTokenError, exceptions.SSOTokenLoadError, exceptions.TokenRetrievalError),
         "the AWS sign-in has expired: aws sso login",
@@ -60,11 +59,9 @@ _EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 )
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 _UNKNOWN = ("InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidAccessKeyId")
-_COMMAND = re.compile(
-    r"\bmake (deploy|token|connect|sender|send|doctor|logs|dead-letters|redrive|pause|resume)\b(?! STACK=)"
-)
-# The local stack has no PARAMETERS: such a command stays as it is, and says why it cannot work.
-_DEPLOY = re.compile(r"\bmake deploy\b(?! PARAMETERS| STACK)")
+_COMMAND = re.compile(r"\./hlc(?= [a-z])")
+# The local stack cannot be deployed.
+_DEPLOY = re.compile(r"\./hlc deploy\b(?! [A-Z])")
 DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 
 
@@ -77,7 +74,7 @@ class Stack:
     """A deployed stack.
 
     `outputs` and `parameters` are those of the CloudFormation stack; `aws` are the options with which the AWS CLI
-    reaches it.
+    reaches it, and `hlc` is how a printed `./hlc` command begins that works on it.
     """
 
     name: str
@@ -91,26 +88,18 @@ class Stack:
     formation: "CloudFormationClient"
     dynamodb: "DynamoDBClient"
     aws: str
+    hlc: str = "./hlc"
     is_local: bool = False
 
     @classmethod
-    def connect(cls, name: str) -> "Stack":
-        """Find a CloudFormation stack by name, or the stack of `make serve` by the name `local`.
+    def connect(cls, settings: Settings) -> "Stack":
+        """Find the CloudFormation stack, or the stack of `make serve` by the name `local`.
 
-        Region and credentials come from the usual AWS environment. Raises StackError, ClientError or BotoCoreError.
+        Raises StackError, ClientError or BotoCoreError.
         """
-        if name == LOCAL:
-            return _connect_local()
-        # The AWS CLI prefers AWS_REGION; boto3 reads AWS_DEFAULT_REGION only.
-        session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
-        if not session.region_name:
-            raise exceptions.NoRegionError
-        return _connect(session, name, endpoint=None)
-
-    @property
-    def argument(self) -> str:
-        """The value of STACK with which a command finds this stack."""
-        return LOCAL if self.is_local else self.name
+        if settings.stack_name == LOCAL:
+            return _connect_local(settings)
+        return _connect(aws_session(settings), settings, endpoint=None)
 
     def output(self, name: str) -> str:
         """Return an output of the stack. Raises StackError if the stack has no output of that name."""
@@ -127,40 +116,35 @@ class Stack:
         return found["StackResourceDetail"]["PhysicalResourceId"]
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """Return an argument parser with the argument `stack`, which every command has."""
-    arguments = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+def aws_session(settings: Settings) -> boto3.Session:
+    """Return a session with the region and profile of the options, else of the environment. Raises BotoCoreError."""
+    # The AWS CLI prefers AWS_REGION; boto3 reads AWS_DEFAULT_REGION only.
+    named = settings.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    # Given a profile's name, boto3 ignores the access keys of the environment: leave AWS_PROFILE to boto3.
+    configured = None if "AWS_PROFILE" in os.environ else settings.environment.get("profile")
+    session = boto3.Session(
+        region_name=named or settings.environment.get("region"), profile_name=settings.profile or configured
     )
-    arguments.add_argument(
-        "stack",
-        nargs="?",
-        default=DEFAULT_NAME,
-        help="name of the CloudFormation stack (region and credentials come from the usual AWS environment), or "
-        "`local` for the stack that `make serve` runs (default: %(default)s)",
-    )
-    return arguments
+    if not session.region_name:
+        raise exceptions.NoRegionError
+    return session
 
 
-def run(main: Callable[[], int]) -> None:
-    """Run a command and end the process with its exit code.
-
-    An error of AWS or of the operator prints one line on standard error and ends with 1. Ctrl-C and SIGTERM end with
-    130. A closed pipe (`| head`) prints nothing and ends with 0.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+@contextlib.contextmanager
+def missing_stack(name: str, region: str, settings: Settings) -> Iterator[None]:
+    """Raise StackError, with what to do, where CloudFormation says in the block that there is no such stack."""
     try:
-        code = main()
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except (StackError, ClientError, BotoCoreError) as error:
-        print(explain(error), file=sys.stderr)
-        code = 1
-    sys.exit(code)
+        yield
+    except ClientError as error:
+        answer = error.response.get("Error", {})
+        if answer.get("Code") != "ValidationError" or "does not exist" not in answer.get("Message", ""):
+            raise
+        text = f"there is no stack {name} in {region}: check --stack, --region, --profile; or deploy it: ./hlc deploy"
+        raise StackError(for_stack(text, settings.command)) from None
+
+
+# What a command may raise: an operator reads its explanation, not its stack frames.
+EXPECTED = (StackError, ClientError, BotoCoreError)
 
 
 def explain(error: StackError | ClientError | BotoCoreError) -> str:
@@ -171,14 +155,21 @@ def explain(error: StackError | ClientError | BotoCoreError) -> str:
     return text.replace("{error}", _one_line(error))
 
 
-def for_stack(text: str, argument: str) -> str:
-    """Complete the make commands in a text: a pasted command must work on this stack and on no other.
+def for_stack(text: str, hlc: str) -> str:
+    """Complete the commands in a text: a pasted command must work on this stack and on no other.
 
-    `argument`: the value of STACK. The local stack cannot be deployed: `make serve` must be started again.
+    `hlc`: how such a command begins. The local stack cannot be deployed: `make serve` must be started again.
     """
-    if argument == LOCAL:
+    if f"--stack {LOCAL}" in hlc:
         text = _DEPLOY.sub("start make serve again", text)
-    return _COMMAND.sub(rf"make \1 STACK={argument}", text)
+    return _COMMAND.sub(hlc, text)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Suggest the known name that is most similar, whatever its case; "" for none."""
+    by_lower = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, 1)
+    return f"; did you mean {by_lower[close[0]]}?" if close else ""
 
 
 def printable(text: str) -> str:
@@ -208,7 +199,7 @@ def _one_line(text: object) -> str:
     return " ".join(printable(str(text)).split())
 
 
-def _connect_local() -> Stack:
+def _connect_local(settings: Settings) -> Stack:
     not_running = StackError("the local stack is not running: make serve")
     try:
         serve = json.loads(SERVE_FILE.read_text())
@@ -226,28 +217,32 @@ def _connect_local() -> Stack:
     )
     try:
         webhooks = f"{url.rpartition('/')[0]}/webhooks"
-        return _connect(session, name, endpoint, {"ConversationsUrl": url, "WebhooksUrl": webhooks})
+        return _connect(
+            session, settings, endpoint, name=name, instead={"ConversationsUrl": url, "WebhooksUrl": webhooks}
+        )
     except exceptions.ConnectionError:  # left by a `make serve` that was killed
         raise not_running from None
 
 
 def _connect(
-    session: boto3.Session, name: str, endpoint: str | None, instead: Mapping[str, str] | None = None
+    session: boto3.Session,
+    settings: Settings,
+    endpoint: str | None,
+    *,
+    name: str = "",
+    instead: Mapping[str, str] | None = None,
 ) -> Stack:
     """Describe the stack and create its clients.
 
-    `endpoint`: the URL of the local AWS, None for the real one. `instead`: outputs that replace those of the stack.
+    `endpoint`: the URL of the local AWS, None for the real one. `name`: of the stack there. `instead`: outputs that
+    replace those of the stack.
     """
+    name = name or settings.stack_name
     config = CLIENT_CONFIG.merge(Config(proxies={}, retries={"total_max_attempts": 1})) if endpoint else CLIENT_CONFIG
     formation = session.client("cloudformation", config=config, endpoint_url=endpoint)
     region = formation.meta.region_name
-    try:
+    with missing_stack(name, region, settings):
         described = formation.describe_stacks(StackName=name)["Stacks"][0]
-    except ClientError as error:
-        answer = error.response.get("Error", {})
-        if answer.get("Code") != "ValidationError" or "does not exist" not in answer.get("Message", ""):
-            raise
-        raise StackError(f"there is no stack {name} in {region}: another region, account or name?") from None
     status = described["StackStatus"]
     if status in ("CREATE_IN_PROGRESS", "REVIEW_IN_PROGRESS"):
         raise StackError(f"the stack {name} is not complete yet ({status}): try again when it is deployed")
@@ -265,6 +260,9 @@ def _connect(
         apis=session.client("apigatewayv2", config=config, endpoint_url=endpoint),
         formation=formation,
         dynamodb=session.client("dynamodb", config=config, endpoint_url=endpoint),
-        aws=f"--region {region}" + (f" --endpoint-url {endpoint}" if endpoint else ""),
+        aws=f"--region {region}"
+        + (f" --endpoint-url {endpoint}" if endpoint else "")
+        + (f" --profile {settings.profile}" if settings.profile and not endpoint else ""),
+        hlc=settings.command,
         is_local=endpoint is not None,
     )

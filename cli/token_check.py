@@ -12,7 +12,7 @@ from shared.connection_pool import HttpResponse
 CALL_SECONDS = 10.0
 WHERE_SCOPES = (
     "add it in HighLevel under Settings, Private Integrations (the token stays the same); for an app add it in the "
-    "developer portal, then make connect"
+    "developer portal, then ./hlc connect"
 )
 # The scopes, and what each one is for.
 _SCOPES = {
@@ -25,13 +25,14 @@ _DOWN = (
     "see https://status.gohighlevel.com"
 )
 ADVICE = {
-    "token_refused": "the token is expired, revoked or mistyped: make token; for an app: make connect",
-    "token_kind_refused": "this is an agency's token: create one in the sub-account and make token, or make connect",
-    "location_refused": "the token belongs to another sub-account: make token LOCATION=<its id>, or correct the "
+    "token_refused": "the token is expired, revoked or mistyped: ./hlc token set; for an app: ./hlc connect",
+    "token_kind_refused": "this is an agency's token: create one in the sub-account, then ./hlc token set; or "
+    "./hlc connect",
+    "location_refused": "the token belongs to another sub-account: ./hlc token set --location <its id>, or correct the "
     "location id; for an app: install it there too",
     "location_inactive": "the sub-account is suspended: submissions wait until it is active again",
-    "version_refused": "make deploy PARAMETERS=HighLevelApiVersion=2021-04-15",
-    "base_url_refused": f"make deploy PARAMETERS=HighLevelBaseUrl={DEFAULT_BASE_URL}",
+    "version_refused": "./hlc deploy HighLevelApiVersion=2021-04-15",
+    "base_url_refused": f"./hlc deploy HighLevelBaseUrl={DEFAULT_BASE_URL}",
     "upstream_unreachable": "check the network of this machine (the function uses its own)",
     "upstream_connection_lost": _DOWN,
     "upstream_timeout": _DOWN,
@@ -84,7 +85,7 @@ def check_token_alone(highlevel: HighLevel, token: str, report: Report) -> bool:
     if search.outcome != "found" and search.reason not in ("location_refused", "ids_refused", "scope_missing"):
         report.bad("HighLevel" if search.reason.startswith("upstream_") else "token", explain_result(search))
         return False
-    report.good("token", "HighLevel accepts it; to check its scopes: make doctor LOCATION=<location id>")
+    report.good("token", "HighLevel accepts it; to check its scopes: ./hlc doctor --location <location id>")
     return True
 
 

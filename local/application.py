@@ -40,7 +40,7 @@ class Application:
         return str(client.get_secret_value(SecretId=self.stack.outputs[output])["SecretString"])
 
     def store_token(self, text: str) -> None:
-        """Store this text in HighLevelToken, as `make token` does."""
+        """Store this text in HighLevelToken, as `./hlc token set` does."""
         client = self.aws.client("secretsmanager")
         client.put_secret_value(SecretId=self.stack.outputs["HighLevelTokenArn"], SecretString=text)
 
@@ -54,7 +54,7 @@ class Application:
         return self._send(f"/webhooks/{sender}{'?' if query else ''}{query}", body, headers)
 
     def store_sender_secret(self, sender: str, secret: str | list[str]) -> None:
-        """Store this sender's secret beside the others in SenderSecrets, as `make sender` does."""
+        """Store this sender's secret beside the others in SenderSecrets, as `./hlc sender add` does."""
         senders = json.loads(self.secret("SenderSecretsArn")) | {sender: secret}
         client = self.aws.client("secretsmanager")
         client.put_secret_value(SecretId=self.stack.outputs["SenderSecretsArn"], SecretString=json.dumps(senders))

@@ -160,13 +160,11 @@ def _greet(
         f"  -H 'Content-Type: application/json' -d '{json.dumps(ids)}'\n"
     )
     if apps:
-        show.line("For make connect STACK=local this HighLevel has two apps (open the printed address here):\n")
+        show.line("For ./hlc connect --stack local this HighLevel has two apps (open the printed address here):\n")
         for what, client_id, client_secret in apps:
             show.line(f"  {what:<12}  client id {client_id}  client secret {client_secret}")
         show.line("")
-    show.line(
-        "In another terminal: make doctor, logs, dead-letters, redrive, sender, send, token, each with STACK=local."
-    )
+    show.line("In another terminal, for instance: ./hlc doctor --stack local (./hlc --help lists the commands).")
     show.line("The aws commands that they print need: export AWS_SHARED_CREDENTIALS_FILE=.tools/serve.credentials")
     show.line("Ctrl-C stops everything. The log lines of the functions:\n")
 

@@ -16,7 +16,7 @@ python=$(
 				echo "$python" && exit
 		done
 	done
-	echo "no Python 3.13 with pip on PATH (make deploy brings its own)" >&2
+	echo "no Python 3.13 with pip on PATH (./hlc deploy brings its own)" >&2
 	exit 1
 )
 

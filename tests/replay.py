@@ -1,7 +1,7 @@
 """Post payload files to a running `make serve`, signed as their senders sign them, and print the answers.
 
 `PYTHONPATH=functions:. .tools/cli/bin/python -m tests.replay tests/data/reports/*.json`. A sender without a secret
-gets one. The log has the outcomes (`make logs STACK=local`), GET <HighLevel>/_local the contacts.
+gets one. The log has the outcomes (`./hlc logs --stack local`), GET <HighLevel>/_local the contacts.
 """
 
 import http.client
@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cli.known_senders import all_senders, entries_of, new_secret, read_secrets
+from cli.options import Settings
 from cli.sender import store_secrets
 from cli.signing import sign
 from cli.stack import Stack
@@ -23,7 +24,7 @@ NOTICED_SECONDS = 11.0  # how long the function may go on without a secret that 
 
 def main(files: list[str]) -> None:
     """Post each file in turn."""
-    stack, senders = Stack.connect("local"), all_senders()
+    stack, senders = Stack.connect(Settings("local")), all_senders()
     for file in files:
         spec = json.loads(Path(file).read_text("utf-8"))
         sender = senders.get(spec["sender"])

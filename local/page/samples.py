@@ -219,7 +219,7 @@ def _body(event: Mapping[str, Any]) -> str:
     try:
         return base64.b64decode(event["body"]).decode()
     except (binascii.Error, UnicodeDecodeError):
-        raise SampleError("This sample is not text: send it with make send.") from None
+        raise SampleError("This sample is not text: send it with ./hlc send.") from None
 
 
 def _pretty(text: str) -> str:

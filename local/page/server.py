@@ -258,9 +258,9 @@ class Page:
         return {"mode": mode}
 
     def _redrive(self) -> dict[str, str]:
-        """Run `make redrive`, and return its output."""
+        """Run `./hlc redrive`, and return its output."""
         finished = subprocess.run(
-            [sys.executable, "-m", "cli.redrive", self._application.stack.name, "--wait", "30"],
+            [sys.executable, "-m", "cli", "redrive", "--stack", self._application.stack.name, "--wait", "30"],
             cwd=ROOT,
             env={**clean_environment(), **self._application.aws.env, "PYTHONPATH": "functions"},
             stdin=subprocess.DEVNULL,
@@ -350,7 +350,7 @@ def _waiting(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dead(message: dict[str, Any]) -> dict[str, Any]:
-    """Describe a dead letter, which is read as `make dead-letters` reads it."""
+    """Describe a dead letter, which is read as `./hlc dead-letters list` reads it."""
     system: dict[Any, str] = {"SentTimestamp": str(1000 * message["SentTimestamp"])}
     if group := message["MessageGroupId"]:
         system["MessageGroupId"] = group

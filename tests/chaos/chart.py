@@ -37,7 +37,7 @@ def main() -> None:
     whole.set_xlim(0, at[-1])
     top = whole.get_ylim()[1]
     notes = [((shade["begins"] + shade["ends"]) / 2, "center", shade["name"]) for shade in run["shades"]]
-    notes += [(run["recovered_at"], "right", "HighLevel has recovered"), (run["redriven_at"], "right", "make redrive")]
+    notes += [(run["recovered_at"], "right", "HighLevel has recovered"), (run["redriven_at"], "right", "./hlc redrive")]
     for place, side, text in notes:
         # Away from the lines, which rise from the left.
         low = place > at[-1] / 3

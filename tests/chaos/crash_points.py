@@ -33,9 +33,9 @@ BACK_WITHIN_SECONDS = 2 * (LEASE_SECONDS + FIRST_JITTER_SECONDS) + 60
 VISIBILITY_SECONDS = 45  # of the retry queue, for a worker that dies before it takes its lease; 450 in production
 HIDDEN_SECONDS = 5  # for which a killed redrive's dead letters stay hidden; 300 in production
 REDRIVE = f"""
-import cli.dead_letter_reader, cli.redrive
+import cli.app, cli.dead_letter_reader
 cli.dead_letter_reader.HIDDEN_SECONDS = {HIDDEN_SECONDS}
-cli.redrive.main(["--wait", "0"])
+cli.app.main(["redrive", "--wait", "0"])
 """
 
 

@@ -457,11 +457,11 @@ class _Load:
         self._until_nothing_waits()
 
     def redrive(self) -> None:
-        """Do what an operator does: fix the causes that the dead letters show, and run `make redrive`."""
+        """Do what an operator does: fix the causes that the dead letters show, and run `./hlc redrive`."""
         self.seen.opened_before = dict(self.world.highlevel.conversations)
         highlevel, stack = self.world.highlevel, self.world.application.stack.name
         highlevel.faults = [fault for fault in highlevel.faults if fault.contact != SICK]
-        self._phase = "make redrive"
+        self._phase = "./hlc redrive"
         self.seen.redriven_at = self._elapsed()
         for reason in TRANSIENT_REASONS:
             if any(reason == reason_of(letter) for letter in self.seen.dead[0]):

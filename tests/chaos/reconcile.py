@@ -184,8 +184,7 @@ def missing(world: FaultyWorld, asked: Iterable[Asked], letters: list[dict[str, 
 
 
 def reason_of(letter: dict[str, Any]) -> str:
-    """Why it is a dead letter. `unhandled`, as `make dead-letters` shows it: the function handed the event back to
-    Lambda."""
+    """Why it is a dead letter. `unhandled`, as `./hlc dead-letters list` says: Lambda got it back."""
     return letter["attributes"].get("reason") or ("unhandled" if "requestPayload" in letter["text"] else "")
 
 

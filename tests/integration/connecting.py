@@ -1,4 +1,4 @@
-"""An operator at the terminal of `make connect`, with an app in HighLevel's portal and a browser."""
+"""An operator at the terminal of `./hlc connect`, with an app in HighLevel's portal and a browser."""
 
 import os
 import pty
@@ -22,13 +22,13 @@ ROOT = Path(__file__).parents[2]
 
 
 class Terminal:
-    """`make connect` with an operator at its terminal. `shown`: the whole output."""
+    """`./hlc connect` with an operator at its terminal. `shown`: the whole output."""
 
     def __init__(self, aws: LocalAws, stack: str) -> None:
         self._ours, theirs = pty.openpty()
         self.shown = ""
         self.process = children.start(
-            [sys.executable, "-u", "-m", "cli.connect", stack],
+            [sys.executable, "-u", "-m", "cli", "connect", "--stack", stack],
             cwd=ROOT,
             env={**clean_environment(), **aws.env, "PYTHONPATH": "functions:."},
             stdin=theirs,

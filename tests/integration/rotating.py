@@ -22,7 +22,7 @@ class Rotating:
 
     @classmethod
     def connected(cls, world: FaultyWorld, location: str | None = None) -> "Rotating":
-        """Install an app in HighLevel and store the connection, as `make connect` does; nothing rotates yet."""
+        """Install an app in HighLevel and store the connection, as `./hlc connect` does; nothing rotates yet."""
         connection, installation = make_connection(world.highlevel.oauth, location)
         rotating = cls(world, installation)
         stages = rotating.stages()

@@ -18,11 +18,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from cli import dead_letter_reader, dead_letters, logs, redrive, store_token
+from cli import dead_letter_reader, redrive
 from cli import stack as stack_module
+from cli.app import main
+from cli.options import NeedsYesError, Settings
 from cli.redrive import DELAY_SECONDS
 from cli.stack import Stack, StackError, explain
 from create_conversation.submission import Submission
@@ -99,7 +102,7 @@ def stack(aws: LocalAws, highlevel: LocalHighLevel, monkeypatch: pytest.MonkeyPa
     while formation.describe_stacks(StackName="mine")["Stacks"][0]["StackStatus"] != "CREATE_COMPLETE":
         assert time.monotonic() < until
         time.sleep(0.05)
-    yield Stack.connect("mine")
+    yield Stack.connect(Settings("mine"))
     formation.delete_stack(StackName="mine")
     while any(stack["StackName"] == "mine" for stack in formation.describe_stacks()["Stacks"]):
         assert time.monotonic() < until + 20
@@ -110,21 +113,19 @@ def stack(aws: LocalAws, highlevel: LocalHighLevel, monkeypatch: pytest.MonkeyPa
 def run(stack: Stack, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command in this process. Returns exit code, standard output and standard error."""
 
-    def run(main: Callable[[list[str]], int], *arguments: str) -> tuple[int, str, str]:
+    def run(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        code = main(["mine", *arguments])
+        code = main(["--stack", "mine", *words])
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 
     return run
 
 
-def start(
-    module: str, *arguments: str, stdin: int = subprocess.DEVNULL, stderr: int = subprocess.PIPE
-) -> subprocess.Popen[str]:
+def start(*words: str, stdin: int = subprocess.DEVNULL, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
     variables = clean_environment() | {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
     return children.start(
-        [sys.executable, "-u", "-m", f"cli.{module}", "mine", *arguments],
+        [sys.executable, "-u", "-m", "cli", "--stack", "mine", *words],
         cwd=ROOT,
         env={**variables, "PYTHONPATH": "functions:."},
         stdin=stdin,
@@ -200,9 +201,9 @@ def move_by_sqs(stack: Stack, body: str, group: str) -> None:
 
 
 def test_empty_queue(run: Run) -> None:
-    assert run(dead_letters.main) == (0, "0 dead letters\n", "")
-    assert run(dead_letters.main, "--json") == (0, "", "")
-    assert run(redrive.main, "--wait", "0") == (0, "nothing to redrive\n", "")
+    assert run("dead-letters", "list") == (0, "0 dead letters\n", "")
+    assert run("dead-letters", "list", "--json") == (0, '{"dead_letters": []}\n', "")
+    assert run("redrive", "--wait", "0") == (0, "nothing to redrive\n", "")
 
 
 def test_table_shows_every_kind_and_consumes_nothing(stack: Stack, run: Run) -> None:
@@ -220,7 +221,7 @@ def test_table_shows_every_kind_and_consumes_nothing(stack: Stack, run: Run) -> 
     time.sleep(0.01)
     dead_letter(stack, "not a submission")
     for _ in range(2):
-        code, printed, errors = run(dead_letters.main)
+        code, printed, errors = run("dead-letters", "list")
         table, _, notes = printed.partition("5 dead letters\n")
         rows = [line.split() for line in table.splitlines()]
         assert (code, errors) == (0, "")
@@ -242,15 +243,15 @@ def test_table_shows_every_kind_and_consumes_nothing(stack: Stack, run: Run) -> 
         first = datetime.fromisoformat(" ".join(rows[1][2:4])) + timedelta(days=14)
         assert deletion == f"SQS deletes the first of them at {first:%Y-%m-%d %H:%M} UTC"
         assert visible(stack) == 5
-    code, printed, _ = run(dead_letters.main, "--json")
-    assert [json.loads(line)["reason"] for line in printed.splitlines()] == [row[6] for row in rows[1:]]
+    code, printed, _ = run("dead-letters", "list", "--json")
+    assert [letter["reason"] for letter in json.loads(printed)["dead_letters"]] == [row[6] for row in rows[1:]]
 
 
 def test_more_than_a_thousand_dead_letters(stack: Stack, run: Run) -> None:
     dead_letter(
         stack, *(body_of(f"c{number}") for number in range(1234)), reason="no_token", sender="api", location="loc"
     )
-    code, printed, _ = run(dead_letters.main)
+    code, printed, _ = run("dead-letters", "list")
     table, _, notes = printed.partition("1234 dead letters\n")
     assert (code, len(notes.splitlines())) == (0, 1)
     ids = [line.split()[-1] for line in table.splitlines()[1:]]
@@ -263,25 +264,25 @@ def test_one_dead_letter_with_its_body(stack: Stack, run: Run) -> None:
     one = Submission("http", "api", "req-1", 1_700_000_000.0, "application/json", raw).to_message()
     dead_letter(stack, one, reason="expired", sender="api", location="loc", attempts="9", last_error="upstream_timeout")
     dead_letter(stack, body_of("other"), reason="no_token")
-    short = next(line.split()[-1] for line in run(dead_letters.main)[1].splitlines() if "expired" in line)
-    code, printed, _ = run(dead_letters.main, "--id", short)
+    short = next(line.split()[-1] for line in run("dead-letters", "list")[1].splitlines() if "expired" in line)
+    code, printed, _ = run("dead-letters", "show", short)
     head, _, body = printed.partition("\n\n")
     assert code == 0
     assert body == '{"contactId": "c", "name": "Zoë\\x1b[2J"}\n'
     for fact in ("upstream_timeout", "req-1", "2023-11-14T22:13:20.000+00:00", "application/json", "http"):
         assert fact in head
-    whole = json.loads(run(dead_letters.main, "--id", short, "--json")[1])
+    whole = json.loads(run("dead-letters", "show", short, "--json")[1])
     assert whole["body"] == raw.decode()
     assert whole["attributes"]["attempts"] == "9"
     with pytest.raises(StackError, match="no message"):
-        run(dead_letters.main, "--id", "nothing")
+        run("dead-letters", "show", "nothing")
     assert visible(stack) == 2
 
 
 def test_messages_hidden_by_another_reader(stack: Stack, run: Run) -> None:
     dead_letter(stack, body_of("a"), body_of("b"), reason="no_token")
     stack.sqs.receive_message(QueueUrl=stack.output("DeadLetterQueueUrl"), VisibilityTimeout=60)
-    code, printed, errors = run(dead_letters.main)
+    code, printed, errors = run("dead-letters", "list")
     assert (code, printed.splitlines()[2]) == (0, "1 dead letter")
     assert errors.startswith("another reader, or one that was interrupted, hides about 1 more: ")
 
@@ -289,7 +290,7 @@ def test_messages_hidden_by_another_reader(stack: Stack, run: Run) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_messages_are_visible_again_after_an_interrupt(stack: Stack, number: signal.Signals) -> None:
     dead_letter(stack, *(body_of(f"c{number}") for number in range(2000)), reason="no_token")
-    process = start("dead_letters")
+    process = start("dead-letters", "list")
     while visible(stack) > 1900:
         assert process.poll() is None
     process.send_signal(number)
@@ -306,28 +307,28 @@ def test_matching_letters_go_to_the_retry_queue(stack: Stack, run: Run) -> None:
     dead_letter(stack, body_of("b"), reason="no_token", sender="form", location="loc1")
     dead_letter(stack, body_of("c"), reason="expired", sender="api", location="loc1")
     dead_letter(stack, "not a submission")
-    code, printed, _ = run(redrive.main, "--wait", "0", "--reason", "no_tokens")
+    code, printed, _ = run("redrive", "--wait", "0", "--reason", "no_tokens")
     assert code == 1
     assert printed.startswith(
         "nothing to redrive with reason no_tokens: the queue has 1 with reason no_token of api, 1 with "
     )
     assert printed.endswith("; did you mean no_token?\n")
     assert visible(stack) == 4
-    code, printed, _ = run(redrive.main, "--wait", "0", "--reason", "no_token", "--sender", "api")
+    code, printed, _ = run("redrive", "--wait", "0", "--reason", "no_token", "--sender", "api")
     assert (code, printed) == (0, "1 redriven, 3 others stay\n")
     (message,) = received(stack, 1)
     assert json.loads(message["Body"])["submission"]["request_id"] == "req-a"
     assert message["Attributes"]["MessageGroupId"] == "loc1"
     assert message["MessageAttributes"]["attempts"]["StringValue"] == "3"
     assert (visible(stack), stored(stack)) == (3, 3)
-    assert run(redrive.main, "--wait", "0")[:2] == (0, "3 redriven\n")
+    assert run("redrive", "--wait", "0")[:2] == (0, "3 redriven\n")
     assert stored(stack) == 0
 
 
 def test_body_and_message_group_stay(stack: Stack, run: Run) -> None:
     body = body_of("moved")
     move_by_sqs(stack, body, "loc7")
-    assert run(redrive.main, "--wait", "0", "--reason", "receives")[:2] == (0, "1 redriven\n")
+    assert run("redrive", "--wait", "0", "--reason", "receives")[:2] == (0, "1 redriven\n")
     (message,) = received(stack, 1)
     assert (message["Body"], message["Attributes"]["MessageGroupId"]) == (body, "loc7")
 
@@ -336,7 +337,7 @@ def test_redrive_of_large_bodies(stack: Stack, run: Run) -> None:
     body = Submission("http", "api", "r", 1.0, "application/json", b"x" * 256 * 1024).to_message()
     for _ in range(7):
         dead_letter(stack, body, reason="no_token")
-    assert run(redrive.main, "--wait", "0")[:2] == (0, "7 redriven\n")
+    assert run("redrive", "--wait", "0")[:2] == (0, "7 redriven\n")
     assert stored(stack, "RetryQueueUrl") == 7
 
 
@@ -344,7 +345,7 @@ def test_redrive_of_thousands(stack: Stack, run: Run) -> None:
     contacts = {f"c{number}" for number in range(3000)}
     dead_letter(stack, *map(body_of, sorted(contacts)), reason="no_token", location="loc")
     started = time.monotonic()
-    assert run(redrive.main, "--wait", "0")[:2] == (0, "3000 redriven\n")
+    assert run("redrive", "--wait", "0")[:2] == (0, "3000 redriven\n")
     assert time.monotonic() - started < 30
     assert stored(stack) == 0
     assert len(received(stack, 3000)) == 3000
@@ -375,7 +376,7 @@ def test_letters_that_come_back_are_not_redriven_again(stack: Stack, run: Run, m
     thread = threading.Thread(target=send_back)
     thread.start()
     try:
-        code, printed, _ = run(redrive.main, "--wait", "0")
+        code, printed, _ = run("redrive", "--wait", "0")
         time.sleep(DELAY_SECONDS + 1)
     finally:
         stop.set()
@@ -427,10 +428,10 @@ def test_network_failure_between_send_and_delete(
     with monkeypatch.context() as patch:
         patch.setattr(redrive._Redrive, "_delete", lost)
         with pytest.raises(EndpointConnectionError):
-            run(redrive.main, "--wait", "0")
+            run("redrive", "--wait", "0")
     assert visible(stack) == 2
     assert everywhere(aws, stack) == {"req-a": 2, "req-b": 2}
-    assert run(redrive.main, "--wait", "0")[:2] == (0, "2 redriven\n")
+    assert run("redrive", "--wait", "0")[:2] == (0, "2 redriven\n")
     assert everywhere(aws, stack) == {"req-a": 2, "req-b": 2}
 
 
@@ -438,7 +439,7 @@ def test_letters_that_cannot_be_sent_stay(stack: Stack, run: Run, monkeypatch: p
     send = redrive._Redrive._send
     dead_letter(stack, body_of("a"), body_of("b"), body_of("c"), reason="no_token", location="loc")
     monkeypatch.setattr(redrive._Redrive, "_send", lambda self, batch: send(self, batch)[1:])
-    code, printed, _ = run(redrive.main, "--wait", "0")
+    code, printed, _ = run("redrive", "--wait", "0")
     assert (code, printed) == (1, "2 redriven, 1 failed and stay\n")
     assert visible(stack) == 1
 
@@ -456,7 +457,7 @@ def store(stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 
     def store(value: str, *arguments: str) -> str:
         monkeypatch.setattr("sys.stdin", io.StringIO(f"{value}\n"))
-        code, printed, errors = run(store_token.main, *arguments)
+        code, printed, errors = run("token", "set", *arguments)
         assert code == 0
         assert value not in printed + errors
         return printed
@@ -468,10 +469,12 @@ def test_first_token_and_its_successor(stack: Stack, store: Callable[..., str]) 
     printed = store(PIT)
     assert secret(stack) == PIT
     tried, stored_in = printed.splitlines()[:2]
-    assert tried == "✓ token: HighLevel accepts it; to check its scopes: make doctor STACK=mine LOCATION=<location id>"
+    assert (
+        tried
+        == "✓ token: HighLevel accepts it; to check its scopes: ./hlc --stack mine doctor --location <location id>"
+    )
     assert stored_in.startswith("stored a private integration token (40 characters) in arn:aws:secretsmanager:")
-    assert stack.output("ConversationsUrl") in printed
-    assert "--secret-id " + stack.output("SenderSecretsArn") in printed
+    assert "./hlc --stack mine sender add <name>" in printed
     assert "hush" not in printed
     assert "within 5 minutes" not in printed
     assert "within 5 minutes" in store(OTHER)
@@ -480,7 +483,7 @@ def test_first_token_and_its_successor(stack: Stack, store: Callable[..., str]) 
 
 def test_token_typed_on_a_terminal_is_not_shown(stack: Stack) -> None:
     ours, theirs = pty.openpty()
-    process = start("store_token", stdin=theirs, stderr=theirs)
+    process = start("token", "set", stdin=theirs, stderr=theirs)
     shown = b""
     while not shown.endswith(b"(is not shown): "):
         shown += os.read(ours, 1024)
@@ -504,10 +507,10 @@ def test_tokens_by_location(stack: Stack, run: Run, store: Callable[..., str]) -
     store(PIT, "--location", "*")
     assert json.loads(secret(stack)) == {"tokens": {"loc1": OTHER, "loc2": OTHER, "*": PIT}}
     before = secret(stack)
-    with pytest.raises(StackError, match="LOCATION=") as raised:
+    with pytest.raises(StackError, match="--location <id>") as raised:
         store(PIT)
     assert PIT not in str(raised.value)
-    with pytest.raises(StackError, match="a location id"):
+    with pytest.raises(click.BadParameter, match="a location id"):
         store(PIT, "--location", "not an id")
     assert secret(stack) == before
 
@@ -530,7 +533,7 @@ def test_oauth_connection_is_not_overwritten(stack: Stack, store: Callable[..., 
     with pytest.raises(StackError, match="OAuth") as raised:
         store(PIT, *arguments)
     assert "hush" not in str(raised.value)
-    assert "PARAMETERS=RotateToken=false" in str(raised.value), "its rotation would continue and fail"
+    assert "./hlc --stack mine deploy RotateToken=false" in str(raised.value), "its rotation would continue and fail"
     assert secret(stack) == before
 
 
@@ -572,7 +575,7 @@ UNKNOWN = "pit-00000000-89ab-cdef-0123-456789abcdef"
         pytest.param(("--location", "loc1"), "limited", "✗ quota of loc1: used up (429)", id="out of quota"),
     ],
 )
-def test_token_that_highlevel_refuses_is_stored_only_by_force(  # noqa: PLR0913 - four fixtures, three parameters
+def test_token_that_highlevel_refuses_is_stored_only_with_yes(  # noqa: PLR0913 - four fixtures, three parameters
     stack: Stack,
     highlevel: LocalHighLevel,
     monkeypatch: pytest.MonkeyPatch,
@@ -597,15 +600,16 @@ def test_token_that_highlevel_refuses_is_stored_only_by_force(  # noqa: PLR0913 
         case "limited":
             highlevel.fail("status", status=429)
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{UNKNOWN}\n"))
-    with pytest.raises(StackError) as raised:
-        store_token.main(["mine", *arguments])
-    assert str(raised.value) == "nothing was stored; the stored value did not change. To store it anyway: FORCE=1"
+    with pytest.raises(NeedsYesError) as raised:
+        main(["--stack", "mine", "token", "set", *arguments])
+    assert raised.value.message.startswith("nothing was stored; the stored value did not change. ")
+    assert raised.value.message.endswith("add --yes")
     printed = capsys.readouterr().out
     assert expected in printed
     assert UNKNOWN not in printed
     assert secret(stack) == PIT
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{UNKNOWN}\n"))
-    assert store_token.main(["mine", "--force", *arguments]) == 0
+    assert main(["--stack", "mine", "token", "set", "--yes", *arguments]) == 0
     assert UNKNOWN in secret(stack)
     assert not highlevel.conversations
     assert not highlevel.contacts
@@ -633,7 +637,7 @@ def test_operator_confirms_a_refused_token(
 ) -> None:
     stack.secrets_manager.put_secret_value(SecretId=stack.output("HighLevelTokenArn"), SecretString=PIT)
     ours, theirs = pty.openpty()
-    process = start("store_token", stdin=theirs, stderr=theirs)
+    process = start("token", "set", stdin=theirs, stderr=theirs)
     shown = b""
     while not shown.endswith(b"(is not shown): "):
         shown += os.read(ours, 1024)
@@ -691,13 +695,13 @@ def test_lines_up_to_now(stack: Stack, run: Run) -> None:
     log.write("START RequestId: 1")
     log.write({"_aws": {}})
     log.write({"level": "WARNING", "message": "aws_request_failed", "service": "SQS"})
-    code, printed, errors = run(logs.main, "--no-follow")
+    code, printed, errors = run("logs", "--no-follow")
     assert (code, errors, contacts(printed)) == (0, "", ["c1", "c2"])
     assert printed.splitlines()[-1].endswith("WARNING aws_request_failed service=SQS")
     assert len(printed.splitlines()) == 4
-    assert contacts(run(logs.main, "--no-follow", "--since", "1h")[1]) == ["c0", "c1", "c2"]
+    assert contacts(run("logs", "--no-follow", "--since", "1h")[1]) == ["c0", "c1", "c2"]
     for option, value in (("--contact", "c2"), ("--request", "r2"), ("--reason", "no_token")):
-        printed = run(logs.main, "--no-follow", option, value)[1]
+        printed = run("logs", "--no-follow", option, value)[1]
         assert (contacts(printed), len(printed.splitlines())) == (["c2"], 2)
 
 
@@ -747,7 +751,7 @@ def test_local_stack(aws: LocalAws, stack: Stack, tmp_path: Path, monkeypatch: p
     served |= {"access_key_id": aws.env["AWS_ACCESS_KEY_ID"], "secret_access_key": aws.env["AWS_SECRET_ACCESS_KEY"]}
     (tmp_path / "serve.json").write_text(json.dumps(served))
     monkeypatch.setattr(stack_module, "SERVE_FILE", tmp_path / "serve.json")
-    local = Stack.connect("local")
+    local = Stack.connect(Settings("local"))
     assert local.output("ConversationsUrl") == "http://here"
     assert local.output("RetryQueueUrl") == stack.output("RetryQueueUrl")
     assert visible(local) == 0
@@ -755,7 +759,7 @@ def test_local_stack(aws: LocalAws, stack: Stack, tmp_path: Path, monkeypatch: p
 
 def test_unknown_stack(stack: Stack) -> None:
     with pytest.raises(StackError, match=f"there is no stack theirs in {REGION}"):
-        Stack.connect("theirs")
+        Stack.connect(Settings("theirs"))
 
 
 def test_access_denied_names_the_action() -> None:
@@ -768,9 +772,9 @@ def test_access_denied_names_the_action() -> None:
         patch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
         patch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
         with pytest.raises(ClientError) as raised:
-            Stack.connect("mine")
+            Stack.connect(Settings("mine"))
         assert explain(raised.value) == "these AWS credentials may not cloudformation:DescribeStacks"
         patch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
         with pytest.raises(ClientError) as raised:
-            Stack.connect("mine")
+            Stack.connect(Settings("mine"))
         assert "does not know these credentials" in explain(raised.value)

@@ -1,4 +1,4 @@
-"""`make sender`, `make send` and `make doctor` against the served stack."""
+"""`./hlc sender`, `./hlc send` and `./hlc doctor` against the served stack."""
 
 import io
 import json
@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from cli import dead_letters, doctor, pause, redrive, resume, send, sender, store_token
+from cli import send
 from cli import stack as stack_module
-from cli.stack import StackError
+from cli.app import main
+from cli.options import NeedsYesError, Settings
 from create_conversation.errors import REASONS
 from create_conversation.senders.config import load
 from local.application import Answer, Application
@@ -23,6 +24,7 @@ from local.stack import ROOT, LocalAws, clean_environment, deploy
 from tests.integration.world import World, eventually
 
 LOCATION = "ve9EPM428h8vShlRW1KT"
+FIX = "fix the cause (./hlc --stack local dead-letters list), then ./hlc --stack local redrive"
 TOKEN = f"pit-{uuid.uuid4()}"
 SENT = ("typeform", "tally", "standard-webhooks", "highlevel-workflow", "token", "api")
 OTHERS = sorted({name for name, entry in load().items() if entry.scheme in ("token", "mac")} - {*SENT})
@@ -65,24 +67,23 @@ def run(served: tuple[World, Path], monkeypatch: pytest.MonkeyPatch, capsys: pyt
     """Run a command in this process. Returns exit code and standard output."""
     monkeypatch.setattr(stack_module, "SERVE_FILE", served[1])
 
-    def run(main: Callable[[list[str]], int], *arguments: str) -> tuple[int, str]:
+    def run(*words: str) -> tuple[int, str]:
         capsys.readouterr()
-        code = main(["local", *arguments])
+        code = main(["--stack", "local", *words])
         return code, capsys.readouterr().out
 
     return run
 
 
-def command(where: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in its own process as make does, with another file of `make serve`."""
+def command(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in its own process as `./hlc` does, with another file of `make serve`."""
     code = (
         "import pathlib, runpy, sys, cli.stack\n"
         f"cli.stack.SERVE_FILE = pathlib.Path({str(where)!r})\n"
-        f"sys.argv[0] = {module!r}\n"
-        f"runpy.run_module('cli.{module}', run_name='__main__')\n"
+        "runpy.run_module('cli', run_name='__main__')\n"
     )
     return subprocess.run(
-        [sys.executable, "-c", code, "local", *arguments],
+        [sys.executable, "-c", code, "--stack", "local", *words],
         cwd=ROOT,
         env={
             **clean_environment(),
@@ -106,12 +107,14 @@ def test_first_secret_and_sample_open_a_conversation(world: World, served: tuple
     _, where = served
     refused = command(where, "send", "typeform")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr == "typeform has no secret yet: make sender STACK=local NAME=typeform\n"
-    made = {name: command(where, "sender", name) for name in SENT}
+    assert refused.stderr == "typeform has no secret yet: ./hlc --stack local sender add typeform\n"
+    made = {name: command(where, "sender", "rotate" if name == "api" else "add", name) for name in SENT}
     stored = secrets(world)
     for name, finished in made.items():
         assert (finished.returncode, finished.stderr) == (0, "")
-        assert stored[name][0] in finished.stdout
+        assert stored[name][0] not in finished.stdout
+        shown = json.loads(command(where, "sender", "show", name, "--reveal", "--json", "--yes").stdout)
+        assert shown["secret"] == stored[name][0]
     assert isinstance(stored["api"], list)
     assert stored["api"][1] == world.application.api_secret
     for name in SENT:
@@ -129,51 +132,56 @@ def test_first_secret_and_sample_open_a_conversation(world: World, served: tuple
 
 def test_every_other_preset_opens_a_conversation(world: World, run: Run) -> None:
     for name in OTHERS:
-        code, printed = run(sender.main, name)
+        code, printed = run("sender", "add", name)
         assert code == 0
         assert f"/webhooks/{name}" in printed
         assert "senders.toml" not in printed, "the output says where to paste it"
     for name in OTHERS:
-        code, printed = run(send.main, name)
+        code, printed = run("send", name)
         assert (code, json.loads(printed.splitlines()[2])["outcome"]) == (0, "opened")
     assert len(world.highlevel.conversations) == len(OTHERS)
 
 
 def test_secret_is_rotated_and_revoked(world: World, run: Run) -> None:
     first = secrets(world).get("tally", [])
-    run(sender.main, "tally")
-    run(sender.main, "tally")
-    run(sender.main, "tally")
+    if not first:
+        run("sender", "add", "tally")
+    run("sender", "rotate", "tally")
+    run("sender", "rotate", "tally")
     stored = secrets(world)
     assert len(stored["tally"]) == 2
     assert stored["tally"][0] not in first
-    assert run(send.main, "tally")[0] == 0
-    assert run(sender.main, "tally", "--retire")[0] == 0
+    assert run("send", "tally")[0] == 0
+    assert run("sender", "retire", "tally")[0] == 0
     assert secrets(world) == {**stored, "tally": [stored["tally"][0]]}
-    assert run(send.main, "tally")[0] == 0
+    assert run("send", "tally")[0] == 0
 
 
 def test_wrong_secret_is_tried_twice_and_explained(world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(sender.main, "token")
+    if "token" not in secrets(world):
+        run("sender", "add", "token")
     monkeypatch.setattr(send, "NOTICED_SECONDS", 0.1)
     monkeypatch.setattr(send, "_secret", lambda *_: "hush-hush-hush-hush")
-    code, printed = run(send.main, "token")
+    code, printed = run("send", "token")
     assert code == 1
     assert printed.startswith("401  ")
     assert "start make serve again" in printed
-    assert "make deploy" not in printed
+    assert "hlc deploy" not in printed
     assert "hush" not in printed
 
 
 def test_location_of_another_stack(world: World, run: Run) -> None:
-    run(sender.main, "highlevel-workflow")
-    code, printed = run(send.main, "highlevel-workflow", "--location", "elsewhere")
+    if "highlevel-workflow" not in secrets(world):
+        run("sender", "add", "highlevel-workflow")
+    code, printed = run("send", "highlevel-workflow", "--location", "elsewhere")
     assert code == 0
     assert '"outcome": "rejected"' in printed
-    assert "make dead-letters STACK=local" in printed
-    code, printed = run(doctor.main)
+    assert "./hlc --stack local dead-letters list" in printed
+    code, printed = run("doctor")
     assert code == 1
-    assert "✗ dead-letter queue: 1 submission failed and needs you: run make dead-letters STACK=local" in printed
+    assert (
+        "✗ dead-letter queue: 1 submission failed and needs you: run ./hlc --stack local dead-letters list" in printed
+    )
 
 
 def accepted(world: World, body: bytes, headers: dict[str, str]) -> Answer:
@@ -189,7 +197,7 @@ def accepted(world: World, body: bytes, headers: dict[str, str]) -> Answer:
 
 
 def letters(run: Run) -> list[dict[str, object]]:
-    return [json.loads(line) for line in run(dead_letters.main, "--json")[1].splitlines()]
+    return list(json.loads(run("dead-letters", "list", "--json")[1])["dead_letters"])
 
 
 def test_redrive_waits_and_shows_each_result(world: World, run: Run) -> None:
@@ -203,23 +211,23 @@ def test_redrive_waits_and_shows_each_result(world: World, run: Run) -> None:
     assert [before[name]["attempts"] for name in (cured, hopeless)] == [1, 1]
 
     world.highlevel.reset()
-    code, printed = run(redrive.main)
+    code, printed = run("redrive")
     assert code == 1
     assert printed.splitlines()[0] == "2 redriven"
     assert f"  opened      {cured}  token  conversation " in printed
     assert f"  came back   {hopeless}  token  no_contact: No contact is named" in printed
-    assert printed.endswith("1 opened\n1 came back: fix the cause, then make redrive STACK=local\n")
+    assert printed.endswith(f"1 opened\n1 came back: {FIX}\n")
     eventually(lambda: len(letters(run)) == 1)
     (letter,) = letters(run)
     assert letter["first_time"] == before[hopeless]["first_time"]
     assert letter["attempts"] == 2
-    code, printed = run(redrive.main, "--reason", "no_contacts")
+    code, printed = run("redrive", "--reason", "no_contacts")
     assert code == 1
     assert printed.endswith(": the queue has 1 with reason no_contact of token; did you mean no_contact?\n")
-    code, printed = run(redrive.main, "--wait", "1")
+    code, printed = run("redrive", "--wait", "1")
     assert code == 1
     assert f"  still open  {hopeless}  no try is logged yet" in printed
-    assert printed.endswith("1 still open: tried again automatically, see make logs STACK=local\n")
+    assert printed.endswith("1 still open: tried again automatically, see ./hlc --stack local logs\n")
     eventually(lambda: len(letters(run)) == 1)
     assert letters(run)[0]["attempts"] == 3
 
@@ -261,16 +269,16 @@ def test_doctor_on_a_healthy_stack(world: World, served: tuple[World, Path]) -> 
 def test_token_is_tried_on_the_local_highlevel(world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = f"pit-{uuid.uuid4()}"
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{wrong}\n"))
-    with pytest.raises(StackError, match="nothing was stored; the stored value did not change"):
-        run(store_token.main)
+    with pytest.raises(NeedsYesError, match="nothing was stored; the stored value did not change"):
+        run("token", "set")
     assert world.application.secret("HighLevelTokenArn") == TOKEN
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{TOKEN}\n"))
-    code, printed = run(store_token.main)
+    code, printed = run("token", "set")
     assert code == 0
     assert printed.startswith(f"✓ token of {LOCATION}: HighLevel accepts it\n✓ scope conversations.write: ")
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{TOKEN}\n"))
-    with pytest.raises(StackError, match="nothing was stored"):
-        run(store_token.main, "--location", "elsewhere")
+    with pytest.raises(NeedsYesError, match="nothing was stored"):
+        run("token", "set", "--location", "elsewhere")
     assert not world.highlevel.conversations
 
 
@@ -283,7 +291,7 @@ def failing(printed: str) -> list[str]:
 def test_doctor_reports_a_missing_scope(world: World, run: Run, scope: str, envelope: str) -> None:
     world.highlevel.envelope = envelope  # type: ignore[assignment]
     world.highlevel.scopes[TOKEN] = {"conversations.write", "conversations.readonly", "contacts.write"} - {scope}
-    code, printed = run(doctor.main)
+    code, printed = run("doctor")
     assert code == 1
     (line,) = failing(printed)
     assert line.startswith(f"✗ scope {scope}: the token lacks this scope")
@@ -326,10 +334,10 @@ def test_doctor_reports_what_highlevel_refuses(
             world.highlevel.fail("status", status=429)
         case "no call left":
             monkeypatch.setattr(world.highlevel, "limits", Limits(max=1))
-            run(doctor.main)
+            run("doctor")
         case "no call left today":
             monkeypatch.setattr(world.highlevel, "limits", Limits(daily=0))
-    code, printed = run(doctor.main)
+    code, printed = run("doctor")
     assert code == 1
     (line,) = failing(printed)
     assert line.startswith(f"✗ {expected}")
@@ -337,23 +345,23 @@ def test_doctor_reports_what_highlevel_refuses(
 
 
 def test_the_local_stack_is_paused_and_resumed(world: World, run: Run) -> None:
-    code, printed = run(pause.main)
+    code, printed = run("pause")
     assert code == 0
-    assert "to continue: make resume STACK=local" in printed
-    code, printed = run(doctor.main)
+    assert "to continue: ./hlc --stack local resume" in printed
+    code, printed = run("doctor")
     assert code == 1
     (line,) = failing(printed)
     assert line.startswith("✗ sending: paused")
-    assert run(pause.main, "--what", "accepting")[0] == 0
+    assert run("pause", "accepting")[0] == 0
     assert world.application.post({}).status == 429
-    assert run(resume.main) == (0, "resumed: sending, retrying, accepting; 0 submissions wait\n")
-    assert failing(run(doctor.main)[1]) == []
+    assert run("resume") == (0, "resumed: sending, retrying, accepting; 0 submissions wait\n")
+    assert failing(run("doctor")[1]) == []
 
 
 def test_doctor_checks_each_location_with_its_own_token(
     world: World, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stack = stack_module.Stack.connect("local")
+    stack = stack_module.Stack.connect(Settings("local"))
     without_default = stack_module.Stack(
         stack.name,
         stack.outputs,
@@ -366,21 +374,24 @@ def test_doctor_checks_each_location_with_its_own_token(
         stack.formation,
         stack.dynamodb,
         stack.aws,
+        stack.hlc,
         is_local=True,
     )
-    monkeypatch.setattr(stack_module.Stack, "connect", lambda _name: without_default)
+    monkeypatch.setattr(Settings, "connect", lambda _settings: without_default)
     world.application.store_token(json.dumps({"tokens": {LOCATION: TOKEN, "elsewhere": TOKEN, "*": "x y"}}))
-    code, printed = run(doctor.main)
+    code, printed = run("doctor")
     assert code == 1
     assert f"✓ token of {LOCATION}: " in printed
     *closed, line = failing(printed)
     assert {each.partition(": ")[2][:12] for each in closed} <= {"closed (401)"}, "the stack has no LocationId"
     assert line.startswith(f"✗ token of elsewhere: {REASONS['location_refused'].title} (403)")
-    code, printed = run(doctor.main, "--location", "third")
+    code, printed = run("doctor", "--location", "third")
     assert failing(printed)[-1].startswith("✗ token of third: the token holds characters")
     world.application.store_token(TOKEN)
-    code, printed = run(doctor.main)
-    assert failing(printed)[len(closed) :] == ["✗ location: enter one: make doctor STACK=local LOCATION=<location id>"]
+    code, printed = run("doctor")
+    assert failing(printed)[len(closed) :] == [
+        "✗ location: enter one: ./hlc --stack local doctor --location <location id>"
+    ]
 
 
 def test_doctor_reports_unusable_secrets(world: World, run: Run) -> None:
@@ -390,7 +401,7 @@ def test_doctor_reports_unusable_secrets(world: World, run: Run) -> None:
     wrong = {"api": "generated-and-long", "typefrom": ["hush"], "tally": 17}
     try:
         client.put_secret_value(SecretId=arn, SecretString=json.dumps(wrong))
-        code, printed = run(doctor.main)
+        code, printed = run("doctor")
         assert code == 1
         assert [line.split("'s")[0][:40] for line in failing(printed)] == [
             "✗ SenderSecrets: unknown sender 'typefrom'"[:40],
@@ -398,7 +409,7 @@ def test_doctor_reports_unusable_secrets(world: World, run: Run) -> None:
         ]
         assert "hush" not in printed
         client.put_secret_value(SecretId=arn, SecretString="hush")
-        code, printed = run(doctor.main)
+        code, printed = run("doctor")
         assert failing(printed)[0].startswith("✗ senders: SenderSecrets is not a JSON object")
         assert "hush" not in printed
         assert "✓ quota" in printed
@@ -408,4 +419,4 @@ def test_doctor_reports_unusable_secrets(world: World, run: Run) -> None:
 
 def test_doctor_without_a_stack(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(stack_module, "SERVE_FILE", tmp_path / "serve.json")
-    assert run(doctor.main) == (1, "✗ stack: the local stack is not running: make serve\n")
+    assert run("doctor") == (1, "✗ stack: the local stack is not running: make serve\n")

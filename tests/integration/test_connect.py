@@ -1,4 +1,4 @@
-"""`make connect` on a terminal: against secrets and a stack that are really there, and HighLevel's OAuth server."""
+"""`./hlc connect` on a terminal: against secrets and a stack that are really there, and HighLevel's OAuth server."""
 
 import contextlib
 import json
@@ -149,7 +149,7 @@ def test_first_connection(stack: Stack, highlevel: LocalHighLevel) -> None:
     assert stack.parameters == {"HighLevelBaseUrl": highlevel.url, "LocationId": "", "RotateToken": "true"}
     assert stack.resources == {"Token", "Attached"}
     assert f"stored the connection of the sub-account {LOCATION} in {stack.arn}" in terminal.shown
-    assert f"make doctor STACK={stack.name}" in terminal.shown
+    assert f"./hlc --stack {stack.name} doctor" in terminal.shown
     nothing_secret(terminal, stack, app, parse_qs(urlsplit(address).query)["code"][0])
 
 
@@ -276,7 +276,7 @@ def test_failed_exchange_stores_nothing(
     terminal.paste(address)
     assert terminal.end() == 1
     assert expected in terminal.shown
-    assert "nothing was stored: run make connect again" in " ".join(terminal.shown.split())
+    assert "nothing was stored: run ./hlc connect again" in " ".join(terminal.shown.split())
     assert stack.secret is None
     assert stack.parameters["RotateToken"] == "false"
     nothing_secret(terminal, stack, app)
@@ -349,7 +349,7 @@ def test_signal_between_exchange_and_store_loses_nothing(
 
 def test_command_needs_a_terminal(stack: Stack) -> None:
     finished = subprocess.run(
-        [sys.executable, "-m", "cli.connect", stack.name],
+        [sys.executable, "-m", "cli", "connect", "--stack", stack.name],
         cwd=ROOT,
         env={**clean_environment(), **stack.aws.env, "PYTHONPATH": "functions:."},
         input="",

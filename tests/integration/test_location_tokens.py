@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from cli import doctor
 from cli import stack as stack_module
+from cli.app import main
 from highlevel.oauth import OAuth, read_oauth
 from local.application import Answer
 from local.highlevel import Call
@@ -47,12 +47,12 @@ def world(served: tuple[World, Path]) -> World:
 
 @pytest.fixture
 def run(served: tuple[World, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """`make doctor` in this process: its exit code and what it printed."""
+    """`./hlc doctor` in this process: its exit code and what it printed."""
     monkeypatch.setattr(stack_module, "SERVE_FILE", served[1])
 
     def run(*arguments: str) -> tuple[int, str]:
         capsys.readouterr()
-        code = doctor.main(["local", *arguments])
+        code = main(["doctor", "--stack", "local", *arguments])
         return code, capsys.readouterr().out
 
     return run
@@ -263,7 +263,7 @@ def test_connect_attaches_the_rotation_and_doctor_finds_no_problem(world: World,
     assert code == 1
     (line,) = [line for line in failing(printed) if line.startswith("✗ rotation")]
     assert "grant_refused" in line
-    assert "Retries cannot fix this: make connect STACK=local" in line
+    assert "Retries cannot fix this: ./hlc connect --stack local" in line
     for secret in (app.secret, app.installation.access_token, app.installation.refresh_token):
         assert secret not in printed
 
@@ -289,7 +289,7 @@ def test_doctor_shows_the_connection_of_a_sub_account(world: World, run: Run) ->
     assert "✓ HighLevelToken: the connection of a sub-account; its access token" in run("--location", "there")[1]
     world.application.store_token(replace(connection(app), access_token="no(bearer)token").to_secret())
     (line,) = [line for line in failing(run("--location", "there")[1]) if line.startswith("✗ token")]
-    assert line.endswith("make connect STACK=local"), "make token would refuse to replace it"
+    assert line.endswith("./hlc connect --stack local"), "./hlc token set would refuse to replace it"
 
 
 def _stored(world: World) -> OAuth:
@@ -304,7 +304,7 @@ INCOMPLETE: dict[str, tuple[Any, ...]] = {
         "HighLevelToken: the connection of the agency company0000000000001: its access token expired",
     ),
     "no-access-token": ({"access_token": None, "expires_at": None}, "has no access token yet"),
-    "no-company": ({"company_id": None}, "has no company_id: make connect STACK=local"),
+    "no-company": ({"company_id": None}, "has no company_id: ./hlc connect --stack local"),
 }
 
 
@@ -325,7 +325,7 @@ def test_doctor_shows_an_invalid_connection(world: World, run: Run) -> None:
     world.application.store_token(json.dumps({"oauth": {"client_id": "x", "client_secret": "hush"}}))
     code, printed = run("--location", "there")
     assert code == 1
-    assert "✗ HighLevelToken: oauth.refresh_token is missing: make connect STACK=local" in printed
+    assert "✗ HighLevelToken: oauth.refresh_token is missing: ./hlc connect --stack local" in printed
     assert "hush" not in printed
 
 
@@ -339,4 +339,4 @@ def test_doctor_shows_a_location_without_the_app(world: World, run: Run) -> None
     assert "✗ token of there: HighLevel does not issue it (503): HighLevel answered with an error" in printed
     world.highlevel.heal()
     assert run()[0] == 1
-    assert "enter one: make doctor STACK=local LOCATION=" in run()[1]
+    assert "enter one: ./hlc --stack local doctor --location " in run()[1]

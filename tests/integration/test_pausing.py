@@ -1,4 +1,4 @@
-"""`make pause` and `make resume`, with deployments in between: what stops, what goes on, and what doctor shows."""
+"""`./hlc pause` and `./hlc resume`, with deployments in between: what stops, what goes on, and what doctor shows."""
 
 import re
 import time
@@ -14,7 +14,7 @@ from tests.integration.aws_faults import FaultyWorld, faulty_world, warm_up
 from tests.integration.world import eventually
 
 NOTHING = ["✓ pauses: none: HighLevel is called, the retry queue is processed, the API accepts requests"]
-STACK = "highlevel-conversations"
+HLC = "./hlc"
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +31,15 @@ def world(_world: FaultyWorld) -> Iterator[FaultyWorld]:
 
 
 def run(world: FaultyWorld, command: str, *arguments: str) -> str:
-    """Run `make pause` or `make resume`; return what it prints."""
-    finished = world.run(f"cli.{command}", *arguments)
+    """Run `./hlc pause` or `./hlc resume`; return what it prints."""
+    finished = world.run(command, *arguments)
     assert (finished.returncode, finished.stderr) == (0, "")
     return finished.stdout
 
 
 def doctor(world: FaultyWorld) -> list[str]:
-    """The lines of `make doctor` about pauses."""
-    finished = world.run("cli.doctor")
+    """The lines of `./hlc doctor` about pauses."""
+    finished = world.run("doctor")
     assert not finished.stderr
     return re.findall(r"^. (?:pauses|sending|retrying|accepting|function): .*", finished.stdout, re.MULTILINE)
 
@@ -72,7 +72,7 @@ def test_a_pause_of_sending_stores_everything_and_survives_a_deployment(
     printed = run(world, "pause")
     assert time.monotonic() - started < 10
     assert "0 wait" in printed
-    assert f"make resume STACK={STACK}" in printed
+    assert f"{HLC} resume" in printed
     assert abs(deletion_in(printed) - datetime.now(UTC) - timedelta(days=14)) < timedelta(minutes=2)
     time.sleep(5.5)  # until each instance has read it
     world.highlevel.calls.clear()
@@ -90,7 +90,7 @@ def test_a_pause_of_sending_stores_everything_and_survives_a_deployment(
 
     [line] = doctor(world)
     assert line.startswith("✗ sending: paused: submissions are stored; SQS deletes the oldest on ")
-    assert f"make resume STACK={STACK}" in line
+    assert f"{HLC} resume" in line
     assert deletion_in(line) == deletion_in(printed)
     assert [call for call in world.highlevel.calls if call.location == location] == []
     assert world.application.lines(since, trigger="retry") == []

@@ -73,10 +73,10 @@ class World:
     def _sqs(self) -> Any:
         return self.application.aws.client("sqs")
 
-    def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command of an operator with this stack's AWS."""
         return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-m", "cli", *words],
             cwd=ROOT,
             env={**clean_environment(), **self.application.aws.env, "PYTHONPATH": "functions"},
             stdin=subprocess.DEVNULL,
@@ -87,8 +87,8 @@ class World:
         )
 
     def redrive(self, *arguments: str) -> str:
-        """Run `make redrive` with these arguments and without a pause; return what it prints."""
-        finished = self.run("cli.redrive", "--wait", "0", *arguments)
+        """Run `./hlc redrive` with these arguments and without a pause; return what it prints."""
+        finished = self.run("redrive", "--wait", "0", *arguments)
         assert finished.returncode == 0, finished.stderr
         return finished.stdout
 

@@ -39,7 +39,7 @@ class Account:
     secrets: SimulatedSecretsManager
     rng: random.Random
     killed: float = 0.0
-    pauses: tuple[tuple[float, float], ...] = ()  # of sending, by `make pause`
+    pauses: tuple[tuple[float, float], ...] = ()  # of sending, by `./hlc pause`
     is_mapping_off: bool = True  # during a pause
 
     def pause_and_resume(self) -> None:
@@ -70,7 +70,7 @@ class Account:
         group = Group(self.loop)
         handler: RetryQueueHandler | None = None
         while True:
-            for begin, end in self.pauses:  # `make resume` turns the event source mapping on last
+            for begin, end in self.pauses:  # `./hlc resume` turns the event source mapping on last
                 if self.is_mapping_off and begin <= self.loop.now < end + MAX_AGE_SECONDS:
                     self.loop.sleep(end + MAX_AGE_SECONDS - self.loop.now)
             records = self.sqs.receive()

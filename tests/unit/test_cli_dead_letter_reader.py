@@ -159,9 +159,9 @@ def test_shown_ids_are_short_and_unique() -> None:
 
 def test_id_prefix_must_match_one_message() -> None:
     one, other = letter("", message_id="aa1"), letter("", message_id="aa2")
-    assert _only([one], "aa1") is one
+    assert _only([one], "aa1", "./hlc") is one
     with pytest.raises(StackError, match="2 messages have an id that begins with aa"):
-        _only([one, other], "aa")
+        _only([one, other], "aa", "./hlc")
 
 
 def test_batches_respect_the_limits_of_sqs() -> None:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from cli import doctor, token_check
+from cli.options import Settings
 from cli.report import Report
 from create_conversation.errors import REASONS
 from create_conversation.senders.config import load
@@ -64,17 +65,17 @@ def test_sender_without_a_location_is_reported_as_closed(
     secrets = dict.fromkeys(("api", "typeform", "tally", "highlevel-workflow", "our-shop"), "a-secret-of-theirs")
     monkeypatch.setattr(doctor, "all_senders", lambda: known)
     monkeypatch.setattr(doctor, "read_secrets", lambda _stack: (json.dumps(secrets), "v"))
-    report = Report("mine")
+    report = Report(Settings(stack="mine"))
     doctor._check_senders(SimpleNamespace(parameters={"LocationId": location}), report)  # type: ignore[arg-type]
     opened, *lines = capsys.readouterr().out.splitlines()
     assert opened.startswith("✓ senders: api, ")
-    assert opened.endswith("; closed: jotform (see make sender STACK=mine NAME=…)")
+    assert opened.endswith("; closed: jotform (see ./hlc --stack mine sender list)")
     assert [line.partition(":")[0] for line in lines] == [f"✗ sender {name}" for name in closed]
     for name, line in zip(closed, lines, strict=True):
         assert name not in opened
         assert "has no LocationId" in line
         assert f'locations = ["<location id>"] under [{name}]' in line
-        assert "make deploy STACK=mine PARAMETERS=LocationId=" in line
+        assert "./hlc --stack mine deploy LocationId=" in line
         assert "a-secret" not in line
     assert report.failed is bool(closed)
 
@@ -116,7 +117,7 @@ def test_advice_is_for_known_reasons() -> None:
 def test_quota(
     limit: RateLimit | None, refused: bool, mark: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = Report("local")
+    report = Report(Settings(stack="local"))
     token_check._check_quota("ve9", limit, report, refused=refused)
     printed = capsys.readouterr().out
     assert printed.startswith(f"{mark} quota of ve9: ")
@@ -131,18 +132,18 @@ def test_concurrency(limit: int, mark: str, capsys: pytest.CaptureFixture[str]) 
         get_account_settings=lambda: {"AccountLimit": limits}, meta=SimpleNamespace(region_name="eu-west-1")
     )
     stack: Any = SimpleNamespace(functions=functions, parameters={"RetryConcurrency": "2"})
-    doctor._check_concurrency(stack, Report("mine"))
+    doctor._check_concurrency(stack, Report(Settings(stack="mine")))
     printed = capsys.readouterr().out
     assert printed.startswith(f"{mark} concurrency: ")
     assert ("--quota-code L-B99A9384" in printed) == (mark == "✗")
 
 
 def test_each_command_contains_the_stack(capsys: pytest.CaptureFixture[str]) -> None:
-    report = Report("shop-production")
-    report.bad("dead-letter queue", "2 failed: make dead-letters, fix, make redrive; or make token LOCATION=ve9")
+    report = Report(Settings(stack="shop"))
+    report.bad("queue", "2 failed: ./hlc dead-letters list, fix, ./hlc redrive; or ./hlc token set --location ve9")
     assert capsys.readouterr().out == (
-        "✗ dead-letter queue: 2 failed: make dead-letters STACK=shop-production, fix, make redrive "
-        "STACK=shop-production; or make token STACK=shop-production LOCATION=ve9\n"
+        "✗ queue: 2 failed: ./hlc --stack shop dead-letters list, fix, ./hlc --stack shop redrive; "
+        "or ./hlc --stack shop token set --location ve9\n"
     )
 
 
@@ -219,7 +220,7 @@ def failure(code: str, service: str = "DynamoDB", operation: str | None = "GetIt
 def test_failures_in_the_log(
     lines: tuple[object, ...], expected: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = Report("local")
+    report = Report(Settings(stack="local"))
     doctor._check_log(stack_that_logged(*lines), report)
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(expected)
@@ -251,10 +252,10 @@ def submission(outcome: str, sender: str | None = "typeform", trigger: str = "we
 def test_refused_sender_is_reported(
     lines: tuple[object, ...], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    doctor._check_log(stack_that_logged(*lines), Report("local"))
+    doctor._check_log(stack_that_logged(*lines), Report(Settings(stack="local")))
     printed = capsys.readouterr().out
     assert printed.startswith(expected)
-    assert "make sender STACK=local NAME=typeform" in printed or expected.startswith("✓")
+    assert "./hlc --stack local sender rotate typeform" in printed or expected.startswith("✓")
 
 
 @pytest.mark.parametrize(
@@ -269,10 +270,10 @@ def test_a_sender_without_locations_is_not_advised_to_change_its_secret(
     reasons: list[str], is_the_secret: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [submission("unauthorized") | {"reason": reason} for reason in reasons]
-    doctor._check_log(stack_that_logged(*lines), Report("local"))
+    doctor._check_log(stack_that_logged(*lines), Report(Settings(stack="local")))
     printed = capsys.readouterr().out
     assert printed.startswith("✗ sender typeform: requests were refused in the last hour ")
-    assert ("make sender" in printed) is is_the_secret
+    assert ("hlc --stack local sender" in printed) is is_the_secret
     assert ("no location was configured" in printed) is not is_the_secret
 
 
@@ -280,11 +281,11 @@ def test_a_sender_without_locations_is_not_advised_to_change_its_secret(
     ("name", "text", "unexpected"),
     [
         pytest.param(
-            "highlevel-app", "app_id under [highlevel-app] in functions/senders.toml", "make sender", id="app"
+            "highlevel-app", "app_id under [highlevel-app] in functions/senders.toml", "./hlc sender", id="app"
         ),
-        pytest.param("standard-webhooks-v1a", "make sender NAME=standard-webhooks-v1a", "GIVEN", id="a public key"),
-        pytest.param("typeform", "make sender NAME=typeform creates a new secret", "app_id", id="a secret"),
-        pytest.param("gone", "functions/senders.toml has no such sender", "make sender", id="no entry any more"),
+        pytest.param("standard-webhooks-v1a", "./hlc sender import standard-webhooks-v1a", "rotate", id="a public key"),
+        pytest.param("typeform", "./hlc sender rotate typeform creates a new secret", "app_id", id="a secret"),
+        pytest.param("gone", "functions/senders.toml has no such sender", "./hlc sender", id="no entry any more"),
     ],
 )
 def test_advice_for_a_refused_sender(name: str, text: str, unexpected: str) -> None:
@@ -299,11 +300,11 @@ def test_advice_for_a_refused_sender(name: str, text: str, unexpected: str) -> N
         (0, "✓ dead-letter queue: empty"),
         (
             1,
-            "✗ dead-letter queue: 1 submission failed and needs you: run make dead-letters STACK=mine, fix the cause, ",
+            "✗ dead-letter queue: 1 submission failed and needs you: run ./hlc --stack mine dead-letters list, fix",
         ),
         (
             2,
-            "✗ dead-letter queue: 2 submissions failed and need you: run make dead-letters STACK=mine, fix the cause, ",
+            "✗ dead-letter queue: 2 submissions failed and need you: run ./hlc --stack mine dead-letters list, fix",
         ),
     ],
     ids=["none", "one", "two"],
@@ -313,12 +314,12 @@ def test_dead_letters_are_reported(
 ) -> None:
     counts = {"RetryQueueUrl": 0, "DeadLetterQueueUrl": count}
     monkeypatch.setattr(doctor, "_count", lambda _stack, output: counts[output])
-    doctor._check_queues(stack_that_logged(), Report("mine"))
+    doctor._check_queues(stack_that_logged(), Report(Settings(stack="mine")))
     assert capsys.readouterr().out.splitlines()[1].startswith(text)
 
 
 def test_local_stack_is_started_again_instead_of_deployed(capsys: pytest.CaptureFixture[str]) -> None:
-    Report("local").bad("sender", "app_id under [x]; then make deploy")
+    Report(Settings(stack="local")).bad("sender", "app_id under [x]; then ./hlc deploy")
     assert capsys.readouterr().out == "✗ sender: app_id under [x]; then start make serve again\n"
 
 

@@ -1,14 +1,16 @@
-"""`make logs` shows each line once, and one aligned row for each submission."""
+"""`./hlc logs` shows each line once, and one aligned row for each submission."""
 
-import argparse
 import json
 import time
 from typing import Any
 
+import click
 import pytest
 
 from cli import logs
+from cli.app import main
 from cli.log_reader import LogReader
+from cli.options import Duration
 
 NOW = 1_700_000_000_000
 
@@ -149,10 +151,24 @@ def test_filter_pattern() -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("15m", 900), ("6h", 21_600), ("2d", 172_800)])
 def test_durations(text: str, seconds: float) -> None:
-    assert logs._duration(text) == seconds
+    assert Duration().convert(text, None, None) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "15", "m", "-1m", "1w", "1.5h", "9999999s"])
 def test_invalid_durations(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="is not a duration"):
-        logs._duration(text)
+    with pytest.raises(click.BadParameter, match="is not a time span"):
+        Duration().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        pytest.param("no_contac", "there is no reason code no_contac; did you mean no_contact?", id="mistyped"),
+        pytest.param("NO_CONTACT", "did you mean no_contact?", id="capitals"),
+        pytest.param("xyz", "docs/api.md#reason-codes lists them", id="unknown"),
+    ],
+)
+def test_an_unknown_reason_does_not_wait_forever(reason: str, expected: str) -> None:
+    with pytest.raises(click.UsageError) as raised:
+        main(["logs", "--stack", "mine", "--reason", reason])
+    assert expected in raised.value.message

@@ -1,4 +1,4 @@
-"""Which secrets `make sender` accepts, and how it stores them beside those of other senders."""
+"""Which secrets `./hlc sender` accepts, and how it stores them beside those of other senders."""
 
 import base64
 import io
@@ -11,7 +11,9 @@ import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
-from cli import check_senders, known_senders, sender
+from cli import known_senders, sender
+from cli.app import main
+from cli.options import NeedsYesError, Settings
 from cli.signing import is_usable
 from cli.stack import Stack, StackError
 from create_conversation.senders.config import Sender, load
@@ -42,8 +44,10 @@ class Stored:
             "ConversationsUrl": "https://api.example/conversations",
         }
         nothing: Any = None
-        stack = Stack("mine", outputs, {}, nothing, client, nothing, nothing, nothing, nothing, nothing, "")
-        monkeypatch.setattr(Stack, "connect", lambda _name: stack)
+        stack = Stack(
+            "mine", outputs, {}, nothing, client, nothing, nothing, nothing, nothing, nothing, "", "./hlc --stack mine"
+        )
+        monkeypatch.setattr(Settings, "connect", lambda _settings: stack)
 
     def takes(self) -> None:
         self.stubber.add_response(
@@ -66,17 +70,18 @@ class Stored:
 def test_first_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     stored = Stored(monkeypatch, '{"api": "generated"}')
     stored.takes()
-    assert sender.main(["mine", "typeform"]) == 0
+    assert main(["sender", "add", "typeform"]) == 0
     (secret,) = stored.entries["typeform"]
     printed = capsys.readouterr().out
     assert stored.entries["api"] == "generated"
     assert len(secret) == 43
-    assert printed.count(secret) == 1
+    assert secret not in printed
+    assert "to see it: ./hlc --stack mine sender show typeform --reveal\n" in printed
     assert "https://api.example/webhooks/typeform\n" in printed
     assert "In Typeform: " in printed
     assert "within a minute" in printed
     assert "previous" not in printed
-    assert "make send STACK=mine SENDER=typeform" in printed
+    assert "./hlc --stack mine send typeform" in printed
 
 
 @pytest.mark.parametrize(
@@ -96,13 +101,14 @@ def test_rotation_keeps_one_previous_secret_and_other_senders(
     others = '"api": ["ä", "b"], "x": {"odd": [1.50, null]}'
     stored = Stored(monkeypatch, f'{{{others}, "tally": {previous}}}')
     stored.takes()
-    assert sender.main(["mine", "tally"]) == 0
+    command = "rotate" if expected_rest else "add"
+    assert main(["sender", command, "tally"]) == 0
     secret, *rest = stored.entries["tally"]
     assert rest == expected_rest
     assert secrets_for(stored.stored[-1], "tally")[0] == secret
     unchanged = json.loads(f"{{{others}}}")
     assert {name: stored.entries[name] for name in unchanged} == unchanged
-    assert ("RETIRE=1" in capsys.readouterr().out) is bool(expected_rest)
+    assert ("./hlc --stack mine sender retire tally" in capsys.readouterr().out) is bool(expected_rest)
 
 
 @pytest.mark.parametrize(("name", "closed"), [("typeform", True), ("api", False), ("highlevel-workflow", False)])
@@ -110,27 +116,27 @@ def test_closed_sender_of_a_stack_without_location_id(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, closed: bool
 ) -> None:
     Stored(monkeypatch, "{}").takes()
-    assert sender.main(["mine", name]) == 0
+    assert main(["sender", "add", name]) == 0
     assert (f'put locations = ["<location id>"] under [{name}]' in capsys.readouterr().out) is closed
 
 
 def test_revoke_previous_secrets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     stored = Stored(monkeypatch, '{"api": ["new", "old"], "tally": ["t"]}')
     stored.takes()
-    assert sender.main(["mine", "api", "--retire"]) == 0
+    assert main(["sender", "retire", "api"]) == 0
     assert stored.entries == {"api": ["new"], "tally": ["t"]}
     Stored(monkeypatch, '{"api": "only"}')
-    assert sender.main(["mine", "api", "--retire"]) == 0
+    assert main(["sender", "retire", "api"]) == 0
     assert "nothing to revoke" in capsys.readouterr().out
     Stored(monkeypatch, "{}")
-    with pytest.raises(StackError, match="no secret yet: make sender STACK=mine NAME=api"):
-        sender.main(["mine", "api", "--retire"])
+    with pytest.raises(StackError, match=r"no secret yet: \./hlc --stack mine sender add api"):
+        main(["sender", "retire", "api"])
 
 
 def test_sender_secrets_without_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = Stored(monkeypatch, None)
     stored.takes()
-    assert sender.main(["mine", "api"]) == 0
+    assert main(["sender", "add", "api"]) == 0
     assert list(stored.entries) == ["api"]
 
 
@@ -138,7 +144,7 @@ def test_sender_secrets_without_a_value(monkeypatch: pytest.MonkeyPatch) -> None
 def test_malformed_sender_secrets_are_not_changed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     stored = Stored(monkeypatch, text)
     with pytest.raises(StackError, match="not a JSON object") as raised:
-        sender.main(["mine", "typeform"])
+        main(["sender", "add", "typeform"])
     assert stored.stored == []
     assert "hush" not in str(raised.value)
 
@@ -153,7 +159,7 @@ def test_concurrent_change_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
         expected_params={"SecretId": ANY, "SecretString": ANY, "ClientRequestToken": expected},
     )
     with pytest.raises(StackError, match="nothing was stored: try again"):
-        sender.main(["mine", "typeform"])
+        main(["sender", "add", "typeform"])
 
 
 @pytest.mark.parametrize("name", [name for name, entry in load().items() if entry.scheme in ("token", "mac")])
@@ -174,7 +180,7 @@ def test_imported_secret_is_not_printed(monkeypatch: pytest.MonkeyPatch, capsys:
     stored = Stored(monkeypatch, "{}")
     stored.takes()
     monkeypatch.setattr("sys.stdin", io.StringIO("theirs-and-long-enough\n"))
-    assert sender.main(["mine", "tally", "--given"]) == 0
+    assert main(["sender", "import", "tally"]) == 0
     assert stored.entries == {"tally": ["theirs-and-long-enough"]}
     printed = capsys.readouterr()
     assert "theirs" not in printed.out + printed.err
@@ -195,7 +201,7 @@ def test_unusable_secret_is_refused_and_not_printed(
     stored = Stored(monkeypatch, "{}")
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{typed}\n"))
     with pytest.raises(StackError, match=expected) as raised:
-        sender.main(["mine", name, "--given"])
+        main(["sender", "import", name])
     assert "nothing was stored" in str(raised.value)
     assert "hush" not in str(raised.value)
     assert stored.stored == []
@@ -207,7 +213,7 @@ def test_known_secret_is_refused_and_short_secret_gets_a_hint(
     Stored(monkeypatch, '{"tally": ["short", "old"]}')
     monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
     with pytest.raises(StackError, match="already has this secret"):
-        sender.main(["mine", "tally", "--given"])
+        main(["sender", "import", "tally"])
     assert "can guess a secret this short" in capsys.readouterr().err
 
 
@@ -215,30 +221,102 @@ def test_public_key_is_imported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     stored = Stored(monkeypatch, "{}")
     stored.takes()
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{WHPK}\n"))
-    assert sender.main(["mine", "standard-webhooks-v1a"]) == 0
+    assert main(["sender", "import", "standard-webhooks-v1a"]) == 0
     assert stored.entries == {"standard-webhooks-v1a": [WHPK]}
     printed = capsys.readouterr().out
     assert "stored the first public key" in printed
-    assert "make send" not in printed
+    assert "hlc send " not in printed
 
 
 def test_sender_without_a_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     stored = Stored(monkeypatch, "{}")
-    assert sender.main(["mine", "highlevel-app"]) == 0
+    assert main(["sender", "add", "highlevel-app"]) == 0
     printed = capsys.readouterr().out
     assert "put app_id under [highlevel-app] in functions/senders.toml" in printed
     assert "https://api.example/webhooks/highlevel-app\n" in printed
     assert stored.stored == []
     with pytest.raises(StackError, match="permissions"):
-        sender.main(["mine", "event"])
+        main(["sender", "add", "event"])
 
 
-def test_url_that_contains_the_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    stored = Stored(monkeypatch, "{}")
-    stored.takes()
-    sender.main(["mine", "highlevel-workflow"])
-    (secret,) = stored.entries["highlevel-workflow"]
-    assert f"https://api.example/webhooks/highlevel-workflow?token={secret}\n" in capsys.readouterr().out
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "_is_terminal", lambda: True)
+
+
+def test_the_secret_is_shown_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: None
+) -> None:
+    Stored(monkeypatch, '{"highlevel-workflow": ["n&w", "old"]}')
+    assert main(["sender", "show", "highlevel-workflow", "--reveal"]) == 0
+    printed = capsys.readouterr().out
+    assert "secret          n&w\n" in printed
+    assert "previous secret old\n" in printed
+    assert "https://api.example/webhooks/highlevel-workflow?token=n%26w\n" in printed
+
+
+def test_http_basic_is_shown_in_parts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: None
+) -> None:
+    monkeypatch.setattr(known_senders, "load", lambda: {"crm": Sender("crm", "token", where=("basic",))})
+    Stored(monkeypatch, '{"crm": "crm:pass:word"}')
+    assert main(["sender", "show", "crm", "--reveal"]) == 0
+    assert "as HTTP Basic   user crm, password pass:word\n" in capsys.readouterr().out
+
+
+def test_the_secret_goes_elsewhere_only_with_yes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(NeedsYesError, match="add --yes"):
+        main(["sender", "show", "typeform", "--reveal"])
+    Stored(monkeypatch, '{"typeform": "hush"}')
+    assert main(["sender", "show", "typeform", "--reveal", "--json", "--yes"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["name"], shown["url"], shown["secret"]) == (
+        "typeform",
+        "https://api.example/webhooks/typeform",
+        "hush",
+    )
+    assert shown["authentication"] == {
+        "scheme": "mac",
+        "sig_header": "typeform-signature",
+        "signed": "{body}",
+        "hash": "sha256",
+    }
+
+
+@pytest.mark.parametrize("words", [["show", "typeform"], ["list"], ["retire", "typeform"]], ids=" ".join)
+@pytest.mark.parametrize("more", [[], ["--json"], ["--json", "--yes"]], ids=" ".join)
+def test_no_other_command_prints_a_secret(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    terminal: None,
+    words: list[str],
+    more: list[str],
+) -> None:
+    Stored(monkeypatch, '{"typeform": ["hush"], "api": "silence"}')
+    assert main(["sender", *words, *more]) == 0
+    printed = capsys.readouterr()
+    assert "hush" not in printed.out + printed.err
+    assert "silence" not in printed.out + printed.err
+    if more:
+        json.loads(printed.out)
+
+
+@pytest.mark.parametrize(
+    ("command", "secrets", "expected"),
+    [
+        pytest.param("add", '{"tally": ["t"]}', "tally has a secret already: .* sender rotate tally", id="a second"),
+        pytest.param("rotate", "{}", "tally has no secret yet: .* sender add tally", id="none to rotate"),
+    ],
+)
+def test_add_and_rotate_name_each_other(
+    monkeypatch: pytest.MonkeyPatch, command: str, secrets: str, expected: str
+) -> None:
+    stored = Stored(monkeypatch, secrets)
+    with pytest.raises(StackError, match=expected):
+        main(["sender", command, "tally"])
+    assert stored.stored == []
 
 
 def test_instructions_for_an_own_sender(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,38 +327,35 @@ def test_instructions_for_an_own_sender(monkeypatch: pytest.MonkeyPatch, capsys:
     }
     monkeypatch.setattr(known_senders, "load", lambda: own)
     for name, expected in (
-        ("crm", "as HTTP Basic: user crm, password "),
+        ("crm", "HTTP Basic, where the secret is user:password"),
         ("site", "the header x-key, or the member key of the body"),
         ("shop", "in the header x-shop"),
     ):
         Stored(monkeypatch, "{}").takes()
-        assert sender.main(["mine", name]) == 0
+        assert main(["sender", "add", name]) == 0
         printed = capsys.readouterr().out
         assert expected in printed
-        assert "make deploy" in printed
+        assert "./hlc --stack mine deploy" in printed
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("", "name a sender .*NAME=typeform.*known senders: api"), ("typefrom", "did you mean typeform.*senders.toml")],
+    [("xyz", "no sender xyz; known senders: api, .*senders.toml"), ("typefrom", "did you mean typeform.*senders.toml")],
 )
 def test_unknown_name(name: str, expected: str) -> None:
     with pytest.raises(StackError, match=expected):
-        sender.main(["mine", name])
+        main(["sender", "add", name])
 
 
 def test_mistake_in_the_sender_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert check_senders.main() == 0
+    assert main(["sender", "check"]) == 0
     assert re.fullmatch(r"\d+ senders, no mistakes\n", capsys.readouterr().out)
     (tmp_path / "presets.toml").write_text('[own]\nscheme = "tokn"')
     (tmp_path / "senders.toml").write_text("")
-    monkeypatch.setattr(check_senders, "load", lambda: load(tmp_path, tmp_path / "presets.toml"))
     monkeypatch.setattr(known_senders, "load", lambda: load(tmp_path, tmp_path / "presets.toml"))
-    assert check_senders.main() == 1
-    expected = capsys.readouterr().err
-    assert expected.startswith("presets.toml: [own] scheme: ")
-    assert expected.count("\n") == 1
+    with pytest.raises(StackError, match=r"^presets.toml: \[own\] scheme: .*$"):
+        main(["sender", "check"])
     with pytest.raises(StackError, match=r"presets.toml: \[own\] scheme"):
-        sender.main(["mine", "typeform"])
+        main(["sender", "add", "typeform"])

@@ -1,4 +1,4 @@
-"""The function, and the sender's own library, accept the requests that `make send` and `make run` send."""
+"""The function, and the sender's own library, accept the requests that `./hlc send` and `make run` send."""
 
 import base64
 import json

@@ -13,6 +13,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli import stack as stack_module
+from cli.options import Settings
 from cli.stack import Stack, StackError, explain, for_stack, printable
 
 ROOT = Path(__file__).parents[2]
@@ -114,7 +115,7 @@ def test_control_characters_are_escaped() -> None:
 def test_command_prints_one_line_instead_of_a_traceback(environment: dict[str, str], expected: str) -> None:
     variables = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "PATH"))}
     finished = subprocess.run(
-        [sys.executable, "-m", "cli.dead_letters"],
+        [sys.executable, "-m", "cli", "dead-letters", "list"],
         cwd=ROOT,
         env={**variables, "PYTHONPATH": "functions:.", "AWS_DEFAULT_REGION": "", **environment},
         capture_output=True,
@@ -147,13 +148,13 @@ def described(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
 def test_stack_that_is_not_deployed(monkeypatch: pytest.MonkeyPatch, status: str, expected: str) -> None:
     described(monkeypatch, status)
     with pytest.raises(StackError, match=expected):
-        Stack.connect("mine")
+        Stack.connect(Settings(stack="mine"))
 
 
 @pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE"])
 def test_deployed_stack(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
     described(monkeypatch, status)
-    stack = Stack.connect("mine")
+    stack = Stack.connect(Settings(stack="mine"))
     assert stack.output("LogGroupName") == "logs"
     with pytest.raises(StackError, match="no output RetryQueueUrl"):
         stack.output("RetryQueueUrl")
@@ -163,8 +164,11 @@ def test_unknown_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     described(monkeypatch, "CREATE_COMPLETE")
     missing = refusal("ValidationError", "Stack with id mine does not exist")
     with patch.object(BaseClient, "_make_api_call", side_effect=missing), pytest.raises(StackError) as raised:
-        Stack.connect("mine")
-    assert str(raised.value) == "there is no stack mine in eu-central-1: another region, account or name?"
+        Stack.connect(Settings(stack="mine"))
+    assert str(raised.value) == (
+        "there is no stack mine in eu-central-1: check --stack, --region, --profile; "
+        "or deploy it: ./hlc --stack mine deploy"
+    )
 
 
 @pytest.mark.parametrize(
@@ -183,24 +187,25 @@ def test_local_stack_is_not_running(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     if content is not None:
         (tmp_path / "serve.json").write_text(content)
     with pytest.raises(StackError, match="make serve"):
-        Stack.connect("local")
+        Stack.connect(Settings(stack="local"))
 
 
 @pytest.mark.parametrize(
-    ("text", "argument", "expected"),
+    ("text", "settings", "expected"),
     [
-        pytest.param("then make deploy", "mine", "then make deploy STACK=mine", id="a deployed stack"),
-        pytest.param("then make deploy", "local", "then start make serve again", id="the local stack"),
+        pytest.param("then ./hlc deploy", Settings(), "then ./hlc deploy", id="the default stack"),
+        pytest.param("then ./hlc deploy", Settings("mine"), "then ./hlc --stack mine deploy", id="another stack"),
+        pytest.param("then ./hlc deploy", Settings("local"), "then start make serve again", id="the local stack"),
         pytest.param(
-            "make deploy PARAMETERS=RotateToken=true",
-            "mine",
-            "make deploy STACK=mine PARAMETERS=RotateToken=true",
-            id="parameters",
+            "./hlc deploy RotateToken=true",
+            Settings(env="staging", region="eu-west-1"),
+            "./hlc --env staging --region eu-west-1 deploy RotateToken=true",
+            id="environment and region",
         ),
-        pytest.param("make send SENDER=x", "local", "make send STACK=local SENDER=x", id="arguments"),
-        pytest.param("make logs STACK=other", "mine", "make logs STACK=other", id="a stack is there already"),
-        pytest.param("make serve, make doctored", "mine", "make serve, make doctored", id="other words"),
+        pytest.param("./hlc send x", Settings("local"), "./hlc --stack local send x", id="arguments"),
+        pytest.param("./hlc --stack other logs", Settings("mine"), "./hlc --stack other logs", id="complete already"),
+        pytest.param("make serve, ./hlc", Settings("mine"), "make serve, ./hlc", id="other words"),
     ],
 )
-def test_commands_are_completed_for_the_stack(text: str, argument: str, expected: str) -> None:
-    assert for_stack(text, argument) == expected
+def test_commands_are_completed_for_the_stack(text: str, settings: Settings, expected: str) -> None:
+    assert for_stack(text, settings.command) == expected

@@ -153,12 +153,12 @@ def _new_connection(rotations: Rotations, **installed: Any) -> str:
     return OAuth(**{name: value for name, value in members.items() if name not in ("access_token",)}).to_secret()
 
 
-@pytest.mark.parametrize("takes_pending", [True, False], ids=["make connect", "by hand"])
+@pytest.mark.parametrize("takes_pending", [True, False], ids=["./hlc connect", "by hand"])
 @pytest.mark.parametrize("moment", ["before refresh #1", "after refresh #1", "after put_secret_value #1"])
 def test_a_connection_that_is_stored_while_a_token_is_refreshed_is_not_undone(
     rotations: Rotations, monkeypatch: pytest.MonkeyPatch, moment: str, takes_pending: bool
 ) -> None:
-    """`make connect` takes AWSPENDING with it, in the same call."""
+    """`./hlc connect` takes AWSPENDING with it, in the same call."""
     text = _new_connection(rotations, location=LOCATION)
 
     def connect() -> None:

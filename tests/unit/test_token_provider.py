@@ -313,7 +313,7 @@ def test_a_refused_token_is_issued_again_once(agency: Connected) -> None:
     "message", ["The token is not authorized for this scope.", "This location is not accessible from this token!"]
 )
 def test_a_token_without_the_apps_newer_scope_is_issued_again(agency: Connected, message: str) -> None:
-    """A token keeps the scopes of its day: after a make connect that adds one, it would be rejected for a day."""
+    """A token keeps the scopes of its day: after a ./hlc connect that adds one, it would be rejected for a day."""
     assert agency.world.open("c0").name == "opened"
     (old,) = agency.calls()
     agency.world.highlevel.fail("status", path="/conversations/", status=401, message=message, times=2)

@@ -71,7 +71,7 @@ class World:
         self.flow = self.environment(self.token)
 
     def pause(self) -> None:
-        """Store what `make pause` stores."""
+        """Store what `./hlc pause` stores."""
         self.dynamodb.items["pause"] = {"sending_paused": {"BOOL": True}}
         self.flow = self.environment(self.token)
 

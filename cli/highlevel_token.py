@@ -1,49 +1,50 @@
-"""Try a HighLevel token, then store it: `python -m cli.store_token [STACK] [--location ID] [--force]`."""
+"""`./hlc token`: try a HighLevel token, and store it."""
 
 import getpass
 import json
 import re
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import Any
 
+from cli.options import Settings, print_json
+from cli.progress import progress
 from cli.report import Report
-from cli.stack import Stack, StackError, for_stack, parser, run
+from cli.stack import Stack, StackError, for_stack
+from cli.stored_tokens import check_stored_tokens
 from cli.token_check import check_token, check_token_alone, highlevel_of
 from highlevel.tokens import TokenError, Tokens, read_tokens
 
 _PRIVATE_INTEGRATION = re.compile(r"pit-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
-_LOCATION = re.compile(r"[A-Za-z0-9_-]{1,64}|\*")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def set_token(settings: Settings, location: str | None) -> int:
     """Ask for the token, try it on HighLevel and store it. Returns 0; raises StackError with what to do instead."""
-    options = _options(arguments)
-    if options.location is not None and not _LOCATION.fullmatch(options.location):
-        raise StackError(
-            "a location id has up to 64 letters, digits, _ or - (or is * for all locations without their own token)"
-        )
-    stack = Stack.connect(options.stack)
+    stack = settings.connect()
     arn = stack.output("HighLevelTokenArn")
     current = _read(stack, arn)
-    _check_overwrite(current, options.location, arn, stack)
+    _check_overwrite(current, location, arn, stack)
 
     token = _ask()
     kind = _check(token)
-    if not _is_accepted(stack, token, options.location) and not options.force:
-        _confirm(current)
+    report = Report(settings)
+    if not _is_accepted(stack, token, location, report):
+        instead = " instead of the current one" if current else ""
+        stays = "; the stored value did not change" if current else ""
+        settings.confirm(f"Store it anyway{instead}?", f"nothing was stored{stays}")
     value = token
-    if options.location is not None:
+    tokens: dict[str, str] = {}
+    if location is not None:
         tokens = _entries(current)
-        tokens[options.location] = token
+        tokens[location] = token
         value = json.dumps({"tokens": tokens})
     stack.secrets_manager.put_secret_value(SecretId=arn, SecretString=value)
-
-    where = f" for location {options.location}" if options.location not in (None, "*") else ""
+    if settings.json:
+        print_json({"stored": True, "location": location, "secret_arn": arn, "checks": report.checks})
+        return 0
+    where = f" for location {location}" if location not in (None, "*") else ""
     print(f"stored {kind} ({len(token)} characters){where} in {arn}")
-    if options.location is not None and "*" in tokens and options.location != "*":
+    if "*" in tokens and location != "*":
         print("locations without their own token use the token that is stored for *")
     if current:
         print("running functions use it within 5 minutes, or as soon as HighLevel refuses the old token")
@@ -51,26 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _options(arguments: Sequence[str] | None) -> Any:
-    options = parser(
-        "Try a HighLevel token with calls that change nothing, and store it. The command asks for it without echo, or\n"
-        "reads one line of standard input. It stores a token that HighLevel does not accept only if you confirm it or\n"
-        "add --force. Never pass a token as an argument: the shell's history and other users can see arguments."
-    )
-    options.add_argument(
-        "--location",
-        metavar="ID",
-        help="store the token for this location and keep those of others; * for all locations without their own token",
-    )
-    options.add_argument(
-        "--force", action="store_true", help="store the token without a question, even if HighLevel does not accept it"
-    )
-    return options.parse_args(arguments)
+def check(settings: Settings, location: str | None) -> int:
+    """Try the stored token on HighLevel, scope by scope. Returns 0 if all is well, else 1."""
+    report = Report(settings)
+    stack = settings.connect()
+    with progress("asking HighLevel"):
+        check_stored_tokens(stack, location, report)
+    if settings.json:
+        print_json({"ok": not report.failed, "checks": report.checks})
+    return 1 if report.failed else 0
 
 
-def _is_accepted(stack: Stack, token: str, location: str | None) -> bool:
-    """Try the token at the location where it will be used, and print what it may do."""
-    report = Report(stack.argument)
+def _is_accepted(stack: Stack, token: str, location: str | None, report: Report) -> bool:
+    """Try the token at the location where it will be used, and report what it may do."""
     highlevel = highlevel_of(stack, report)
     if highlevel is None:
         return False
@@ -78,20 +72,6 @@ def _is_accepted(stack: Stack, token: str, location: str | None) -> bool:
     if known:
         return check_token(highlevel, token, known, report)
     return check_token_alone(highlevel, token, report)
-
-
-def _confirm(current: str) -> None:
-    """Raise StackError unless the operator at the terminal confirms that the token shall be stored."""
-    stays = "; the stored value did not change" if current else ""
-    if not sys.stdin.isatty():
-        raise StackError(f"nothing was stored{stays}. To store it anyway: FORCE=1")
-    instead = " instead of the current one" if current else ""
-    try:
-        answer = input(f"Store it anyway{instead}? [y/N] ")
-    except EOFError:
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
-        raise StackError(f"nothing was stored{stays}")
 
 
 def _read(stack: Stack, arn: str) -> str:
@@ -115,11 +95,12 @@ def _check_overwrite(current: str, location: str | None, arn: str, stack: Stack)
     if isinstance(content, dict) and "oauth" in content:
         raise StackError(
             f"the secret contains an OAuth connection, which is not overwritten; {start_over}, and "
-            f"make deploy STACK={stack.argument} PARAMETERS=RotateToken=false, or its rotation would fail"
+            f"{stack.hlc} deploy RotateToken=false, or its rotation would fail"
         )
     if isinstance(content, dict) and "tokens" in content and location is None:
         raise StackError(
-            f"the secret contains tokens by location: name one (LOCATION=<id>, * for all others); {start_over}"
+            "the secret contains tokens by location: add --location <id>, or --location '*' for all others; "
+            f"{start_over}"
         )
     if location is not None:
         _entries(current)
@@ -173,22 +154,8 @@ def _check(token: str) -> str:
 
 
 def _print_next(stack: Stack) -> None:
-    if stack.is_local:
-        next_step = "Next: the curl command that make serve has printed, or make redrive REASON=no_token"
-        print(f"\n{for_stack(next_step, stack.argument)}")
-        return
-    print(
-        f"""
-Next, look up the secret of the sender api (the member "api"):
-  aws secretsmanager get-secret-value {stack.aws} --query SecretString --output text \\
-    --secret-id {stack.output("SenderSecretsArn")}
-and open a conversation:
-  curl -i {stack.output("ConversationsUrl")} \\
-    -H 'Authorization: Bearer <secret>' -H 'Content-Type: application/json' \\
-    -d '{{"locationId": "<location id>", "contactId": "<contact id>"}}'
-To retry dead letters that lacked a token: make redrive STACK={stack.name} REASON=no_token"""
+    text = (
+        "\nNext: ./hlc sender add <name>, for instance typeform, then ./hlc send <name>\n"
+        "To retry dead letters that lacked a token: ./hlc redrive --reason no_token"
     )
-
-
-if __name__ == "__main__":
-    run(main)
+    print(for_stack(text, stack.hlc))

@@ -1,4 +1,4 @@
-"""Which texts `make token` accepts as a token. It never prints any part of one."""
+"""Which texts `./hlc token set` accepts as a token. It never prints any part of one."""
 
 import getpass
 import io
@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from cli import store_token
+from cli import highlevel_token
 from cli.stack import StackError
 
 PIT = "pit-01234567-89ab-cdef-0123-456789abcdef"
@@ -21,12 +21,12 @@ PIT = "pit-01234567-89ab-cdef-0123-456789abcdef"
     ],
 )
 def test_known_kinds_of_token(token: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert store_token._check(token) == kind
+    assert highlevel_token._check(token) == kind
     assert capsys.readouterr().err == ""
 
 
 def test_unknown_kind_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
-    assert store_token._check("some-other-token") == "a token of unknown kind"
+    assert highlevel_token._check("some-other-token") == "a token of unknown kind"
     hint = capsys.readouterr().err
     assert "looks like neither" in hint
     assert "some-other-token" not in hint
@@ -48,7 +48,7 @@ def test_unknown_kind_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_malformed_token_is_refused_and_not_printed(token: str, expected: str) -> None:
     with pytest.raises(StackError, match=expected) as raised:
-        store_token._check(token)
+        highlevel_token._check(token)
     assert "stored" in str(raised.value)
     assert "secret" not in str(raised.value)
     assert PIT not in str(raised.value)
@@ -61,13 +61,13 @@ class Terminal(io.StringIO):
 
 def test_token_from_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(f"  {PIT}\r\nmore\n"))
-    assert store_token._ask() == PIT
+    assert highlevel_token._ask() == PIT
 
 
 def test_token_from_a_terminal_without_echo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", Terminal())
     monkeypatch.setattr(getpass, "getpass", lambda prompt: f"{PIT} ")
-    assert store_token._ask() == PIT
+    assert highlevel_token._ask() == PIT
 
 
 def test_terminal_that_cannot_hide_the_token_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,4 +78,4 @@ def test_terminal_that_cannot_hide_the_token_is_not_used(monkeypatch: pytest.Mon
     monkeypatch.setattr("sys.stdin", Terminal())
     monkeypatch.setattr(getpass, "getpass", no_echo_control)
     with pytest.raises(StackError, match="pipe the token in"):
-        store_token._ask()
+        highlevel_token._ask()
