@@ -16,6 +16,7 @@ from shared.json_text import json_object
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
 
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _SHOWN = re.compile(r"[\w .\[\]-]{1,64}")
 MAX_SHOWN_DIGITS = 7
 
@@ -327,7 +328,7 @@ def _trace_id(payload: dict[str, Any] | None) -> str | None:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = urllib3.HTTPHeaderDict(headers).get("retry-after")
+    value = _in_any_case(headers).get("retry-after")
     if value is None:
         return None
     try:
@@ -337,12 +338,17 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
-    folded = {name.lower(): value for name, value in headers.items()}
-    if "x-ratelimit-remaining" not in folded and "x-ratelimit-daily-remaining" not in folded:
+    named = _in_any_case(headers)
+    if "x-ratelimit-remaining" not in named and "x-ratelimit-daily-remaining" not in named:
         return None
 
     def number(name: str) -> int | None:
-        text = folded.get(f"x-ratelimit-{name}", "")
-        return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+        text = named.get(f"x-ratelimit-{name}", "")
+        return int(text) if _NUMBER.fullmatch(text) else None
 
     return RateLimit(number("max"), number("remaining"), number("interval-milliseconds"), number("daily-remaining"))
+
+
+def _in_any_case(headers: Mapping[str, str]) -> urllib3.HTTPHeaderDict:
+    """Return the headers by their names in any case: urllib3's, which are so already, are not copied."""
+    return headers if isinstance(headers, urllib3.HTTPHeaderDict) else urllib3.HTTPHeaderDict(headers)
