@@ -96,7 +96,7 @@ class HighLevel:
     ) -> ApiResult:
         """`GET /contacts/search/duplicate`: `found`, with e-mail address and phone number, or `missing`.
 
-        It changes nothing, unlike the upsert, and sees secondary addresses as far as the location's settings say.
+        Unlike the upsert it changes nothing. How it depends on the location's "Allow Duplicate Contact" is not known.
         """
         query = {"locationId": location, "email": email, "number": phone}
         path = "/contacts/search/duplicate?" + urlencode({name: value for name, value in query.items() if value})

@@ -168,9 +168,9 @@ def classify_write(result: HttpResponse | Exception, refused: str) -> ApiResult:
 def classify_new_contact(result: HttpResponse | Exception, location: str) -> ApiResult:
     """Classify the result of `POST /contacts/`: found, new or not, or as `classify_failure` does.
 
-    Where the location does not allow duplicates, HighLevel refuses a second contact and names the first:
-    `{"statusCode": 400, "message": "This location does not allow duplicated contacts.", "meta": {"contactId": …}}`. A
-    201 without a usable id has created a contact all the same: it is deferred, and searched for.
+    Where the location does not allow duplicates, HighLevel refuses a second contact with a 400 whose message says so
+    and whose `meta.contactId` names the first (not in the official document). A 201 without a usable id has created a
+    contact all the same: it is deferred, and searched for. So may a 422 have (highlevel-api-docs issue 64).
     """
     if isinstance(result, HttpResponse) and result.status in (200, 201):
         return _found_contact(result, location, is_new=True)

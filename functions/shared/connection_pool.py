@@ -212,7 +212,8 @@ class _ReusedConnection:
             self.connect()
         if guard := _sending.guard:
             guard.begin()
-        super().send(b"".join(self._parts))  # type: ignore[misc]
+        parts, self._parts = self._parts, []
+        super().send(b"".join(parts))  # type: ignore[misc]
 
     def getresponse(self) -> Any:
         try:

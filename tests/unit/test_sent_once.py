@@ -253,6 +253,21 @@ def test_a_write_on_a_stale_connection_is_not_repeated(write: Write, drop: Calla
         assert (len(requests), peer.connections) == (2, 1)
 
 
+@WRITES
+def test_head_and_body_leave_together(write: Write) -> None:
+    """An environment cannot be frozen between them."""
+    received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def behave(connection: Connection) -> None:
+        received.put(connection._socket.recv(65536))
+
+    with Peer(behave) as peer:
+        write(HighLevel(peer.url), within=2.0)
+        head, _, body = received.get(timeout=5).partition(b"\r\n\r\n")
+    assert f"content-length: {len(body)}" in head.decode().lower()
+    assert json.loads(body)
+
+
 def test_a_guard_lets_a_write_begin_once() -> None:
     guard = SendGuard(60.0, once_by=math.inf)
     guard.begin()
