@@ -139,7 +139,7 @@ def test_a_connection_that_stands_after_the_deadline_sends_nothing(
 
 @WRITES
 def test_a_handshake_that_ends_after_the_deadline_sends_nothing(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
-    with trusted(monkeypatch) as context, Silent(lambda each: each.drip_tls(context, 100, 0.04)) as peer:
+    with trusted(monkeypatch) as context, Silent(lambda each: each.drip_tls(context, 100, 0.08)) as peer:
         assert_not_sent(write(HighLevel(https(peer)), within=WITHIN))
         assert peer.received.get(timeout=10) == b""
 
