@@ -220,23 +220,24 @@ def classify_contact(result: HttpResponse | Exception, location: str, contact: s
             failure.status == 403 and failure.reason == "upstream_error"
         )
         return replace(failure, outcome="rejected", reason="ids_refused") if is_unreadable else failure
-    found = _found_contact(result, location, contact)
-    members = (json_object(result.body) or {}).get("contact")
-    if found.contact is None and isinstance(members, dict) and members.get("id") == contact:
-        return replace(found, outcome="rejected", reason="ids_refused")  # another location's
-    return found
+    return _found_contact(result, location, contact)
 
 
 def _found_contact(
     result: HttpResponse, location: str, expected: str | None = None, *, is_new: bool = False
 ) -> ApiResult:
-    """Return the contact of that location in a success response; deferred if there is none, or not the expected one."""
+    """Return the contact of that location in a success response; deferred if there is none, or not the expected one.
+
+    The expected one is refused if it is another location's.
+    """
     payload = json_object(result.body) or {}
     facts = response_facts(result, payload)
     members = payload.get("contact")
     if not isinstance(members, dict) or not is_id(contact := members.get("id")) or contact != (expected or contact):
         return ApiResult("deferred", "upstream_unexpected", **facts)
     if members.get("locationId", location) != location:
+        if expected:
+            return ApiResult("rejected", "ids_refused", **facts)
         return ApiResult("deferred", "upstream_unexpected", **facts)
     email, phone = (value if isinstance(value := members.get(name), str) else None for name in ("email", "phone"))
     return ApiResult("found", contact=contact, email=email, phone=phone, is_new=is_new, **facts)
