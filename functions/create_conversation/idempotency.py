@@ -15,9 +15,6 @@ from shared.observability import aws_request_failed
 
 # After a failure DynamoDB is left alone this long: a table that hangs must not use up the time of every submission.
 SKIP_SECONDS = 5.0
-# A repeat that comes so soon to the same instance costs no read.
-CACHE_SECONDS = 300.0
-MAX_CACHED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +26,7 @@ class IdempotencyRecord:
 
 
 class IdempotencyStore:
-    """Saves records for `ttl` seconds, by key (`contact_key`, `delivery_key`). No method raises if DynamoDB fails.
-
-    A record with a conversation's id is not read again for CACHE_SECONDS (`RecordCache`).
-    """
+    """Saves records for `ttl` seconds, by key (`contact_key`, `delivery_key`). No method raises if DynamoDB fails."""
 
     def __init__(self, dynamodb: AwsService, table: str, ttl: float, clock: Clock = time) -> None:
         self._dynamodb = dynamodb
@@ -40,13 +34,9 @@ class IdempotencyStore:
         self._ttl = ttl
         self._clock = clock
         self._cooldown = Cooldown(SKIP_SECONDS, clock)
-        self._cache = RecordCache()
 
     def get(self, key: str, *, consistent: bool = False) -> IdempotencyRecord | None:
         """Return the record of that key, or None. An expired one counts as none: DynamoDB deletes late."""
-        now = self._clock.time()
-        if cached := self._cache.get(key, now):
-            return cached
         response = self.call(
             "GetItem",
             Key={"pk": {"S": key}},
@@ -54,12 +44,9 @@ class IdempotencyStore:
             ProjectionExpression="conversation_id, contact_id, expires_at",
         )
         item = (response or {}).get("Item") or {}
-        expires_at = float(item.get("expires_at", {}).get("N", 0))
-        if expires_at <= now:
+        if float(item.get("expires_at", {}).get("N", 0)) <= self._clock.time():
             return None
-        record = IdempotencyRecord(item.get("conversation_id", {}).get("S"), item.get("contact_id", {}).get("S"))
-        self._cache.put(key, record, now, expires_at)
-        return record
+        return IdempotencyRecord(item.get("conversation_id", {}).get("S"), item.get("contact_id", {}).get("S"))
 
     def save(self, key: str, conversation_id: str | None, contact: str | None = None) -> None:
         """Save that HighLevel has this conversation. Without an id, a saved id stays until its record expires."""
@@ -76,7 +63,6 @@ class IdempotencyStore:
             values[":now"] = {"N": str(now)}
             update += " REMOVE conversation_id"
             condition = {"ConditionExpression": "attribute_not_exists(conversation_id) OR expires_at <= :now"}
-        self._cache.put(key, IdempotencyRecord(conversation_id, contact), now, now + self._ttl)
         self.call(
             "UpdateItem",
             Key={"pk": {"S": key}},
@@ -100,29 +86,6 @@ class IdempotencyStore:
             aws_request_failed("DynamoDB", error.operation, error.code)
             self._cooldown.start()
             return None
-
-
-class RecordCache:
-    """Records in memory, for CACHE_SECONDS; none without a conversation's id, which another instance may add.
-
-    By Unix time: while Lambda freezes an environment, its monotonic clock may stand still. All threads may share it.
-    """
-
-    def __init__(self) -> None:
-        self._found: dict[str, tuple[IdempotencyRecord, float, float]] = {}
-
-    def get(self, key: str, now: float) -> IdempotencyRecord | None:
-        """Return the record of a key, or None."""
-        record, since, until = self._found.get(key, (None, 0.0, 0.0))
-        return record if since <= now < until else None
-
-    def put(self, key: str, record: IdempotencyRecord, now: float, expires_at: float) -> None:
-        """Hold a record until it expires; the memory is emptied when it is full."""
-        if record.conversation_id is None:
-            return
-        if len(self._found) >= MAX_CACHED:
-            self._found.clear()
-        self._found[key] = record, now, min(now + CACHE_SECONDS, expires_at)
 
 
 def contact_key(location: str, contact: str) -> str:
