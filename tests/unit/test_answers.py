@@ -22,7 +22,19 @@ def typeform(fields: list[Any], items: list[Any], **members: Any) -> dict[str, A
     return {"form_response": {"definition": {"fields": fields}, "answers": items, **members}}
 
 
+CHECKOUT_FIELDS = [
+    {"key": "n", "label": {"custom": "Your first name", "type": "custom"}, "type": "text", "text": {"value": "Ana"}},
+    {"key": "phone", "label": None, "type": "numeric", "numeric": {"value": "5555550100"}},
+    {"key": "none", "label": {"custom": "Team"}, "type": "dropdown", "dropdown": None},
+]
+
 CASES: list[tuple[str, str, Any, list[tuple[str, str, str]]]] = [
+    (
+        "stripe",
+        "the-checkout-s-own-fields",
+        {"data": {"object": {"currency": "usd", "custom_fields": CHECKOUT_FIELDS}}},
+        [("currency", "", "usd"), ("Your first name", "", "Ana"), ("phone", "", "5555550100"), ("Team", "", "")],
+    ),
     ("flat", "form", {"name": "Ana", "e": ""}, [("name", "", "Ana"), ("e", "", "")]),
     ("flat", "nested", {"a": {"b": {"c": "x"}}, "d": [1, 2]}, [("a.b.c", "", "x"), ("d", "", "1, 2")]),
     (

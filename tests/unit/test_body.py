@@ -100,3 +100,51 @@ def test_a_body_of_many_small_members_is_too_large() -> None:
     with pytest.raises(InvalidError) as error:
         without_large_members(body)
     assert error.value.reason == "body_too_large"
+
+
+JSON_TYPE, FORM_TYPE = "application/json", "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize(
+    ("raw", "content_type"),
+    [
+        (b"name=J%FCrg&city=Z%FCrich", FORM_TYPE),
+        (b"name=J\xfcrg&city=Z\xfcrich", FORM_TYPE),
+        (b'{"name": "J\xfcrg", "city": "Z\xfcrich"}', JSON_TYPE),
+        (b'{"name": "J\xfcrg", "city": "Z\xfcrich"}', ""),
+        (b"name=J\xfcrg&city=Z\xfcrich", ""),
+        (b"name=J%C3%BCrg&city=Z%C3%BCrich", FORM_TYPE),
+        ("name=J\u00fcrg&city=Z\u00fcrich".encode(), FORM_TYPE),
+    ],
+)
+def test_a_body_in_latin_1_may_be_undeclared(raw: bytes, content_type: str) -> None:
+    body = read_body(raw, content_type)
+    assert body.payload == {"name": "J\u00fcrg", "city": "Z\u00fcrich"}
+    assert read_body(body.raw, body.content_type).payload == body.payload
+
+
+def test_broken_utf_8_is_not_taken_for_latin_1() -> None:
+    assert read_body(b"name=J%C3%BCrg&cut=%E2%82", FORM_TYPE).payload == {"name": "J\u00fcrg", "cut": "\ufffd"}
+    for raw, content_type in (
+        ('{"name": "J\u00fcrg", "cut": "'.encode() + b'\xe2\x82"}', JSON_TYPE),
+        (b'{"name": "J\xfcrg"}', f"{JSON_TYPE}; charset=utf-8"),
+        (b"\xff", FORM_TYPE),
+    ):
+        with pytest.raises(InvalidError) as error:
+            read_body(raw, content_type)
+        assert error.value.reason == "invalid_encoding"
+
+
+def test_a_caller_of_the_api_declares_latin_1() -> None:
+    with pytest.raises(InvalidError) as error:
+        read_body(b'{"contactId": "\xfc"}', JSON_TYPE, only_json=True)
+    assert error.value.reason == "invalid_encoding"
+
+
+def test_a_form_under_the_type_of_json_is_read_as_a_form() -> None:
+    body = read_body(b"email=ana%40example.com&note=a+b", JSON_TYPE)
+    assert (body.payload, body.is_form) == ({"email": "ana@example.com", "note": "a b"}, True)
+    assert read_body(body.raw, body.content_type).payload == body.payload
+    for raw in (b"email", b'{"email=a"', b"<a href=b>", b""):
+        with pytest.raises(InvalidError):
+            read_body(raw, JSON_TYPE)

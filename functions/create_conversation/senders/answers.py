@@ -484,6 +484,18 @@ def _calendly(payload: Any) -> Iterator[Answer]:
     yield Answer("timezone", "", _scalar(invitee.get("timezone")))
 
 
+def _stripe(payload: Any) -> Iterator[Answer]:
+    """Read the object; the fields that a shop has added to its checkout have labels of their own."""
+    data = value_at(payload, "data.object")
+    if not isinstance(data, dict):
+        yield from _flat(payload)
+        return
+    yield from walk({name: value for name, value in data.items() if name != "custom_fields"})
+    for field in objects_in(data.get("custom_fields")):
+        label = _first_text(value_at(field, "label.custom"), field.get("key"))
+        yield Answer(label[:MAX_LABEL], "", _scalar(value_at(field, f"{_scalar(field.get('type'))}.value")))
+
+
 # The keys of Formidable's built-in contact form; those of other forms are random too, and say nothing.
 _FORMIDABLE_TEMPLATE = {
     "qh4icy": "First name",
@@ -568,7 +580,7 @@ FORMATS: dict[str, Callable[[Any], Iterator[Answer]]] = {
     "shopify": _from(skip=("name",)),  # an order's number
     "standard-webhooks": _from("data"),
     "standard-webhooks-v1a": _from("data"),
-    "stripe": _from("data.object"),
+    "stripe": _stripe,
     "tally": _from("data.fields"),
     "typeform": _typeform,
     "unbounce": _in_field("data.json"),

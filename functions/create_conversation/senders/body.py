@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 from create_conversation.errors import InvalidError
 from create_conversation.senders.multipart import boundary_of, parts_of
@@ -68,6 +68,8 @@ def read_body(raw: bytes, content_type: str, *, is_text: bool = False, only_json
         content_type, charset = in_utf8(content_type), "utf-8-sig"
     if charset == "utf-8-sig" and raw.startswith(_BOMS_OF_UTF16):
         content_type, charset = f"{media_type or JSON}; charset=utf-16", "utf-16"
+    elif not only_json and _is_undeclared_latin_1(raw, media_type, content_type):
+        content_type, charset = f"{content_type}; charset=windows-1252", "cp1252"
     try:
         if media_type == MULTIPART:
             fields = _by_name(_multipart(raw, content_type, charset))
@@ -176,6 +178,20 @@ def _declared(content_type: str) -> tuple[str, str]:
     return media_type, "utf-8-sig" if charset == "utf-8" else charset
 
 
+def _is_undeclared_latin_1(raw: bytes, media_type: str, content_type: str) -> bool:
+    """Return whether a body without a declared charset is in that of old form mailers, and not broken UTF-8."""
+    if media_type == MULTIPART or "charset" in content_type.lower():
+        return False
+    data = unquote_to_bytes(raw) if media_type == FORM and b"%" in raw else raw
+    if data.isascii() or not any(mark in data for mark in (b"=", b'"')):
+        return False
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "ignore").isascii()
+    return False
+
+
 def _is_json(media_type: str) -> bool:
     return media_type in ("", JSON) or media_type.endswith("+json")
 
@@ -197,7 +213,7 @@ def _in_form(charset: str) -> str:
 
 def _text_body(raw: bytes, content_type: str, media_type: str, charset: str) -> Body:
     text = raw.decode(charset)
-    is_form = media_type == FORM or (not media_type.endswith("json") and _LOOKS_LIKE_FORM.fullmatch(text))
+    is_form = media_type == FORM or _LOOKS_LIKE_FORM.fullmatch(text)
     if _is_json(media_type) or media_type == "text/json" or text.lstrip()[:1] in ("{", "["):
         try:
             return Body(raw, content_type if _is_json(media_type) else _json_in(charset), json.loads(text))

@@ -118,6 +118,7 @@ _SOMEONE_ELSE, _SECONDARY = Words(label_words.SOMEONE_ELSE), Words(label_words.S
 _RELATED, _OWN = Words(label_words.RELATED), Words(label_words.OWN)
 _NOT_PHONE, _OTHER_NUMBER = Words(label_words.NOT_PHONE), Words(label_words.OTHER_NUMBER)
 _COUNTRY_CODE = Words(label_words.COUNTRY_CODE)
+_AREA_WORDS = Words(label_words.AREA_CODE)
 _PERSON_PARENTS = Words(label_words.PERSON_PARENTS)
 _EXTENSIONS = Words(label_words.EXTENSION)
 
@@ -343,6 +344,21 @@ def _country_code(listed: Sequence[Answer]) -> str | None:
     return None
 
 
+def _area_code(listed: Sequence[Answer]) -> str | None:
+    for answer in listed:
+        if len(answer.value) <= 12 and _AREA_WORDS.are_in(answer.label):
+            digits = re.sub(r"[ ()/-]", "", _ascii_digits(_visible(answer.value)))
+            if re.fullmatch(r"\d{2,5}", digits):
+                return digits
+    return None
+
+
+def _with_area(number: str, code: str | None) -> str:
+    """Put the area code that came in a field of its own before a number that is only local."""
+    is_local = not number.startswith(("+", "0", "(")) and sum(map(str.isdigit, number)) <= 8
+    return f"{code} {number}" if code and is_local else number
+
+
 # --- names ------------------------------------------------------------------------------------------------------------
 
 _JOINERS = "\u200c\u200d"
@@ -545,7 +561,7 @@ def _phones(
     dropped: list[Dropped],
 ) -> list[str]:
     candidates: list[_Candidate] = []
-    country = None
+    country = area = None
     for path, value in preferred:
         texts = _texts(value)
         numbers = [number for text in texts if (number := _phone_of(path, text, dropped))]
@@ -556,7 +572,8 @@ def _phones(
         candidates += _phones_of(answer, others, dropped)
     if any(not candidate.value.startswith("+") for candidate in candidates):
         country = _country_code(listed[:_MAX_FIELDS])
-    candidates = [_Candidate(rank, _with_country(number, country)) for rank, number in candidates]
+        area = _area_code(listed[:_MAX_FIELDS])
+    candidates = [_Candidate(rank, _with_country(_with_area(number, area), country)) for rank, number in candidates]
     return _in_order(candidates, lambda number: re.sub(r"\D", "", number))
 
 

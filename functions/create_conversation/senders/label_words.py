@@ -233,6 +233,13 @@ de fr es it nl: landervorwahl, landesvorwahl, indicatif, indicatif pays, prefijo
   prefisso internazionale, codigo do pais, ddi, landcode, landnummer, kierunkowy
 """
 
+# The first digits of a number within its country, in a field of their own.
+AREA_CODE = """
+en: area code, areacode, phone area, phone area code
+de fr es pt it nl: vorwahl, ortsvorwahl, telefonvorwahl, indicatif regional, codigo de area, ddd, prefisso locale,
+  netnummer
+"""
+
 # Objects whose `name` is a person's, not a product's or a form's: the last word or words of the path to it.
 PERSON_PARENTS = """
 en: contact, user, customer, client, lead, person, visitor, invitee, attendee, billing, billing address, shipping,
