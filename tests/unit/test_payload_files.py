@@ -61,7 +61,11 @@ def digits(phone: str | None) -> str | None:
 
 def person_in(world: World) -> dict[str, str | None]:
     (contact,) = world.highlevel.contacts.values()
-    name = " ".join(filter(None, [contact.get("firstName"), contact.get("lastName")])) or contact.get("name")
+    # As they were sent: an upsert stores them in lower case.
+    sent = json.loads(
+        [call.body for call in world.highlevel.calls if call.path in ("/contacts/", "/contacts/upsert")][-1]
+    )
+    name = " ".join(filter(None, [sent.get("firstName"), sent.get("lastName")])) or sent.get("name")
     return {"email": contact.get("email"), "phone": digits(contact.get("phone")), "name": name}
 
 
