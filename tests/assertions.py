@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from create_conversation.errors import REASONS
+from create_conversation.errors import REASONS, MessageStatus
 from local.application import Answer
 
 type AnyAnswer = Answer | Mapping[str, Any]
@@ -31,6 +31,7 @@ def assert_problem(answer: AnyAnswer, status: int, reason: str) -> dict[str, Any
 def assert_accepted(answer: AnyAnswer, status: str) -> None:
     """It is a 202 with that status, the request's id and the time after which to ask again."""
     found, headers, body = _parts(answer)
+    assert body.pop("messageStatus") in set(MessageStatus)
     assert (found, body) == (202, {"status": status, "requestId": headers["x-request-id"]})
     assert headers["content-type"] == "application/json"
     assert int(headers["retry-after"]) >= 5
@@ -40,7 +41,8 @@ def assert_webhook_outcome(answer: AnyAnswer, outcome: str) -> None:
     """It is the 200 that a webhook's sender gets, with that outcome, and with a reason of that outcome or none."""
     status, headers, body = _parts(answer)
     assert (status, body["outcome"], body["requestId"]) == (200, outcome, headers["x-request-id"])
-    assert body.keys() - {"outcome", "requestId"} in (set(), {"reason", "detail"})
+    assert "messageStatus" in body or outcome in ("rejected", "invalid", "ignored")
+    assert body.keys() - {"outcome", "requestId", "messageStatus"} in (set(), {"reason", "detail"})
     assert "reason" not in body or REASONS[body["reason"]].outcome == outcome
     assert (headers["content-type"], headers["cache-control"]) == ("application/json", "no-store")
 

@@ -35,6 +35,7 @@ SETTINGS = Settings(
     give_up_after=72 * 3600.0,
     backoff_cap=900.0,
     record_ttl=86_400.0,
+    message="off",
 )
 
 

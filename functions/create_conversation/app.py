@@ -6,8 +6,12 @@ from typing import Any
 
 from create_conversation import aws_client
 from create_conversation.circuit_breaker import CircuitBreaker
+from create_conversation.contact_step import ContactStep
+from create_conversation.highlevel_calls import HighLevelCalls
 from create_conversation.idempotency import IdempotencyStore
 from create_conversation.location_tokens import LocationTokens
+from create_conversation.message_claims import ClaimStore
+from create_conversation.message_step import MessageStep
 from create_conversation.open_conversation import ConversationOpener
 from create_conversation.pause import Pause
 from create_conversation.queues import Queues
@@ -48,12 +52,16 @@ def _handlers(
     secrets_manager = aws_client.secrets_manager(access)
     token = CachedSecret(secrets_manager, settings.highlevel_token_arn, TOKEN_MAX_AGE_SECONDS)
     sender_secrets = CachedSecret(secrets_manager, settings.sender_secrets_arn, SENDER_SECRETS_MAX_AGE_SECONDS)
-    records = IdempotencyStore(aws_client.dynamodb(access), settings.records_table, settings.record_ttl)
+    dynamodb = aws_client.dynamodb(access)
+    records = IdempotencyStore(dynamodb, settings.records_table, settings.record_ttl)
     queues = Queues(aws_client.sqs(access), settings.retry_queue_url, settings.dead_letter_queue_url)
     highlevel = HighLevel(settings.highlevel_base_url, settings.highlevel_version)
     breaker = CircuitBreaker()
     tokens = TokenProvider(token, LocationTokens(token, highlevel, records, breaker))
-    opener = ConversationOpener(highlevel, tokens, records, breaker, RateLimits(), Pause(records))
+    calls = HighLevelCalls(highlevel, tokens, breaker, RateLimits(), Pause(records))
+    claims = ClaimStore(dynamodb, settings.records_table)
+    messages = MessageStep(calls, claims, settings.message)
+    opener = ConversationOpener(calls, records, ContactStep(calls, claims), messages, settings.mark_unread)
     results = ResultEvents(aws_client.eventbridge(access), settings.result_bus, settings.metrics_namespace)
     return (
         HttpApiHandler(settings, senders, sender_secrets, opener, queues, results),

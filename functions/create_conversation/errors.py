@@ -28,7 +28,20 @@ class OutcomeName(StrEnum):
     INVALID = "invalid"
     UNAUTHORIZED = "unauthorized"
     NOT_STORED = "not_stored"
-    FOUND = "found"  # only between two calls: the contact's id is known, the conversation is not open yet
+    # Only between two calls of one submission:
+    FOUND = "found"  # the contact's id is known, the conversation is not open yet
+    MISSING = "missing"  # HighLevel has no such contact
+    WRITTEN = "written"  # a comment, a note, tags, fields or the unread badge
+
+
+class MessageStatus(StrEnum):
+    """What became of a submission's words. docs/api.md says what each means."""
+
+    WRITTEN = "written"
+    DEFERRED = "deferred"
+    NOTE = "note"
+    REFUSED = "refused"
+    OFF = "off"
 
 
 class Trigger(StrEnum):
@@ -66,6 +79,12 @@ REASONS = {
         "The queue message cannot be read",
         "It was not written by this stack: look at it with make dead-letters.",
     ),
+    "invalid_idempotency_key": Reason(
+        _INVALID,
+        400,
+        "The header Idempotency-Key cannot be used",
+        "Idempotency-Key must have 1 to 128 visible ASCII characters, without blanks.",
+    ),
     "body_too_large": Reason(_INVALID, 413, "The body is too large", "Send at most 256 KiB."),
     "too_many_submissions": Reason(
         _INVALID, 413, "The array has too many elements", "Send the array in parts of at most 2,000 elements."
@@ -96,6 +115,9 @@ REASONS = {
     ),
     "other_event": Reason(
         _IGNORED, 200, "Not an event that opens a conversation", "Nothing; the sender's `when` says which events count."
+    ),
+    "own_write": Reason(
+        _IGNORED, 200, "An event that this stack's own writes cause", "Nothing; answering it would never end."
     ),
     "ping": Reason(_IGNORED, 200, "The sender checks its URL"),
     "unauthorized": Reason(_UNAUTHORIZED, 401, "The sender is not known"),
@@ -138,6 +160,18 @@ REASONS = {
         "HighLevel refuses the e-mail address or phone number",
         "Fix the address or number that HighLevel's message names, then redrive.",
     ),
+    "message_refused": Reason(
+        _REJECTED,
+        502,
+        "HighLevel refuses the message, tags or fields",
+        "HighLevel's status and trace id are in the log.",
+    ),
+    "message_failed": Reason(
+        _REJECTED,
+        502,
+        "The conversation is open, but its message, tags or fields could not be written",
+        "Fix the cause in the detail, then redrive: what is written already is not written again.",
+    ),
     "unknown_sender": Reason(
         _REJECTED, 502, "The sender's entry was removed", "Add it to senders.toml again, deploy, and redrive."
     ),
@@ -162,7 +196,7 @@ REASONS = {
         "HighLevelToken holds an agency's token; it needs one of the sub-account, or make connect for the agency.",
     ),
     "scope_missing": Reason(
-        _REJECTED, 502, "The HighLevel token lacks a scope", "The token needs the scope conversations.write."
+        _REJECTED, 502, "The HighLevel token lacks a scope", "docs/tokens.md lists the scopes that the token needs."
     ),
     "version_refused": Reason(
         _REJECTED, 502, "HighLevel refuses the API version", "Check the parameter HighLevelApiVersion."
@@ -206,6 +240,9 @@ REASONS = {
         "make doctor says why the rotation has not renewed it.",
     ),
     "token_unavailable": Reason(_DEFERRED, 202, "The HighLevel token cannot be read now"),
+    "already_claimed": Reason(_DEFERRED, 202, "Another attempt has begun to write the message or the contact"),
+    "claim_unavailable": Reason(_DEFERRED, 202, "The claim on the message or the contact cannot be written now"),
+    "not_readable": Reason(_DEFERRED, 202, "HighLevel does not show yet whether the message was written"),
     "deadline": Reason(_DEFERRED, 202, "There was no time left to call HighLevel"),
     "paused": Reason(_DEFERRED, 202, "Sending to HighLevel is paused", "Deploy with Paused=false."),
     "internal_error": Reason(

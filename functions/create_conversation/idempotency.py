@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from create_conversation.aws_client import AwsError, AwsService
+from create_conversation.message_claims import CONDITION_FAILED, ClaimItem, claim_item
 from shared.clock import Clock
 from shared.cooldown import Cooldown
 from shared.observability import aws_request_failed
@@ -19,10 +20,16 @@ SKIP_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
-    """HighLevel has a conversation for this contact; the ids, where an answer contained them."""
+    """HighLevel has a conversation for this contact; the ids, where an answer contained them.
+
+    `message`: what became of a delivery's words, where nothing is left to do for it. `received_at`: of its submission,
+    in Unix seconds.
+    """
 
     conversation_id: str | None
     contact: str | None = None
+    message: str | None = None
+    received_at: float = 0.0
 
 
 class IdempotencyStore:
@@ -41,14 +48,33 @@ class IdempotencyStore:
             "GetItem",
             Key={"pk": {"S": key}},
             ConsistentRead=consistent,
-            ProjectionExpression="conversation_id, contact_id, expires_at",
+            ProjectionExpression="conversation_id, contact_id, message_status, received_at, expires_at",
         )
-        item = (response or {}).get("Item") or {}
+        return self._record((response or {}).get("Item") or {})
+
+    def get_with_claim(self, key: str, claim_key: str) -> tuple[IdempotencyRecord | None, ClaimItem]:
+        """Return, in one call, the record of a key and the claims of another."""
+        keys = [{"pk": {"S": each}} for each in (key, claim_key)]
+        response = self._call("BatchGetItem", RequestItems={self._table: {"Keys": keys}})
+        found = {item["pk"]["S"]: item for item in (response or {}).get("Responses", {}).get(self._table, ())}
+        return self._record(found.get(key, {})), claim_item(claim_key, found.get(claim_key, {}), self._clock.time())
+
+    def _record(self, item: dict[str, Any]) -> IdempotencyRecord | None:
         if float(item.get("expires_at", {}).get("N", 0)) <= self._clock.time():
             return None
-        return IdempotencyRecord(item.get("conversation_id", {}).get("S"), item.get("contact_id", {}).get("S"))
+        conversation_id, contact, message = (
+            item.get(name, {}).get("S") for name in ("conversation_id", "contact_id", "message_status")
+        )
+        return IdempotencyRecord(conversation_id, contact, message, float(item.get("received_at", {}).get("N", 0)))
 
-    def save(self, key: str, conversation_id: str | None, contact: str | None = None) -> None:
+    def save(
+        self,
+        key: str,
+        conversation_id: str | None,
+        contact: str | None = None,
+        message: str | None = None,
+        received_at: float | None = None,
+    ) -> None:
         """Save that HighLevel has this conversation. Without an id, a saved id stays until its record expires."""
         now = int(self._clock.time())
         values = {":expires_at": {"N": str(now + int(self._ttl))}}
@@ -59,6 +85,10 @@ class IdempotencyStore:
         if contact is not None:
             values[":contact"] = {"S": contact}
             update += ", contact_id = :contact"
+        if message is not None:
+            values[":message"] = {"S": message}
+            values[":received_at"] = {"N": f"{received_at or 0:.3f}"}
+            update += ", message_status = :message, received_at = :received_at"
         if conversation_id is None:
             values[":now"] = {"N": str(now)}
             update += " REMOVE conversation_id"
@@ -76,12 +106,15 @@ class IdempotencyStore:
 
         `arguments`: those of DynamoDB's API without TableName.
         """
+        return self._call(operation, TableName=self._table, **arguments)
+
+    def _call(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
         if self._cooldown.is_active:
             return None
         try:
-            return self._dynamodb.call(operation, TableName=self._table, **arguments)
+            return self._dynamodb.call(operation, **arguments)
         except AwsError as error:
-            if error.code == "ConditionalCheckFailedException":
+            if error.code == CONDITION_FAILED:
                 return {}
             aws_request_failed("DynamoDB", error.operation, error.code)
             self._cooldown.start()

@@ -1,9 +1,9 @@
 """How a submission ended."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from create_conversation.errors import NOTHING_TO_EXPLAIN, Explanation, OutcomeName, SubmissionError
+from create_conversation.errors import NOTHING_TO_EXPLAIN, Explanation, MessageStatus, OutcomeName, SubmissionError
 from highlevel.responses import ApiResult
 
 
@@ -15,6 +15,9 @@ class Outcome:
     `POST /conversations`, when the conversation's id is known. `retry_after` in seconds. `upstream`: HighLevel's
     answer to the last call, which took `upstream_ms` milliseconds. `contact`: the contact's id, where it was looked
     up. `location`: the refused one. `explanation`: the reasons of the mapping, and what was left out.
+
+    `message`: what became of the words; None before the message step. `unfinished`: of an opened or existing one, why
+    its message, tags or fields are not written: an outcome that is deferred or rejected.
     """
 
     name: str
@@ -27,6 +30,8 @@ class Outcome:
     contact: str | None = None
     location: str | None = None
     explanation: Explanation = NOTHING_TO_EXPLAIN
+    message: MessageStatus | None = None
+    unfinished: "Outcome | None" = None
 
     def __post_init__(self) -> None:
         """Refuse a name that is not in the table."""
@@ -36,6 +41,30 @@ class Outcome:
     def conversation(self) -> str | None:
         """Return the conversation's id, where it is known."""
         return self.body["conversation"]["id"] if self.body else None
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether HighLevel has the conversation."""
+        return self.name in (OutcomeName.OPENED, OutcomeName.EXISTING)
+
+    @property
+    def to_retry(self) -> "Outcome | None":
+        """Return the deferral for which the submission must be tried again: its own, or that of its message."""
+        return next((each for each in (self, self.unfinished) if each and each.name == OutcomeName.DEFERRED), None)
+
+    @property
+    def to_dead_letter(self) -> "Outcome | None":
+        """Return what an operator must fix: the submission itself, or its message that HighLevel refuses."""
+        if self.name in (OutcomeName.REJECTED, OutcomeName.INVALID):
+            return self
+        if self.unfinished is None or self.unfinished.name != OutcomeName.REJECTED:
+            return None
+        return self.unfinished.as_message_failure(self.contact)
+
+    def as_message_failure(self, contact: str | None) -> "Outcome":
+        """Return the rejection of a submission whose conversation is open, but whose message cannot be written."""
+        detail = f"{self.reason}: {self.detail}" if self.detail else self.reason
+        return replace(self, name=OutcomeName.REJECTED, reason="message_failed", detail=detail, contact=contact)
 
     @property
     def was_tried(self) -> bool:

@@ -28,6 +28,7 @@ class _Window:
     seconds: float = DEFAULT_INTERVAL_SECONDS
     ends_at: float = 0.0
     blocked_until: float = 0.0
+    calls: int = 0
 
 
 class RateLimits:
@@ -55,13 +56,17 @@ class RateLimits:
         window = self._windows.peek(location)
         return window.seconds / window.max if window and window.max else DEFAULT_MIN_INTERVAL_SECONDS
 
+    def calls_made(self, location: str) -> int:
+        """Return how many calls this instance has made for the location."""
+        window = self._windows.peek(location)
+        return window.calls if window else 0
+
     def record_response(self, location: str, api_result: ApiResult) -> None:
         """Record the rate-limit headers and a 429 of HighLevel's response for that location."""
         limit, now = api_result.rate_limit, self._clock.monotonic()
         is_refused = api_result.status == 429
-        if limit is None and not is_refused:
-            return
         window = self._windows.get(location)
+        window.calls += 1
         if limit is not None:
             _record_limit(window, limit, now)
         if is_refused:

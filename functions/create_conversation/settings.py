@@ -25,6 +25,13 @@ class Settings:
     backoff_cap: float
     record_ttl: float
     result_bus: str | None = None
+    message: str = "comment"
+    mark_unread: bool = True
+
+    @property
+    def writes_messages(self) -> bool:
+        """Return whether the parameter Message is not off."""
+        return self.message != "off"
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
@@ -42,6 +49,11 @@ class Settings:
                 raise SettingsError(f"the environment variable {name} must be a number above 0")
             return value
 
+        def choice(name: str, *known: str) -> str:
+            if (value := text(name)) not in known:
+                raise SettingsError(f"the environment variable {name} must be one of {', '.join(known)}")
+            return value
+
         return cls(
             highlevel_base_url=text("HIGHLEVEL_BASE_URL"),
             highlevel_version=text("HIGHLEVEL_VERSION"),
@@ -56,6 +68,8 @@ class Settings:
             backoff_cap=number("BACKOFF_CAP_SECONDS"),
             record_ttl=number("RECORD_TTL_SECONDS"),
             result_bus=environment.get("RESULT_BUS", "").strip() or None,
+            message=choice("MESSAGE", "comment", "note", "off"),
+            mark_unread=choice("MARK_UNREAD", "true", "false") == "true",
         )
 
 

@@ -24,6 +24,7 @@ class Submission:
     `trigger` is what it came through, `sender` the authenticated sender's name, `body` the bytes without its secret,
     `content_type` their type, `received_at` seconds since the epoch. `delivery_id` is the same in each repeat of this
     delivery, where the sender has a header for it. `parsed` is the body as it was read, where it was read already.
+    `is_reported`: its conversation is open, and its outcome was logged and counted: only its message is missing.
     """
 
     trigger: str
@@ -34,6 +35,7 @@ class Submission:
     body: bytes = field(repr=False)
     delivery_id: str = ""
     parsed: Body | None = field(default=None, repr=False, compare=False)
+    is_reported: bool = False
 
     def to_message(self) -> str:
         """Write the body of a queue message: ASCII JSON. Of a body that is too large, the first MAX_STORED_BYTES.
@@ -57,7 +59,7 @@ class Submission:
         return self._stored(compressed_body=base64.b85encode(zlib.compress(self.body)).decode("ascii"))
 
     def _stored(self, **body: str) -> str:
-        members = {
+        members: dict[str, Any] = {
             "trigger": self.trigger,
             "sender": self.sender,
             "request_id": self.request_id,
@@ -65,6 +67,8 @@ class Submission:
             "content_type": self.content_type,
             "delivery_id": self.delivery_id,
         }
+        if self.is_reported:
+            members["is_reported"] = True
         return json.dumps({"submission": members | body})
 
     @classmethod
@@ -103,7 +107,10 @@ class Submission:
         if not isinstance(delivery_id, str):
             raise ValueError("delivery_id is not a text")
         try:
-            return cls(trigger, sender, request_id, float(received_at), content_type, raw, delivery_id)
+            is_reported = stored.get("is_reported") is True
+            return cls(
+                trigger, sender, request_id, float(received_at), content_type, raw, delivery_id, is_reported=is_reported
+            )
         except OverflowError:
             raise ValueError("received_at is not a time") from None
 

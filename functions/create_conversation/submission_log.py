@@ -6,11 +6,13 @@ from time import monotonic, time
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from create_conversation.errors import NOTHING_TO_EXPLAIN, Explanation, OutcomeName
+from create_conversation.errors import NOTHING_TO_EXPLAIN, Explanation, MessageStatus, OutcomeName
 from create_conversation.outcome import Outcome
 from create_conversation.senders.mapping import Target
 from shared.observability import logger, take_cold_start, write_metrics
 
+# The other statuses are the rule, and in the log.
+_COUNTED = (MessageStatus.DEFERRED, MessageStatus.NOTE, MessageStatus.REFUSED)
 MAX_DETAIL = 1500  # characters, of an attribute of a dead letter
 
 
@@ -19,7 +21,8 @@ class SubmissionLog:
     """What is known of a submission while it is processed.
 
     `age_seconds`: how long it has been in the retry queue. `started`: monotonic seconds. `first_time`: when the
-    submission was first received, in Unix seconds. `outcome`: once it has ended.
+    submission was first received, in Unix seconds. `outcome`: once it has ended. `is_reported`: an earlier attempt has
+    logged and counted the outcome of its conversation; only its message was missing.
     """
 
     trigger: str
@@ -31,6 +34,7 @@ class SubmissionLog:
     started: float = field(default_factory=monotonic)
     first_time: float = field(default_factory=time)
     outcome: Outcome | None = None
+    is_reported: bool = False
 
     def location(self, outcome: Outcome) -> str | None:
         """Return the location's id, where it is known: the mapped one, or the one that was refused."""
@@ -52,14 +56,14 @@ class SubmissionLog:
             "location": self.location(outcome),
             "attempts": self.attempts,
             "first_time": int(self.first_time),
-            "last_error": outcome.detail if outcome.reason == "expired" else None,
+            "last_error": outcome.detail if outcome.reason in ("expired", "message_failed") else None,
             "detail": f"{outcome.detail} {self.explanation(outcome)}".strip()[:MAX_DETAIL],
         }
 
     def result_detail(self) -> dict[str, str | None]:
         """Return the detail of the submission's result event; empty while it has not ended."""
         outcome = self.outcome
-        if outcome is None:
+        if outcome is None or self.is_reported:
             return {}
         return {
             "locationId": self.location(outcome),
@@ -78,6 +82,9 @@ class SubmissionLog:
         The metrics' dimensions are outcome and trigger only: a location as a dimension would cost by the location.
         """
         self.outcome = outcome
+        message_status, unfinished = outcome.message, outcome.unfinished
+        if self.is_reported:  # what is left is what it is about
+            outcome = outcome.to_retry or outcome.to_dead_letter or outcome
         upstream = outcome.upstream
         limit = upstream.rate_limit if upstream else None
         explanation = self.explanation(outcome)
@@ -93,6 +100,9 @@ class SubmissionLog:
             contact_id=self.contact(outcome),
             conversation_id=outcome.conversation,
             detail=outcome.detail or None,
+            message_status=message_status,
+            message_reason=unfinished.reason if unfinished else None,
+            message_only=self.is_reported or None,
             looked_at=(explanation.looked_at or None) if is_refused else None,
             fields=(explanation.fields or None) if is_refused else None,
             dropped=explanation.dropped or None,
@@ -106,6 +116,11 @@ class SubmissionLog:
             cold_start=take_cold_start(),
             request_id=self.request_id,
         )
+        if message_status in _COUNTED and not self.is_reported:
+            write_metrics(metrics_namespace, {"Messages": (MetricUnit.Count, 1)}, {"status": message_status})
+        if self.is_reported:  # an earlier attempt has counted the submission
+            write_metrics(metrics_namespace, {"MessageRetries": (MetricUnit.Count, 1)}, {"outcome": outcome.name})
+            return
         metrics: dict[str, tuple[MetricUnit, float]] = {
             "Submissions": (MetricUnit.Count, 1),
             "Duration": (MetricUnit.Milliseconds, duration),

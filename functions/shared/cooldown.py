@@ -17,6 +17,10 @@ class Cooldown:
         """Be active from now on for the usual time, or for `at_least` seconds if that is longer."""
         self._until = self._clock.monotonic() + max(self._seconds, at_least)
 
+    def end(self) -> None:
+        """Be active no longer."""
+        self._until = 0.0
+
     @property
     def is_active(self) -> bool:
         """Return whether the last start was less than its seconds ago."""

@@ -4,8 +4,12 @@ import random
 from dataclasses import dataclass, replace
 
 from create_conversation.circuit_breaker import CircuitBreaker
+from create_conversation.contact_step import ContactStep
+from create_conversation.highlevel_calls import HighLevelCalls
 from create_conversation.idempotency import IdempotencyStore
 from create_conversation.location_tokens import LocationTokens
+from create_conversation.message_claims import ClaimStore
+from create_conversation.message_step import MessageStep
 from create_conversation.open_conversation import ConversationOpener
 from create_conversation.pause import MAX_AGE_SECONDS, Pause
 from create_conversation.queues import Queues
@@ -60,7 +64,12 @@ class Account:
         records = IdempotencyStore(self.dynamodb, settings.records_table, settings.record_ttl, loop)
         secret = CachedSecret(self.secrets, settings.highlevel_token_arn, 300.0, loop)
         tokens = TokenProvider(secret, LocationTokens(secret, highlevel, records, breaker, loop), loop)
-        flow = ConversationOpener(highlevel, tokens, records, breaker, RateLimits(loop), Pause(records, loop), loop)
+        calls = HighLevelCalls(highlevel, tokens, breaker, RateLimits(loop), Pause(records, loop), loop)
+        claims = ClaimStore(self.dynamodb, settings.records_table, loop)
+        messages = MessageStep(calls, claims, settings.message, loop)
+        flow = ConversationOpener(
+            calls, records, ContactStep(calls, claims, loop), messages, settings.mark_unread, loop
+        )
         rng = random.Random(self.rng.random())
         results = ResultEvents(self.secrets, None, settings.metrics_namespace, loop)
         return RetryQueueHandler(settings, _SENDERS, flow, self.queue(), rng, results, loop, group.side_by_side)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
-from operator import ge, gt, le, lt
+from operator import eq, ge, gt, le, lt
 from typing import Any
 
 import botocore.session
@@ -111,6 +111,8 @@ class FakeDynamoDb(FakeAws):
             return self._handle(operation, parameters)
 
     def _handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        if operation == "BatchGetItem":
+            return {"Responses": {table: self._items(asked) for table, asked in parameters["RequestItems"].items()}}
         pk = parameters["Key"]["pk"]["S"]
         if operation == "GetItem":
             return {"Item": dict(self.items[pk])} if pk in self.items else {}
@@ -131,6 +133,10 @@ class FakeDynamoDb(FakeAws):
         for name in re.findall(r"\w+", removes):
             item.pop(name, None)
         return {"Attributes": dict(item)} if parameters.get("ReturnValues") == "ALL_NEW" else {}
+
+    def _items(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        found = (self.items.get(key["pk"]["S"]) for key in asked["Keys"])
+        return [{"pk": key["pk"], **item} for key, item in zip(asked["Keys"], found, strict=True) if item is not None]
 
     def put(self, location: str, contact: str, conversation: str | None, expires_in: float = 60.0) -> None:
         pk = f"contact#{location}#{contact}"
@@ -187,7 +193,7 @@ def _holds(term: str, item: dict[str, Any], values: dict[str, Any]) -> bool:
     if exists := re.fullmatch(r"\s*attribute_(not_)?exists\s*\((\w+)\)\s*", term):
         return (exists[2] in item) != bool(exists[1])
     name, operator, value = term.split()
-    compare = {"<": gt, "<=": ge, ">": lt, ">=": le}[operator]
+    compare = {"<": gt, "<=": ge, ">": lt, ">=": le, "=": eq}[operator]
     return name in item and bool(compare(float(values[value]["N"]), float(item[name]["N"])))
 
 

@@ -17,7 +17,7 @@ from tests.unit.conftest import Log
 from tests.unit.world import TOKEN, World, attributes
 
 JANE = {"email": "jane@example.com", "phone": "+15555550100"}
-UPSERT = "/contacts/upsert"
+CREATE = "/contacts/"
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +31,7 @@ def post(world: World, sender: str = "token", **members: Any) -> dict[str, Any]:
     assert answer["statusCode"] == 200
     body: dict[str, Any] = json.loads(answer["body"])
     del body["requestId"]
+    assert body.pop("messageStatus", "off") in ("off", "deferred")
     return body
 
 
@@ -100,7 +101,13 @@ def test_an_id_of_another_location_is_not_used(world: World) -> None:
 def test_a_token_that_may_not_read_contacts_goes_by_the_email(world: World) -> None:
     put_contact(world, **JANE)
     world.highlevel.scopes[TOKEN] = {"conversations.write", "contacts.write"}
-    assert post(world, **JANE)["outcome"] == "opened"
+    answer = post(world, **JANE)
+    assert (answer["outcome"], answer["dropped"]) == (
+        "opened",
+        ["search for the contact: scope_missing, contacts.readonly", "contact_id: not_used"],
+    )
+    assert opened_for(world) == CONTACT, "HighLevel refuses a second contact and names the first"
+    assert world.highlevel.contacts[CONTACT] == {"id": CONTACT, "locationId": LOCATION, **JANE}
 
 
 def test_a_contact_that_may_not_be_read_goes_by_the_email(world: World) -> None:
@@ -227,7 +234,7 @@ def test_a_rejected_contact_names_each_refused_detail(world: World, log: Log, na
     ],
 )
 def test_a_contact_that_is_refused_names_the_reason(world: World, log: Log, message: str, detail: str) -> None:
-    world.highlevel.fail(kind="status", status=422, message=[message], path=UPSERT)
+    world.highlevel.fail(kind="status", status=422, message=[message], path=CREATE)
     answer = post(world, contactId="", **JANE)
     assert (answer["outcome"], answer["reason"]) == ("rejected", "contact_refused")
     assert answer["detail"].startswith(detail)
@@ -260,7 +267,7 @@ def test_another_unsigned_delivery_id_makes_no_new_delivery(world: World) -> Non
     contact["firstName"] = "Jane"
     assert [send("id-1"), send("id-2")] == ["existing", "existing"]
     assert contact["firstName"] == "Jane"
-    assert paths(world).count(UPSERT) == 1
+    assert paths(world).count(CREATE) == 1
 
 
 @pytest.mark.parametrize(("sender", "is_used"), [("framer", True), ("standard-webhooks", True), ("shopify", False)])

@@ -58,7 +58,8 @@ def test_existing_is_200_with_the_three_members(world: World) -> None:
     opened = body_of(world.post(make_http_event()))
     answer = world.post(make_http_event())
     conversation = {"id": opened["conversation"]["id"], "contactId": CONTACT, "locationId": LOCATION}
-    assert (answer["statusCode"], body_of(answer)) == (200, {"success": True, "conversation": conversation})
+    expected = {"success": True, "conversation": conversation, "messageStatus": "off"}
+    assert (answer["statusCode"], body_of(answer)) == (200, expected)
     assert answer["headers"]["x-request-id"] == REQUEST_ID
 
 

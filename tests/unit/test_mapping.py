@@ -68,7 +68,7 @@ def reason(error: pytest.ExceptionInfo[SubmissionError]) -> str:
         ("standard-webhooks", None, JANE, "msg_1"),
         ("standard-webhooks-v1a", None, JANE, "msg_1"),
         ("token", None, JANE, None),
-        ("event", None, JANE, None),
+        ("event", None, JANE, "6a7e8feb-b491-4cf7-a9f1-bf3703467718"),
     ],
 )
 def test_preset_maps_its_documented_payload(

@@ -468,10 +468,10 @@ def person(number: int = 1) -> str:
     return make_submission(trigger="webhook", sender="token", body=body, delivery_id=f"delivery-{number}").to_message()
 
 
-def test_a_person_is_opened_without_names_and_saved_by_the_delivery(world: World, log: Log) -> None:
+def test_a_person_is_opened_with_the_name_and_saved_by_the_delivery(world: World, log: Log) -> None:
     assert world.retry(make_sqs_record(person())) == []
     (contact,) = world.highlevel.contacts.values()
-    assert "firstName" not in contact
+    assert contact["firstName"] == "Jane"
     assert (LOCATION, contact["id"]) in world.highlevel.conversations
     assert any(key.startswith(f"delivery#token#{LOCATION}#delivery-1#") for key in world.dynamodb.items)
     assert (log.line["sender"], log.line["contact_id"]) == ("token", contact["id"])
@@ -481,7 +481,7 @@ def test_a_person_is_opened_without_names_and_saved_by_the_delivery(world: World
 
 
 def test_a_person_whom_highlevel_refuses_is_dead_lettered(world: World) -> None:
-    world.highlevel.fail(kind="status", status=422, message="email must be an email", path="/contacts/upsert")
+    world.highlevel.fail(kind="status", status=422, message="email must be an email", path="/contacts/")
     assert world.retry(make_sqs_record(person())) == []
     expected = {"reason": "contact_refused", "sender": "token", "location": LOCATION, "attempts": "1"}
     assert attributes(world.dead_letters()[0]) == expected

@@ -18,7 +18,8 @@ TEXTS = [
     "METRICS_NAMESPACE",
 ]
 NUMBERS = ["GIVE_UP_AFTER_HOURS", "BACKOFF_CAP_SECONDS", "RECORD_TTL_SECONDS"]
-ENVIRONMENT = {name: name.lower() for name in TEXTS} | dict.fromkeys(NUMBERS, "2")
+CHOICES = {"MESSAGE": "comment", "MARK_UNREAD": "true"}
+ENVIRONMENT = {name: name.lower() for name in TEXTS} | dict.fromkeys(NUMBERS, "2") | CHOICES
 
 
 def test_the_environment_is_read() -> None:
@@ -26,10 +27,11 @@ def test_the_environment_is_read() -> None:
     assert settings.highlevel_base_url == "highlevel_base_url"
     assert settings.metrics_namespace == "metrics_namespace"
     assert (settings.give_up_after, settings.backoff_cap, settings.record_ttl) == (7200, 2, 2)
+    assert (settings.message, settings.mark_unread, settings.writes_messages) == ("comment", True, True)
 
 
 @pytest.mark.parametrize("value", [None, "", "  "])
-@pytest.mark.parametrize("name", TEXTS + NUMBERS)
+@pytest.mark.parametrize("name", [*TEXTS, *NUMBERS, *CHOICES])
 def test_what_is_missing_is_named(name: str, value: str | None) -> None:
     environment = {key: text for key, text in (ENVIRONMENT | {name: value}).items() if text is not None}
     with pytest.raises(SettingsError, match=rf"\b{name}\b"):
@@ -41,6 +43,17 @@ def test_what_is_missing_is_named(name: str, value: str | None) -> None:
 def test_an_impossible_number_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=rf"\b{name}\b"):
         Settings.read(ENVIRONMENT | {name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("MESSAGE", "sms"), ("MESSAGE", "Comment"), ("MARK_UNREAD", "yes")])
+def test_an_unknown_choice_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=rf"\b{name}\b must be one of"):
+        Settings.read(ENVIRONMENT | {name: value})
+
+
+def test_messages_may_be_off() -> None:
+    settings = Settings.read(ENVIRONMENT | {"MESSAGE": "off", "MARK_UNREAD": "false"})
+    assert (settings.writes_messages, settings.mark_unread) == (False, False)
 
 
 def test_fractions_are_numbers() -> None:

@@ -37,6 +37,7 @@ FIELDS = {
     "location_id",
     "contact_id",
     "conversation_id",
+    "message_status",
     "upstream_status",
     "upstream_ms",
     "upstream_trace_id",

@@ -126,7 +126,7 @@ def test_the_role_allows_exactly_what_the_function_does() -> None:
     queue_actions = ("SendMessage", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")
     assert allowed == {
         *(("secretsmanager:GetSecretValue", str(secret)) for secret in secrets),
-        *((f"dynamodb:{action}", str(arn("IdempotencyTable"))) for action in ("GetItem", "UpdateItem")),
+        *((f"dynamodb:{action}", str(arn("IdempotencyTable"))) for action in ("GetItem", "BatchGetItem", "UpdateItem")),
         *((f"sqs:{action}", str(arn("RetryQueue"))) for action in queue_actions),
         ("sqs:SendMessage", str(arn("DeadLetterQueue"))),
         *((f"logs:{action}", str(arn("CreateConversationLogs"))) for action in ("CreateLogStream", "PutLogEvents")),
@@ -330,7 +330,7 @@ def test_each_parameter_is_checked_labelled_and_explained(name: str) -> None:
 
 
 def test_there_are_few_parameters() -> None:
-    assert len(PARAMETERS) <= 14
+    assert len(PARAMETERS) <= 15
 
 
 def test_a_new_account_has_concurrency_left_for_callers() -> None:

@@ -8,7 +8,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -85,6 +85,22 @@ def submit_by_every_trigger(world: World, contact: str) -> None:
     world.retry(make_sqs_record(stored.to_message(), receives=90, age=7200))
 
 
+def submit_messages(world: World) -> None:
+    """Write one as a note, one later, and refuse one."""
+    settings = replace(world.settings, message="comment")
+    writing = World(world.highlevel, settings, senders=world.senders, secrets=world.secrets, dynamodb=world.dynamodb)
+    comments, notes = "/conversations/messages", "/contacts/{contactId}/notes"
+    for number, faults in enumerate(({comments: 422}, {comments: 503}, {comments: 422, notes: 422})):
+        for path, status in faults.items():
+            world.highlevel.fail("status", status=status, message="no", path=path)
+        writing.post(make_http_event(json.dumps(make_ids(contact=f"writing{number}") | {"message": "Hello"})))
+        world.highlevel.heal()
+    for claim in [key for key in world.dynamodb.items if key.startswith("message#")]:
+        del world.dynamodb.items[claim]  # else it is taken over after 120 seconds
+    for queued in writing.queued():
+        writing.retry(make_sqs_record(queued["MessageBody"]))
+
+
 @pytest.fixture
 def lines(world: World, log: Log) -> list[dict[str, Any]]:
     """What the function writes when each outcome occurs: canonical lines, warnings, errors and metrics."""
@@ -97,6 +113,7 @@ def lines(world: World, log: Log) -> list[dict[str, Any]]:
     fresh = World(world.highlevel, senders=world.senders, secrets=world.secrets, dynamodb=world.dynamodb, sqs=world.sqs)
     submit_by_every_trigger(fresh, "rejected")
     world.secrets.texts["HighLevelToken"] = TOKEN
+    submit_messages(world)
     world.post(make_http_event("{"))
     world.post(make_http_event(authorization="Bearer wrong"))
     world.post(make_webhook_event(make_ids(), secret="wrong"))

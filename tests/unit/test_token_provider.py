@@ -89,7 +89,7 @@ def opened_in(environment: Any, contact: str, location: str = LOCATION, within: 
 
 def issued_earlier(environment: ConversationOpener) -> None:
     """The location's token in that environment was issued 100 seconds ago."""
-    entry = environment.tokens.location_tokens.entries.get(LOCATION)
+    entry = environment.calls.tokens.location_tokens.entries.get(LOCATION)
     assert entry.issued is not None
     entry.issued = replace(entry.issued, issued_at=time.time() - 100)
 
@@ -192,7 +192,7 @@ def test_every_location_gets_its_own(agency: Connected) -> None:
 def test_a_thousand_calls_issue_one_token_in_one_instance(agency: Connected) -> None:
     agency.world.highlevel.latency = 0.05
     start = threading.Barrier(50)
-    tokens = agency.world.flow.tokens
+    tokens = agency.world.flow.calls.tokens
 
     def take(number: int) -> str:
         if number < 50:
@@ -211,7 +211,7 @@ def test_a_hundred_instances_issue_one_token(agency: Connected) -> None:
 
     def take(environment: Any) -> str:
         start.wait(10)
-        return str(environment.tokens.token_for(LOCATION, time.monotonic() + 20).text)
+        return str(environment.calls.tokens.token_for(LOCATION, time.monotonic() + 20).text)
 
     with ThreadPoolExecutor(100) as threads:
         assert len(set(threads.map(take, environments))) == 1
@@ -250,7 +250,7 @@ def test_one_thread_renews_a_token_while_the_others_go_on(agency: Connected) -> 
     late = agency.world.environment()
     assert opened_in(late, "c1").name == "opened"
     assert agency.issued() == [LOCATION]
-    entry = late.tokens.location_tokens.entries.get(LOCATION)
+    entry = late.calls.tokens.location_tokens.entries.get(LOCATION)
     assert entry.issued is not None
     old = entry.issued.text
     entry.issued = replace(entry.issued, issued_at=time.time() - 1900)  # 95 % of its life is over
@@ -261,18 +261,18 @@ def test_one_thread_renews_a_token_while_the_others_go_on(agency: Connected) -> 
 
     def take(_: int) -> str:
         start.wait(5)
-        return late.tokens.token_for(LOCATION, time.monotonic() + 5).text
+        return late.calls.tokens.token_for(LOCATION, time.monotonic() + 5).text
 
     with ThreadPoolExecutor(10) as threads:
         tokens = list(threads.map(take, range(10)))
     assert tokens.count(old) == 9
     assert agency.issued() == [LOCATION, LOCATION]
-    assert late.tokens.token_for(LOCATION, time.monotonic() + 5).text in set(tokens) - {old}
+    assert late.calls.tokens.token_for(LOCATION, time.monotonic() + 5).text in set(tokens) - {old}
 
 
 def test_a_renewal_that_fails_leaves_the_old_one_in_use(agency: Connected) -> None:
     agency.world.open("c0")
-    tokens = agency.world.flow.tokens
+    tokens = agency.world.flow.calls.tokens
     entry = tokens.location_tokens.entries.get(LOCATION)
     assert entry.issued is not None
     entry.issued = replace(entry.issued, issued_at=time.time() - 20 * 86_399, expires_at=time.time() + 500)
@@ -284,7 +284,7 @@ def test_a_renewal_that_fails_leaves_the_old_one_in_use(agency: Connected) -> No
 
 def test_past_its_end_it_is_never_used(agency: Connected) -> None:
     agency.world.open("c0")
-    entry = agency.world.flow.tokens.location_tokens.entries.get(LOCATION)
+    entry = agency.world.flow.calls.tokens.location_tokens.entries.get(LOCATION)
     assert entry.issued is not None
     entry.issued = replace(entry.issued, issued_at=1.0, expires_at=time.time() + 20)
     agency.item(issued_at={"N": "1"}, expires_at={"N": f"{time.time() + 20:.0f}"})
@@ -462,7 +462,7 @@ def test_memory_is_bounded(agency: Connected, monkeypatch: pytest.MonkeyPatch) -
     agency.world.flow = agency.world.environment()
     for number in range(6):
         assert agency.world.open(location=f"location{number}").name == "opened"
-    assert list(agency.world.flow.tokens.location_tokens.entries) == ["location3", "location4", "location5"]
+    assert list(agency.world.flow.calls.tokens.location_tokens.entries) == ["location3", "location4", "location5"]
     assert agency.world.open("again", location="location0").name == "opened"
     assert len(agency.issued()) == 6
 
@@ -486,8 +486,8 @@ def test_no_token_in_any_log(agency: Connected, log: Log) -> None:
 
 
 def test_nothing_secret_shows_in_a_repr(agency: Connected) -> None:
-    token = agency.world.flow.tokens.token_for(LOCATION, time.monotonic() + 3)
-    entry = agency.world.flow.tokens.location_tokens.entries.get(LOCATION)
+    token = agency.world.flow.calls.tokens.token_for(LOCATION, time.monotonic() + 3)
+    entry = agency.world.flow.calls.tokens.location_tokens.entries.get(LOCATION)
     assert token.text not in repr(token) + repr(entry)
     assert agency.client_secret not in repr(token)
 
@@ -511,7 +511,7 @@ def test_instances_that_all_saw_no_token_issue_one(agency: Connected, monkeypatc
     monkeypatch.setattr(agency.world.dynamodb, "handle", handle_together)
     with ThreadPoolExecutor(10) as threads:
         tokens = list(
-            threads.map(lambda each: each.tokens.token_for(LOCATION, time.monotonic() + 10).text, environments)
+            threads.map(lambda each: each.calls.tokens.token_for(LOCATION, time.monotonic() + 10).text, environments)
         )
     assert len(set(tokens)) == 1
     assert agency.issued() == [LOCATION]
@@ -528,18 +528,18 @@ def test_a_token_issued_between_the_read_and_the_lease_is_found(
         answer = handle(operation, parameters)
         if not was_faster:
             was_faster.append("at it")
-            was_faster.append(faster.tokens.token_for(LOCATION, time.monotonic() + 5).text)
+            was_faster.append(faster.calls.tokens.token_for(LOCATION, time.monotonic() + 5).text)
         return answer
 
     monkeypatch.setattr(agency.world.dynamodb, "handle", handle_late)
-    assert agency.world.flow.tokens.token_for(LOCATION, time.monotonic() + 5).text == was_faster[1]
+    assert agency.world.flow.calls.tokens.token_for(LOCATION, time.monotonic() + 5).text == was_faster[1]
     assert agency.issued() == [LOCATION]
 
 
 def test_without_the_table_the_threads_of_an_instance_issue_one_token(agency: Connected) -> None:
     agency.world.dynamodb.error = refusal("AccessDeniedException")
     agency.world.highlevel.latency = 0.1
-    tokens = agency.world.flow.tokens
+    tokens = agency.world.flow.calls.tokens
     start = threading.Barrier(20)
 
     def take(_: int) -> str:

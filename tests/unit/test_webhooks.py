@@ -122,7 +122,7 @@ def test_rejected_is_a_dead_letter_then_200(world: World, log: Log, status: int,
 
 
 def test_a_person_whom_highlevel_refuses_is_a_dead_letter(world: World) -> None:
-    world.highlevel.fail(kind="status", status=422, message="email must be an email", path="/contacts/upsert")
+    world.highlevel.fail(kind="status", status=422, message="email must be an email", path="/contacts/")
     assert_webhook_outcome(world.post(make_webhook_event(JANE)), "rejected")
     assert world.reasons() == ["contact_refused"]
 

@@ -8,8 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from create_conversation.circuit_breaker import CircuitBreaker
+from create_conversation.contact_step import ContactStep
+from create_conversation.highlevel_calls import HighLevelCalls
 from create_conversation.idempotency import IdempotencyStore
 from create_conversation.location_tokens import LocationTokens
+from create_conversation.message_claims import ClaimStore
+from create_conversation.message_step import MessageStep
 from create_conversation.open_conversation import ConversationOpener, Deadline
 from create_conversation.outcome import Outcome
 from create_conversation.pause import Pause
@@ -83,7 +87,10 @@ class World:
         records = IdempotencyStore(self.dynamodb, "Records", 86400.0)
         token = token or CachedSecret(self.secrets, "HighLevelToken", 300.0)
         tokens = TokenProvider(token, LocationTokens(token, highlevel, records, breaker))
-        return ConversationOpener(highlevel, tokens, records, breaker, self.quota, Pause(records))
+        calls = HighLevelCalls(highlevel, tokens, breaker, self.quota, Pause(records))
+        claims = ClaimStore(self.dynamodb, "Records")
+        messages = MessageStep(calls, claims, self.settings.message)
+        return ConversationOpener(calls, records, ContactStep(calls, claims), messages, self.settings.mark_unread)
 
     @property
     def http(self) -> HttpApiHandler:
@@ -110,7 +117,7 @@ class World:
         need_id: bool = False,
     ) -> Outcome:
         deadline = Deadline(time.monotonic() + within, attempt_seconds, in_background)
-        return self.flow.open(target, deadline, need_id=need_id)
+        return self.flow.finish(target, self.flow.open(target, deadline), deadline, need_id=need_id)
 
     def post(self, event: dict[str, Any]) -> dict[str, Any]:
         answer = self.http.handle(event, CONTEXT)

@@ -6,7 +6,7 @@ Pure; each try maps again, so a redrive uses the mapping of its time.
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jmespath.exceptions import JMESPathError, JMESPathTypeError
@@ -32,7 +32,55 @@ PERSON_FIELDS = ("email", "phone", "first_name", "last_name", "full_name")
 # Its callers write ids only, as HighLevel's own API takes them: no other spelling is accepted.
 STRICT = "api"
 
+MAX_MESSAGE_CHARACTERS = 5000
+# HighLevel reports every change in a location to a marketplace app, this stack's own writes too.
+HIGHLEVEL_SIGNATURE = "x-ghl-signature"
+
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Message:
+    """The words of a submission, rendered when they are needed. Never logged: hence no repr.
+
+    `delivery`: sender and id of the delivery. `is_by_body`: the id is the hash of the body, which is the same when the
+    same is sent on another day. `received_at`: Unix time. `user_id`, `mentions`: HighLevel's users, for a comment.
+    """
+
+    sender: Sender
+    payload: dict[str, Any]
+    delivery: str
+    received_at: float
+    is_by_body: bool = False
+
+    def render(self, reference: str = "") -> str:
+        """Return the text, which ends with the reference; empty if there is nothing to write."""
+        from create_conversation.senders.message import render_message  # a delivery that is written needs no text
+
+        return render_message(self.sender, self.payload, reference=reference)
+
+    @property
+    def user_id(self) -> str:
+        """Return the id of the user who writes the comment, empty for none."""
+        return self.sender.user_id
+
+    @property
+    def mentions(self) -> tuple[str, ...]:
+        """Return the ids of the users whom the comment mentions."""
+        return self.sender.mentions
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ContactFields:
+    """What the sender's entry adds to the contact. `custom_fields`: values by the field's id."""
+
+    tags: tuple[str, ...] = ()
+    source: str = ""
+    custom_fields: Mapping[str, Any] = field(default_factory=dict)
+    update_contact: bool = False
+
+
+NO_FIELDS = ContactFields()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +90,7 @@ class Target:
     Without a `contact` (HighLevel's id) the `person` is looked up, and `delivery` (sender, location and id) then
     distinguishes this delivery from all others. With both, the person is looked up where HighLevel refuses the id, or
     where the id is one that a visitor may have filled in (`is_unverified`) and that contact is another person.
+    `message`: the words to write into the conversation; None if the sender writes none.
     """
 
     location: str
@@ -52,17 +101,37 @@ class Target:
     more_emails: tuple[str, ...] = field(default=(), repr=False)  # in the order of preference, after the person's own
     more_phones: tuple[str, ...] = field(default=(), repr=False)
     explanation: Explanation = field(default=NOTHING_TO_EXPLAIN, compare=False)
+    message: Message | None = field(default=None, compare=False)
+    fields: ContactFields = field(default=NO_FIELDS, compare=False)
 
 
-def target_of(submission: Submission, senders: Mapping[str, Sender], default_location: str | None) -> Target:
-    """Map a submission. `default_location` is the parameter LocationId.
+def target_of(
+    submission: Submission,
+    senders: Mapping[str, Sender],
+    default_location: str | None,
+    writes_messages: bool = False,
+) -> Target:
+    """Map a submission. `default_location` is the parameter LocationId, `writes_messages` whether Message is not off.
 
     Raises InvalidError (the body names no contact or location), IgnoredError (another kind of event) or RejectedError
     (a location that this sender may not name).
     """
     sender, payload = _read(submission, senders)
+    if writes_messages and _is_own_write(sender, payload):
+        raise IgnoredError("own_write")
     if "when" in sender.paths and not _is_wanted(sender, payload):
         raise IgnoredError("other_event")
+    delivery, is_by_body = _delivery(sender, submission, payload)
+    target = _target(sender, payload, default_location, delivery)
+    message = Message(sender, payload, f"{sender.name}#{delivery}", submission.received_at, is_by_body)
+    return replace(
+        target,
+        message=message if _has_message(sender, payload) else None,
+        fields=_contact_fields(sender, payload),
+    )
+
+
+def _target(sender: Sender, payload: dict[str, Any], default_location: str | None, delivery: str) -> Target:
     named, dropped = _location_id(sender, payload)
     location = _location(sender, named, default_location)
     contact = _contact_id(sender, payload)
@@ -76,7 +145,7 @@ def target_of(submission: Submission, senders: Mapping[str, Sender], default_loc
         location,
         contact.id,
         found.person,
-        f"{sender.name}#{location}#{_delivery(sender, submission, payload)}",
+        f"{sender.name}#{location}#{delivery}",
         contact.id is not None and sender.name not in TRUSTED,
         found.more_emails,
         found.more_phones,
@@ -243,10 +312,54 @@ def _with(error: SubmissionError, explanation: Explanation) -> SubmissionError:
     return error
 
 
-def _delivery(sender: Sender, submission: Submission, payload: dict[str, Any]) -> str:
+# --- delivery, message, fields ----------------------------------------------------------------------------------------
+
+
+def _delivery(sender: Sender, submission: Submission, payload: dict[str, Any]) -> tuple[str, bool]:
+    """Return the id of the delivery, and whether it is only the hash of the body."""
     given = submission.delivery_id or (_search(sender.paths["id"], payload) if "id" in sender.paths else None)
+    if not given and submission.trigger == Trigger.EVENT:
+        given = payload.get("id")  # EventBridge's, which a replay from an archive keeps
     if isinstance(given, int) and not isinstance(given, bool) and abs(given) < 10**20:
         given = str(given)
     if isinstance(given, str) and re.fullmatch(r"[!-~]{1,128}", given):
-        return given
-    return hashlib.sha256(submission.body).hexdigest()
+        return given, False
+    return hashlib.sha256(submission.body).hexdigest(), True
+
+
+def _is_own_write(sender: Sender, payload: dict[str, Any]) -> bool:
+    if sender.sig_header != HIGHLEVEL_SIGNATURE:
+        return False
+    from create_conversation.senders.message import own_write
+
+    return own_write(sender, payload)
+
+
+def _has_message(sender: Sender, payload: dict[str, Any]) -> bool:
+    """Return whether there may be words to write. Raises InvalidError for a message of POST /conversations."""
+    if sender.name != STRICT:
+        return sender.message is not False
+    given = payload.get("message")
+    if given is not None and not (isinstance(given, str) and len(given.strip()) <= MAX_MESSAGE_CHARACTERS):
+        raise InvalidError("invalid_body", f"message must be a string of at most {MAX_MESSAGE_CHARACTERS} characters.")
+    return bool(given and given.strip()) and sender.message is not False
+
+
+def _contact_fields(sender: Sender, payload: dict[str, Any]) -> ContactFields:
+    if not (sender.tags or sender.source or sender.custom_fields or sender.update_contact):
+        return NO_FIELDS
+    found = {name: _search(path, payload) for name, path in sender.custom_fields.items()}
+    values = {name: value for name, value in found.items() if _is_field_value(value)}
+    return ContactFields(sender.tags, _source(sender), values, sender.update_contact)
+
+
+def _is_field_value(value: Any) -> bool:
+    """Return whether a custom field of HighLevel can hold it: a text, a number, true or false, or a list of texts."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(each, str) for each in value)
+    return isinstance(value, int | float) or (isinstance(value, str) and bool(value.strip()))
+
+
+def _source(sender: Sender) -> str:
+    """Return the source of a new contact; an event's entry has a key of that name for another thing."""
+    return "" if sender.scheme == "event" else sender.source

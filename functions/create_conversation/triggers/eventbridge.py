@@ -3,10 +3,10 @@
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from create_conversation.errors import OutcomeName, SubmissionError, Trigger
+from create_conversation.errors import SubmissionError, Trigger
 from create_conversation.open_conversation import ConversationOpener, Deadline
 from create_conversation.outcome import Outcome
 from create_conversation.queues import Queues
@@ -49,16 +49,22 @@ class EventBridgeHandler:
 
     def _open(self, submission: Submission, log: SubmissionLog) -> Outcome:
         try:
-            log.target = target_of(submission, self.senders, self.settings.location_id)
-            return self.opener.open(log.target, Deadline(log.started + 2 * ATTEMPT_SECONDS, ATTEMPT_SECONDS))
+            log.target = target_of(
+                submission,
+                self.senders,
+                self.settings.location_id,
+                self.settings.writes_messages,
+            )
+            return self.opener.process(log.target, Deadline(log.started + ATTEMPT_SECONDS, ATTEMPT_SECONDS))
         except SubmissionError as error:
             return Outcome.from_error(error)
 
     def _store(self, submission: Submission, log: SubmissionLog, outcome: Outcome) -> None:
-        if outcome.name == OutcomeName.DEFERRED and log.target:
-            self.queues.enqueue(submission, log.target.location, outcome.retry_after)
-        elif outcome.name in (OutcomeName.REJECTED, OutcomeName.INVALID):
-            self.queues.dead_letter(submission.to_message(), **log.dead_letter(outcome))
+        rest = replace(submission, is_reported=outcome.is_open)
+        if (deferred := outcome.to_retry) and log.target:
+            self.queues.enqueue(rest, log.target.location, deferred.retry_after)
+        elif failed := outcome.to_dead_letter:
+            self.queues.dead_letter(rest.to_message(), **log.dead_letter(failed))
 
 
 def _request_id(event: dict[str, Any], context: Any) -> str:

@@ -5,6 +5,7 @@ contact) → outcome → stored where it is not done → response. The types: `R
 `Body`), `Submission`, `Target`, `Outcome`, and API Gateway's response.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from create_conversation.errors import (
     DeferredError,
     Explanation,
     InvalidError,
+    MessageStatus,
     NotStoredError,
     OutcomeName,
     SubmissionError,
@@ -60,6 +62,13 @@ SEVERITY = (
     OutcomeName.EXISTING,
     OutcomeName.IGNORED,
 )
+MESSAGE_SEVERITY = (
+    MessageStatus.REFUSED,
+    MessageStatus.DEFERRED,
+    MessageStatus.NOTE,
+    MessageStatus.WRITTEN,
+    MessageStatus.OFF,
+)
 _SEND_AGAIN = "Send it again."
 
 
@@ -99,10 +108,11 @@ class HttpApiHandler:
     def _open_for_caller(self, request: Request, log: SubmissionLog, answer_by: float) -> Outcome:
         authenticated = self._authenticate(request, answer_by)
         submission = _submission(Trigger.HTTP, authenticated, request.id, self.clock.time())
-        log.target = target_of(submission, self.senders, self.settings.location_id)
+        submission = replace(submission, delivery_id=_idempotency_key(request))
+        log.target = self._target_of(submission)
         outcome = self._open(log.target, answer_by, need_id=True)
-        if outcome.name == OutcomeName.DEFERRED:
-            self._enqueue(submission, log.target, outcome, answer_by)
+        if outcome.is_open or outcome.name == OutcomeName.DEFERRED:  # a refusal is the caller's to fix
+            self._store_unfinished(submission, log, outcome, answer_by)
         return outcome
 
     # --- POST /webhooks/{sender} --------------------------------------------------------------------------------------
@@ -147,15 +157,12 @@ class HttpApiHandler:
     def _process(self, submission: Submission, log: SubmissionLog, answer_by: float) -> Outcome:
         """Open the conversation of one submission, or store the submission. Raises NotStoredError."""
         try:
-            log.target = target_of(submission, self.senders, self.settings.location_id)
+            log.target = self._target_of(submission)
             outcome = self._open(log.target, answer_by)
         except SubmissionError as error:
             outcome = Outcome.from_error(error)
-        if outcome.name == OutcomeName.DEFERRED and log.target:
-            self._enqueue(submission, log.target, outcome, answer_by)
-        elif outcome.name in (OutcomeName.REJECTED, OutcomeName.INVALID):
-            message, attributes = submission.to_message(), log.dead_letter(outcome)
-            self._store(lambda: self.queues.dead_letter(message, **attributes), answer_by)
+        self._store_unfinished(submission, log, outcome, answer_by)
+        if outcome.name in (OutcomeName.REJECTED, OutcomeName.INVALID):
             return replace(outcome, explanation=log.explanation(outcome))
         return outcome
 
@@ -248,20 +255,39 @@ class HttpApiHandler:
         error.explanation = Explanation(looked_at=credential_places(sender))
         raise error
 
-    def _open(self, target: Target, answer_by: float, *, need_id: bool = False) -> Outcome:
-        until = answer_by - STORE_SECONDS
-        if self.clock.monotonic() >= until:
-            return Outcome.from_error(DeferredError("deadline"))
-        deadline = Deadline(until, HIGHLEVEL_SECONDS)
-        try:
-            return call_with_time_limit(
-                lambda: self.opener.open(target, deadline, need_id=need_id), until - self.clock.monotonic()
-            )
-        except TimeoutError:
-            return Outcome.from_error(DeferredError("deadline"))
+    def _target_of(self, submission: Submission) -> Target:
+        settings = self.settings
+        return target_of(submission, self.senders, settings.location_id, settings.writes_messages)
 
-    def _enqueue(self, submission: Submission, target: Target, outcome: Outcome, answer_by: float) -> None:
-        self._store(lambda: self.queues.enqueue(submission, target.location, outcome.retry_after), answer_by)
+    def _open(self, target: Target, answer_by: float, *, need_id: bool = False) -> Outcome:
+        """Open the conversation, then write the message: what that one takes too long for does not change the other."""
+        until, now = answer_by - STORE_SECONDS, self.clock.monotonic()
+        deadline = Deadline(min(until, now + HIGHLEVEL_SECONDS), HIGHLEVEL_SECONDS)
+        no_time = Outcome.from_error(DeferredError("deadline"))
+        outcome = self._in_time(lambda: self.opener.open(target, deadline), until) or no_time
+        if not outcome.is_open:
+            return self.opener.not_finished(target, outcome)
+        finished = self._in_time(lambda: self.opener.finish(target, outcome, deadline, need_id=need_id), until)
+        return finished or self.opener.not_finished(target, outcome, no_time)
+
+    def _in_time(self, step: Callable[[], Outcome], until: float) -> Outcome | None:
+        """Return the step's outcome, or None if there is no time for it."""
+        left = until - self.clock.monotonic()
+        if left <= 0:
+            return None
+        try:
+            return call_with_time_limit(step, left)
+        except TimeoutError:
+            return None
+
+    def _store_unfinished(self, submission: Submission, log: SubmissionLog, outcome: Outcome, answer_by: float) -> None:
+        """Store what is left to do in one of the queues. Raises NotStoredError."""
+        rest = replace(submission, is_reported=outcome.is_open)
+        if (deferred := outcome.to_retry) and (target := log.target):
+            self._store(lambda: self.queues.enqueue(rest, target.location, deferred.retry_after), answer_by)
+        elif failed := outcome.to_dead_letter:
+            message, attributes = rest.to_message(), log.dead_letter(failed)
+            self._store(lambda: self.queues.dead_letter(message, **attributes), answer_by)
 
     def _store(self, store: Callable[[], None], answer_by: float) -> None:
         # Most of its second even when the rest is used up: the sender waits 5 seconds, not 4.
@@ -274,6 +300,14 @@ class HttpApiHandler:
         self.results.publish(
             [log.result_detail() for log in logs], min(RESULTS_SECONDS, answer_by - self.clock.monotonic())
         )
+
+
+def _idempotency_key(request: Request) -> str:
+    """Return the caller's id of the delivery, empty if there is none. Raises InvalidError."""
+    key = request.headers.get("idempotency-key", "")
+    if key and not re.fullmatch(r"[!-~]{1,128}", key):
+        raise InvalidError("invalid_idempotency_key")
+    return key
 
 
 def _submission(trigger: Trigger, authenticated: Authenticated, request_id: str, received_at: float) -> Submission:
@@ -329,6 +363,8 @@ def _webhook_response(outcomes: list[Outcome], request_id: str) -> dict[str, Any
         default=Outcome(OutcomeName.IGNORED),
     )
     body: dict[str, Any] = {"outcome": shown.name, "requestId": request_id}
+    if statuses := [status for status in MESSAGE_SEVERITY if status in {each.message for each in outcomes}]:
+        body["messageStatus"] = statuses[0]
     if shown.reason and shown.name not in (OutcomeName.OPENED, OutcomeName.EXISTING):
         reason = REASONS[shown.reason]
         detail = shown.detail or reason.advice or f"{reason.title}."
@@ -342,8 +378,9 @@ def _caller_response(outcome: Outcome, request_id: str) -> dict[str, Any]:
     if outcome.name not in (OutcomeName.OPENED, OutcomeName.EXISTING, OutcomeName.DEFERRED):
         return problem(outcome, request_id)
     if outcome.name != OutcomeName.DEFERRED and outcome.body is not None:
-        return reply(201 if outcome.name == OutcomeName.OPENED else 200, request_id, outcome.body)
+        body = outcome.body | {"messageStatus": outcome.message}
+        return reply(201 if outcome.name == OutcomeName.OPENED else 200, request_id, body)
     # The conversation's id is not known yet. An existing one is not queued: HighLevel has it, its search lags.
     status = OutcomeName.DEFERRED if outcome.name == OutcomeName.DEFERRED else OutcomeName.EXISTING
-    body = {"status": status, "requestId": request_id}
+    body = {"status": status, "requestId": request_id, "messageStatus": outcome.message}
     return reply(202, request_id, body, retry_after=whole_seconds(outcome.retry_after))

@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from create_conversation.errors import DeferredError, InvalidError, NotStoredError, SubmissionError
+from create_conversation.errors import (
+    DeferredError,
+    InvalidError,
+    MessageStatus,
+    NotStoredError,
+    OutcomeName,
+    SubmissionError,
+)
 from create_conversation.open_conversation import ConversationOpener, Deadline
 from create_conversation.outcome import Outcome
 from create_conversation.queues import MAX_WAIT_SECONDS, Queues, backoff, receives_within
@@ -146,7 +153,13 @@ class RetryQueueHandler:
             line.sender = submission.sender
             line.request_id = submission.request_id or line.request_id
             line.first_time = line.first_time or self._past(submission.received_at)
-            line.target = target_of(submission, self.senders, self.settings.location_id)
+            line.is_reported = submission.is_reported
+            line.target = target_of(
+                submission,
+                self.senders,
+                self.settings.location_id,
+                self.settings.writes_messages,
+            )
         except ValueError:
             return Outcome.from_error(InvalidError("unreadable"))
         except SubmissionError as error:
@@ -210,11 +223,12 @@ class RetryQueueHandler:
         not_before = 0.0
         for message in messages:
             self.clock.sleep(max(0.0, min(not_before, batch.until) - self.clock.monotonic()))
-            started = self.clock.monotonic()
+            started, limits = self.clock.monotonic(), self.opener.rate_limits
+            calls_before = limits.calls_made(message.location)
             try:
                 outcome = message.unusable or self._try(message, batch.until)
-                if outcome.upstream and message.line.target:
-                    not_before = started + self.opener.rate_limits.min_interval(message.location)
+                calls = limits.calls_made(message.location) - calls_before
+                not_before = started + calls * limits.min_interval(message.location)
                 if self._finish(message, outcome, batch):
                     batch.processed.add(message.number)
             except Exception as error:  # noqa: BLE001 a mistake in this code keeps this message, and no other
@@ -225,11 +239,10 @@ class RetryQueueHandler:
         if target is None or self.clock.monotonic() > until:
             return Outcome("deferred", "deadline")
         is_too_old = self._is_too_old(message)
-        deadline = Deadline(until + ATTEMPT_SECONDS, ATTEMPT_SECONDS, in_background=True, despite_breaker=is_too_old)
-        outcome = self.opener.open(target, deadline)
-        if is_too_old and outcome.name == "deferred" and outcome.was_tried:
-            return replace(outcome, name="rejected", reason="expired", detail=outcome.reason)
-        return outcome
+        end = min(self.clock.monotonic(), until) + ATTEMPT_SECONDS
+        deadline = Deadline(end, ATTEMPT_SECONDS, in_background=True, despite_breaker=is_too_old)
+        outcome = self.opener.process(target, deadline)
+        return _given_up(outcome) if is_too_old else outcome
 
     def _is_too_old(self, message: _Message) -> bool:
         age, limit = self._seconds_since(message.sent_at), self.settings.give_up_after
@@ -242,28 +255,60 @@ class RetryQueueHandler:
 
     def _finish(self, message: _Message, outcome: Outcome, batch: _Batch) -> bool:
         """Store and log the outcome; return whether the message may leave the queue. Else it waits for its backoff."""
+        line, records = message.line, self.opener.records
+        if outcome.is_open and message.receives > 1 and not line.is_reported:
+            line.is_reported = records.get(_reported_key(message)) is not None
         try:
             outcome = self._store(message, outcome, batch)
         except NotStoredError as error:  # it stays, and is visible again when its lease ends
             batch.sqs_failed.set()
             outcome = Outcome.from_error(error)
-        if outcome.reason not in _REASONS_NOT_LOGGED:
-            message.line.write(outcome, self.settings.metrics_namespace)
-        return outcome.name not in ("deferred", "not_stored")
+        deferred = outcome.to_retry
+        is_news = outcome.is_open and not line.is_reported
+        if is_news or (deferred or outcome).reason not in _REASONS_NOT_LOGGED:
+            line.write(outcome, self.settings.metrics_namespace)
+        if is_news and deferred:  # the next attempt writes the message only
+            records.save(_reported_key(message), None)
+        return deferred is None and outcome.name != OutcomeName.NOT_STORED
 
     def _store(self, message: _Message, outcome: Outcome, batch: _Batch) -> Outcome:
         """Store the outcome in SQS and return it, or a deferral if there is no time for that. Raises NotStoredError."""
-        if outcome.name in ("opened", "existing"):
+        if outcome.is_open and outcome.unfinished is None:
             return outcome
         if batch.sqs_failed.is_set():
             raise NotStoredError("not_stored")
+        deferred = outcome.to_retry
         if self.clock.monotonic() > batch.store_until:  # it stays, and is visible again when its lease ends
-            return outcome if outcome.name == "deferred" else Outcome("deferred", "deadline")
-        if outcome.name == "deferred":
-            self.queues.change_visibility(message.receipt_handle, self._wait(message, outcome))
-        elif outcome.name in ("rejected", "invalid", "ignored"):  # ignored: the sender's `when` was changed since
+            return outcome if deferred else Outcome("deferred", "deadline")
+        if deferred:
+            self.queues.change_visibility(message.receipt_handle, self._wait(message, deferred))
+        elif failed := outcome.to_dead_letter:
+            text = _reported(message.text) if outcome.is_open else message.text
+            self.queues.dead_letter(text, **message.line.dead_letter(failed))
+        elif outcome.name == OutcomeName.IGNORED:  # the sender's `when` was changed since
             self.queues.dead_letter(message.text, **message.line.dead_letter(outcome))
         return outcome
+
+
+def _given_up(outcome: Outcome) -> Outcome:
+    """Return the outcome of a submission over its age limit: given up, if what is left of it was tried just now."""
+    if outcome.name == OutcomeName.DEFERRED and outcome.was_tried:
+        return replace(outcome, name=OutcomeName.REJECTED, reason="expired", detail=outcome.reason)
+    deferred = outcome.to_retry
+    if not outcome.is_open or deferred is None or not deferred.was_tried:
+        return outcome
+    given_up = replace(deferred, name=OutcomeName.REJECTED)
+    return replace(outcome, message=MessageStatus.REFUSED, unfinished=given_up)
+
+
+def _reported_key(message: _Message) -> str:
+    """Return the key of the record that a message's conversation was logged and counted."""
+    return f"reported#{message.id}"
+
+
+def _reported(text: str) -> str:
+    """Mark the submission in a queue message: its conversation was logged and counted."""
+    return replace(Submission.from_message(text), is_reported=True).to_message()
 
 
 def _text(value: object) -> str:
