@@ -59,7 +59,7 @@ class Submission:
         return self._stored(compressed_body=base64.b85encode(zlib.compress(self.body)).decode("ascii"))
 
     def _stored(self, **body: str) -> str:
-        members: dict[str, Any] = {
+        members = {
             "trigger": self.trigger,
             "sender": self.sender,
             "request_id": self.request_id,
@@ -67,9 +67,8 @@ class Submission:
             "content_type": self.content_type,
             "delivery_id": self.delivery_id,
         }
-        if self.is_reported:
-            members["is_reported"] = True
-        return json.dumps({"submission": members | body})
+        reported = {"is_reported": True} if self.is_reported else {}
+        return json.dumps({"submission": members | reported | body})
 
     @classmethod
     def from_message(cls, text: str) -> "Submission":

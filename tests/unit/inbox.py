@@ -17,6 +17,7 @@ from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.contact_step import ContactStep
 from create_conversation.highlevel_calls import Deadline, HighLevelCalls
 from create_conversation.idempotency import IdempotencyStore
+from create_conversation.location_tokens import LocationTokens
 from create_conversation.message_claims import ClaimStore
 from create_conversation.message_step import MessageStep
 from create_conversation.open_conversation import ConversationOpener
@@ -265,7 +266,7 @@ class Stack:
         records = IdempotencyStore(self.dynamodb, "Records", 86_400.0, clock)
         secret = CachedSecret(FakeSecretsManager(token=TOKEN), "token", 300.0, clock)
         client = InboxClient(self.inbox)
-        tokens = TokenProvider(secret, client, records, breaker, clock)
+        tokens = TokenProvider(secret, LocationTokens(secret, client, records, breaker, clock), clock)
         calls = HighLevelCalls(client, tokens, breaker, RateLimits(clock), Pause(records, clock), clock)
         claims = ClaimStore(self.dynamodb, "Records", clock)
         messages = MessageStep(calls, claims, self.place, clock)

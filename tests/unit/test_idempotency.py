@@ -4,7 +4,15 @@ import time
 
 import pytest
 
-from create_conversation.idempotency import SKIP_SECONDS, IdempotencyRecord, IdempotencyStore, contact_key, delivery_key
+from create_conversation.idempotency import (
+    CACHE_SECONDS,
+    MAX_CACHED,
+    SKIP_SECONDS,
+    IdempotencyRecord,
+    IdempotencyStore,
+    contact_key,
+    delivery_key,
+)
 from tests.factories import CONTACT, LOCATION
 from tests.unit.conftest import Log
 from tests.unit.fakes import Clock, FakeDynamoDb, no_answer, refusal
@@ -20,8 +28,9 @@ def table() -> FakeDynamoDb:
 
 
 @pytest.fixture
-def records(table: FakeDynamoDb) -> IdempotencyStore:
-    return IdempotencyStore(table, "Records", TTL)
+def records(table: FakeDynamoDb, clock: Clock) -> IdempotencyStore:
+    clock.now = time.time()
+    return IdempotencyStore(table, "Records", TTL, clock)
 
 
 def test_a_saved_record_is_found(records: IdempotencyStore) -> None:
@@ -125,6 +134,61 @@ def test_a_failure_is_logged_and_raises_nothing(table: FakeDynamoDb, error: Exce
     assert records.get(PK) == IdempotencyRecord("conv-1")
     assert [line["service"] for line in log.failures] == ["DynamoDB"]
     assert "message-of-aws" not in log.text
+
+
+# In memory
+
+
+@pytest.mark.parametrize("is_saved_here", [True, False], ids=["saved here", "read"])
+def test_a_record_is_read_again_only_after_a_while(
+    table: FakeDynamoDb, records: IdempotencyStore, clock: Clock, is_saved_here: bool
+) -> None:
+    if is_saved_here:
+        records.save(PK, "conv-1")
+    else:
+        table.put(LOCATION, CONTACT, "conv-1", TTL)
+        records.get(PK)
+    table.calls.clear()
+    table.error = no_answer()
+    for _ in range(2):
+        assert records.get(PK) == IdempotencyRecord("conv-1")
+        clock.now += CACHE_SECONDS - 1
+    assert [name for name, _ in table.calls] == []
+    table.error = None
+    clock.now += 1
+    assert records.get(PK) == IdempotencyRecord("conv-1")
+    assert [name for name, _ in table.calls] == ["GetItem"]
+
+
+def test_a_record_in_memory_expires_with_its_item(table: FakeDynamoDb, records: IdempotencyStore, clock: Clock) -> None:
+    table.put(LOCATION, CONTACT, "conv-1", expires_in=10.0)
+    assert records.get(PK) == IdempotencyRecord("conv-1")
+    clock.now += 10.0
+    assert records.get(PK) is None
+
+
+def test_a_record_without_an_id_is_read_each_time(table: FakeDynamoDb, records: IdempotencyStore) -> None:
+    records.save(PK, None)
+    table.put(LOCATION, CONTACT, "conv-1")  # by another instance
+    assert records.get(PK) == IdempotencyRecord("conv-1")
+
+
+def test_a_record_in_memory_is_not_used_if_the_clock_is_put_back(
+    table: FakeDynamoDb, records: IdempotencyStore, clock: Clock
+) -> None:
+    records.save(PK, "conv-1")
+    clock.now -= 1.0
+    records.get(PK)
+    assert table.named("GetItem")
+
+
+def test_memory_is_bounded(table: FakeDynamoDb, records: IdempotencyStore) -> None:
+    for number in range(5 * MAX_CACHED):
+        records.save(contact_key(LOCATION, str(number)), "conv-1")
+    table.calls.clear()
+    for number in range(5 * MAX_CACHED):
+        records.get(contact_key(LOCATION, str(number)))
+    assert len(table.calls) >= 4 * MAX_CACHED
 
 
 def test_one_delivery_id_for_two_people_is_two_deliveries() -> None:

@@ -510,6 +510,7 @@ def test_a_repeated_delivery_costs_one_read_and_no_call(world: World, in_backgro
     world.highlevel.calls.clear()
     world.dynamodb.calls.clear()
     world.secrets.calls.clear()
+    world.flow = world.environment()  # another instance
     again = world.open_for(JANE, in_background=in_background)
     assert (again.name, again.contact) == ("existing", opened.contact)
     assert again.body == existing_body(conversation_id(world, jane(world)), jane(world))
@@ -596,6 +597,7 @@ def test_a_lost_answer_to_a_create_leads_to_no_second_contact(world: World) -> N
 def test_a_conversation_that_a_person_has_already_needs_no_id(world: World) -> None:
     world.open_for(JANE)
     world.dynamodb.items.clear()
+    world.flow = world.environment()
     world.highlevel.calls.clear()
     outcome = world.open_for(JANE)
     assert (outcome.name, outcome.body, outcome.contact) == ("existing", None, jane(world))

@@ -27,7 +27,7 @@ _INDENT = "    "
 _FAILED = (JMESPathError, ValueError, TypeError, ArithmeticError, RecursionError)
 # What the stack's own writes make HighLevel send to a Marketplace app.
 _OWN_WRITES = {
-    *("OutboundMessage", "NoteCreate", "ContactUpdate", "ContactTagUpdate"),
+    *("OutboundMessage", "NoteCreate", "NoteUpdate", "ContactUpdate", "ContactTagUpdate"),
     *("ConversationUnreadUpdate", "ConversationUnreadWebhook"),
 }
 # Senders whose names are written in another way than their presets'.
