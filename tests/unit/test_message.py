@@ -373,6 +373,7 @@ def test_a_private_answer_is_not_shown_by_an_expression_that_names_its_object() 
         *(("form_id", "7"), ("submissionId", "f3"), ("contact_id", "Vd8LrTq0NfKxZ5hJ2wYe"), ("page_uuid", "a-b")),
         *(("ip", "203.0.113.9"), ("Remote IP", "203.0.113.9"), ("ip_address", "2001:db8::1"), ("gclid", "Cj0KC")),
         *(("created_at", "2026-11-22T14:46:07Z"), ("timestamp", "1763632800"), ("submitted_at", "2026-11-22 10:00")),
+        ("object", "contact"),
         *(("User Agent", "Mozilla/5.0"), ("user_agent", "x"), ("_wpnonce", "ab"), ("g-recaptcha-response", "03A")),
     ],
 )
@@ -385,6 +386,12 @@ def test_what_is_technical_is_left_out(name: str, value: str) -> None:
     [
         *(("Student ID", "4711"), ("member_id", "4711"), ("Date", "2026-12-01"), ("appointment_time", "10:00")),
         *(("VIP", "yes"), ("updated", "no"), ("IP rating", "67"), ("utm_source", "news"), ("Grid", "3")),
+        *(
+            ("event_date", "2026-12-01"),
+            ("date_received", "2026-12-01"),
+            ("Object", "Herengracht 1"),
+            ("object", "Roof 2"),
+        ),
         *(("delivery_date", "2026-12-01"), ("created_at", "a bakery"), ("page_url", "https://x.example/")),
     ],
 )

@@ -45,13 +45,13 @@ _TECHNICAL = {
     *("user agent", "useragent", "customer user agent", "http user agent", "browser user agent", "utf 8", "utf8"),
     *("g recaptcha response", "h captcha response", "cf turnstile response", "recaptcha", "captcha", "honeypot"),
     *("authenticity token", "csrf token", "csrfmiddlewaretoken", "csrf", "token", "wpnonce", "wp http referer"),
-    *("is starred", "is read", "field type", "object", "api version", "admin graphql api id", "lead guid"),
-    *("webhook url", "webhookurl", "field type", "hs email domain"),
+    *("is starred", "is read", "field type", "api version", "admin graphql api id", "lead guid"),
+    *("webhook url", "webhookurl", "hs email domain"),
 }
 _TIMES = re.compile(
-    r"(?:date )?(?:created|updated|modified|submitted|landed|received|saved)(?: at| on| time| date| timestamp)?"
-    r"|(?:created|updated|modified|submission|submit|event) ?(?:at|time|date|timestamp)|timestamp"
-    r"|last (?:updated|modified)(?: at| on)?|saved at timestamp|time submitted|date (?:added|submitted)|unsubscribed at"
+    r"(?:date )?(?:created|updated|modified|submitted|landed)(?: at| on| time| date| timestamp)?"
+    r"|(?:submission|submit) ?(?:time|date|timestamp)|timestamp|time submitted|date (?:added|submitted)"
+    r"|last (?:updated|modified)(?: at| on)?|saved at timestamp|unsubscribed at"
 )
 _LIKE_A_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ].*)?|\d{10}(?:\d{3})?|\d\d?:\d\d.*|\d\d?[./]\d\d?[./]\d{4}.*")
 _LIKE_AN_IP = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}|(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F.]{0,15}")
@@ -69,12 +69,14 @@ def is_technical(answer: Answer) -> bool:
         return bool(_LIKE_A_TIME.fullmatch(answer.value.strip()))
     if kind == "ip":
         return bool(_LIKE_AN_IP.fullmatch(answer.value.strip()))
+    if kind == "object":  # the kind of an object, where it is not what someone lives in
+        return bool(re.fullmatch(r"[a-z_.]{1,64}", answer.value))
     return kind == "id"
 
 
 @lru_cache(maxsize=2048)
 def _technical_kind(label: str) -> str:
-    """Return what a member's name says: `id`, `time`, `ip` or nothing. A question of several words is none."""
+    """Return what a member's name says: `id`, `time`, `ip`, `object` or nothing, as of a question of several words."""
     last = label.rpartition(".")[2]
     words = words_of(last).strip()
     if words in ("user agent", "remote ip"):
@@ -86,6 +88,8 @@ def _technical_kind(label: str) -> str:
         return "" if len(each) > 1 and each[-2] in _OWN_IDS else "id"
     if _TIMES.fullmatch(words):
         return "time"
+    if words == "object":
+        return "object"
     return "ip" if "ip" in each or each[-1].endswith("ipaddress") else ""
 
 
