@@ -249,6 +249,61 @@ def test_a_message_is_the_form_and_its_answers(sender: str, payload: dict[str, A
 
 
 @pytest.mark.parametrize(
+    ("sender", "payload", "lines"),
+    [
+        ("token", {"a.city": "Graz", "a.zip": "8010", "a": {"street": "Oak St 1", "city": "Linz"}}, 4),
+        ("token", {"when": {"day": "22", "month": "11", "year": "2026"}}, ["When: 2026-11-22"]),
+        (
+            "token",
+            {"files": '["https://f.example/1","https://f.example/2"]'},
+            ["Files: https://f.example/1, https://f.example/2"],
+        ),
+        ("token", {"note": '["not a list"'}, ['Note: ["not a list"']),
+        (
+            "token",
+            {
+                "plans": [
+                    {"name": "a.pdf", "url": "https://f.example/1"},
+                    {"url": "https://f.example/2", "name": "b.pdf"},
+                ]
+            },
+            ["Plans 1: https://f.example/1 (a.pdf)", "Plans 2: https://f.example/2 (b.pdf)"],
+        ),
+        ("elementor", {"Name": "Ana", "Date": "1 May", "Time": "10:00"}, ["Name: Ana", "Date: 1 May", "Time: 10:00"]),
+        ("elementor", {"Date": "1 May", "Time": "9", "Page URL": "u", "Remote IP": "203.0.113.9"}, ["Page URL: u"]),
+        (
+            "jotform",
+            {
+                "pretty": "Address:Oak St 1, Graz, Comments, please:Ring twice, Rooms:2",
+                "rawRequest": '{"q1_address": {"addr_line1": "Oak St 1", "city": "Graz"}, "q2_rooms": "2"}',
+            },
+            ["Address: Oak St 1, Graz", "Rooms: 2"],
+        ),
+        (
+            "tally",
+            {
+                "data": {
+                    "fields": [
+                        {
+                            "label": "How often?",
+                            "type": "MATRIX",
+                            "value": {"r1": ["c1", "c2"], "r2": []},
+                            "rows": [{"id": "r1", "text": "Roof"}, {"id": "r2", "text": "Gutter"}],
+                            "columns": [{"id": "c1", "text": "Yearly"}, {"id": "c2", "text": "Monthly"}],
+                        }
+                    ]
+                }
+            },
+            ["How often?: Roof: Yearly, Monthly", "    Gutter:"],
+        ),
+    ],
+)
+def test_parts_of_an_answer_are_joined(sender: str, payload: dict[str, Any], lines: list[str] | int) -> None:
+    shown = text_of(payload, sender).splitlines()[1:]
+    assert (len(shown) if isinstance(lines, int) else shown) == lines
+
+
+@pytest.mark.parametrize(
     ("amount", "currency", "shown"),
     [
         (4900, "usd", "49.00 USD"),
@@ -475,7 +530,8 @@ def test_a_reference_of_another_format_is_not_copied_either() -> None:
 
 
 @pytest.mark.parametrize(
-    "invisible", ["\u202e", "\u200b", "\u2066", "\ufeff", "\u00ad", "\u200e", "\x07", "\U000e0041"]
+    "invisible",
+    ["\u202e", "\u200b", "\u2066", "\ufeff", "\u00ad", "\u200e", "\u200d", "\u200c", "\ufe0f", "\x07", "\U000e0041"],
 )
 def test_invisible_characters_are_removed(invisible: str) -> None:
     assert text_of({f"na{invisible}me": f"A{invisible}na"}).splitlines()[1].endswith(": Ana")

@@ -408,6 +408,34 @@ def _in_pretty(pretty: Any, start: int, values: list[str]) -> tuple[str, int]:
     return (question, at + 1 + len(text)) if 0 < len(question) <= 200 else ("", start)
 
 
+def _tally(payload: Any) -> Iterator[Answer]:
+    """Read the fields; a matrix holds ids, and its rows and columns beside them."""
+    fields = value_at(payload, "data.fields")
+    if not isinstance(fields, list):
+        return _from("data.fields")(payload)
+    return walk([_tally_matrix(field) if _is_matrix(field) else field for field in fields])
+
+
+def _is_matrix(field: Any) -> bool:
+    return isinstance(field, dict) and isinstance(field.get("rows"), list) and isinstance(field.get("columns"), list)
+
+
+def _tally_matrix(field: dict[str, Any]) -> dict[str, Any]:
+    texts = {
+        text_of(one.get("id")): text_of(one.get("text")) for one in objects_in([*field["rows"], *field["columns"]])
+    }
+    value = field["value"] if isinstance(field.get("value"), dict) else {}
+    lines = []
+    for row, chosen in value.items():
+        columns = (text_of(column) for column in _as_list(chosen))
+        lines.append(f"{texts.get(row) or row}: {', '.join(texts.get(column) or column for column in columns)}")
+    return {"label": field.get("label"), "type": field.get("type"), "value": "\n".join(lines)}
+
+
+def _as_list(node: Any) -> list[Any]:
+    return node[:MAX_LISTED] if isinstance(node, list) else [node]
+
+
 _FORMSTACK_PARTS = re.compile(r"(first|last|middle|initial|prefix|suffix|value|field_type|[a-z]\w{2,20}) = (.*)")
 
 
@@ -581,7 +609,7 @@ FORMATS: dict[str, Callable[[Any], Iterator[Answer]]] = {
     "standard-webhooks": _from("data"),
     "standard-webhooks-v1a": _from("data"),
     "stripe": _stripe,
-    "tally": _from("data.fields"),
+    "tally": _tally,
     "typeform": _typeform,
     "unbounce": _in_field("data.json"),
     "webflow": _webflow,

@@ -7,13 +7,14 @@ from itertools import groupby
 from typing import Any
 
 from create_conversation.senders.answers import Answer, text_of
+from create_conversation.senders.body import json_or_text
 from create_conversation.senders.contact_details import Words, bare_label, words_of
 from create_conversation.senders.label_words import PRIVATE
 
 
 def shown(listed: Iterable[Answer]) -> Iterator[Answer]:
     """Leave out answers that are empty or technical; join the parts of a name, an address, a file, a list."""
-    chosen = (_named(answer) for answer in listed if answer.value.strip() and not is_technical(answer))
+    chosen = (_readable(answer) for answer in listed if answer.value.strip() and not is_technical(answer))
     for parent, group in groupby(chosen, _parent):
         parts = [*group]
         yield from _joined(parent, parts) if parent else parts
@@ -126,17 +127,27 @@ _ADDRESS = {
     part: place for place, part in enumerate((*_STREET, *_AREA, "postalcode", "postcode", "country", "countrycode"))
 }
 _FILE = {"url", "name", "filename", "size", "mimetype", "type", "id", "key"}
+_DATE = {"year", "month", "day"}
 _NO_PARTS = {"type", "fieldtype", "firstandlast"}
-_PARTS = _NAMES.keys() | _ADDRESS.keys() | _FILE | _NO_PARTS
+_PARTS = _NAMES.keys() | _ADDRESS.keys() | _FILE | _DATE | _NO_PARTS
 _SAYS_NOTHING = re.compile(r"(?:field|input)?[ _]?\d+(?:[._]\d+)?", re.IGNORECASE)
 _PART_OF_NAME = {"first_name": "Name.first", "last_name": "Name.last"}
 
 
-def _named(answer: Answer) -> Answer:
-    """Name the parts of a name that are only numbered."""
-    if answer.type in _PART_OF_NAME and _SAYS_NOTHING.fullmatch(answer.label):
-        return Answer(_PART_OF_NAME[answer.type], "", answer.value)
+def _readable(answer: Answer) -> Answer:
+    """Name the parts of a name that are only numbered; write a list of texts, which came as JSON text, with commas."""
+    label, type_, value = answer
+    if type_ in _PART_OF_NAME and _SAYS_NOTHING.fullmatch(label):
+        return Answer(_PART_OF_NAME[type_], "", value)
+    if value.startswith('["') and value.endswith('"]') and (texts := _listed(value)):
+        return Answer(label, type_, texts)
     return answer
+
+
+def _listed(value: str) -> str:
+    parsed = json_or_text(value)
+    is_texts = isinstance(parsed, list) and all(isinstance(item, str) for item in parsed)
+    return ", ".join(parsed) if is_texts else ""
 
 
 @lru_cache(maxsize=2048)
@@ -163,13 +174,24 @@ def _joined(parent: str, group: list[Answer]) -> Iterator[Answer]:
         yield Answer(parent, "", " ".join(by_part[part] for part in sorted(parts, key=_NAMES.__getitem__)))
     elif len(parts) > 1 and parts <= _ADDRESS.keys():
         yield Answer(parent, "", ", ".join(by_part[part] for part in sorted(parts, key=_ADDRESS.__getitem__)))
+    elif parts == _DATE:
+        yield Answer(parent, "", "-".join(by_part[part] for part in ("year", "month", "day")))
     elif all(map(str.isdecimal, parts)):
         yield Answer(parent, "", ", ".join(by_part[part] for part in by_part if part in parts))
     elif "url" in parts and parts <= _FILE:
-        name = by_part.get("name") or by_part.get("filename")
-        yield Answer(parent, "", f"{by_part['url']} ({name})" if name else by_part["url"])
+        yield _file(parent, by_part)
     else:
         yield from group
+
+
+def _file(parent: str, by_part: dict[str, str]) -> Answer:
+    name = by_part.get("name") or by_part.get("filename")
+    return Answer(_numbered(parent), "", f"{by_part['url']} ({name})" if name else by_part["url"])
+
+
+def _numbered(label: str) -> str:
+    """Write the place in a list as people count: `Photos of the roof[0]` is the first."""
+    return re.sub(r"\[(\d+)\]$", lambda match: f" {int(match[1]) + 1}", label) if " " in label else label
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------
