@@ -361,6 +361,7 @@ PRIVATE = [
     *("Credit card number", "card_number", "cardNumber", "Kartennummer", "Numéro de carte", "Número de tarjeta"),
     *("Kreditkartennummer", "クレジットカード番号", "信用卡号", "카드번호", "Numero di carta"),
     *("CVC", "CVV2", "cvc_code", "Security code", "Prüfziffer", "Código de seguridad", "PIN"),
+    *("cc_ccv", "cc_exp_month", "Kartennr.", "Carte bleue", "NRIC number", "Seguro social", "NI number"),
     *("SSN", "Please enter your SSN:", "Social Security Number", "Last 4 of SSN", "Sozialversicherungsnummer", "DNI"),
     *("Numéro de sécurité sociale", "CPF", "Codice fiscale", "BSN", "PESEL", "Personnummer", "Rodné číslo"),
     *("TC Kimlik No", "СНИЛС", "Номер паспорта", "マイナンバー", "身份证号码", "주민등록번호", "תעודת זהות"),

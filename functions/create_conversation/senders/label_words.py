@@ -257,28 +257,30 @@ de fr es it pt nl: durchwahl, dw, nst, nebenstelle, poste, ext tel, extension no
 
 # What a message never shows: passwords and keys, payment data, numbers of the person's identity documents.
 PRIVATE = """
-en: password*, passwd, passphrase, passcode, pwd, api key, apikey, secret key, access token, auth token, bearer token,
+en: ccv*, ccnum, cc exp*, ccexp*, ni number, nric*, mykad*, cnic*, hkid*, emirates id, iqama*, bvn, nin, password*,
+  passwd, passphrase, passcode, pwd, api key, apikey, secret key, access token, auth token, bearer token,
   client secret, private key, security answer, pin, pin number, one time code, otp, card number, cardnumber, card no,
-  card num, creditcard number, credit card, creditcard*, debit card, debitcard*, cc number, ccnumber, ccnum, cvc*,
-  cvv*, cvn, csc, card code, card verification*, security code, securitycode, card security code, card expiry,
-  card expiration, iban*, bank account, bank account number, routing number, sort code, ssn*, social security*,
-  socialsecurity*, sin number, social insurance number, national id, nationalid*, national identity*,
-  national identification*, national insurance number, national insurance no, identity card*, identity number,
-  identity no, identity document, id card, id card number, passport number, passport no, passportnumber, citizen id,
-  aadhaar*, aadhar*, pan card, pan number, itin
-de: passwort*, kennwort*, geheimnummer, kreditkarte*, kartennummer*, kartenprufnummer, prufziffer, sicherheitscode*,
-  kartenprufziffer, kontonummer, bankverbindung*, sozialversicherungsnummer, sozialversicherungs nr, steuer id,
-  steueridentifikationsnummer, steuer identifikationsnummer, personalausweis*, ausweisnummer*, reisepass*, ahv nummer,
-  ahv nr, svnr
-fr: mot de passe, motdepasse*, numero de carte, carte bancaire, carte de credit, cryptogramme*, code de securite,
-  numero de securite sociale, securite sociale, carte d identite, numero de passeport, nir, rib
-es pt: contrasena*, clave de acceso, senha*, palavra passe, tarjeta de credito, numero de tarjeta, cartao de credito,
-  numero do cartao, codigo de seguridad, codigo de seguranca, cuenta bancaria, conta bancaria, dni, numero de dni,
-  numero dni, dni o nie, dni nie, nie, nif, numero de identidad, cedula*, documento de identidad,
-  numero de la seguridad social, seguridad social, cpf*, carteira de identidade, cartao de cidadao, curp*, rut,
-  pasaporte, passaporte
-it: parola d ordine, carta di credito, numero di carta, numero carta, codice di sicurezza, codice fiscale,
-  carta d identita
+  card num, creditcard number, credit card, creditcard*, debit card, debitcard*, cc number, ccnumber, cvc*, cvv*, cvn,
+  csc, card code, card verification*, security code, securitycode, card security code, card expiry, card expiration,
+  iban*, bank account, bank account number, routing number, sort code, ssn*, social security*, socialsecurity*,
+  sin number, social insurance number, national id, nationalid*, national identity*, national identification*,
+  national insurance number, national insurance no, identity card*, identity number, identity no, identity document,
+  id card, id card number, passport number, passport no, passportnumber, citizen id, aadhaar*, aadhar*, pan card,
+  pan number, itin
+de: kartennr*, karten nr, kreditkartennr*, passwort*, kennwort*, geheimnummer, kreditkarte*, kartennummer*,
+  kartenprufnummer, prufziffer, sicherheitscode*, kartenprufziffer, kontonummer, bankverbindung*,
+  sozialversicherungsnummer, sozialversicherungs nr, steuer id, steueridentifikationsnummer,
+  steuer identifikationsnummer, personalausweis*, ausweisnummer*, reisepass*, ahv nummer, ahv nr, svnr
+fr: carte bleue, numero de cb, numero national, registre national, numero de la carte, mot de passe, motdepasse*,
+  numero de carte, carte bancaire, carte de credit, cryptogramme*, code de securite, numero de securite sociale,
+  securite sociale, carte d identite, numero de passeport, nir, rib
+es pt: numero de la tarjeta, numero do cartao de, seguranca social, seguro social, rg, contrasena*, clave de acceso,
+  senha*, palavra passe, tarjeta de credito, numero de tarjeta, cartao de credito, numero do cartao,
+  codigo de seguridad, codigo de seguranca, cuenta bancaria, conta bancaria, dni, numero de dni, numero dni,
+  dni o nie, dni nie, nie, nif, numero de identidad, cedula*, documento de identidad, numero de la seguridad social,
+  seguridad social, cpf*, carteira de identidade, cartao de cidadao, curp*, rut, pasaporte, passaporte
+it: numero della carta, parola d ordine, carta di credito, numero di carta, numero carta, codice di sicurezza,
+  codice fiscale, carta d identita
 nl: wachtwoord*, creditcardnummer*, kaartnummer*, beveiligingscode*, rekeningnummer*, bsn, burgerservicenummer*,
   paspoortnummer*, rijksregisternummer*
 pl: haslo, numer karty, kod bezpieczenstwa, pesel*, numer dowodu, dowod osobisty, numer konta

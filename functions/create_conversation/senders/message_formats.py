@@ -180,7 +180,10 @@ def _elementor(payload: Any) -> Iterator[Answer]:
     yield from (answer for answer in added if answer.label == "Page URL")
 
 
-_COMPUTED = re.compile(r"hs_|hubspot_|num_|identities|.*analytics|saved-at|deleted-changed")
+_COMPUTED = re.compile(
+    r"hs_|hubspot_|num_|identities|.*analytics|saved-at|deleted-changed|createdate|.*lastmodified"
+    r"|recent_|first_conversion|currentlyinworkflow|ip_"
+)
 
 
 def _hubspot(payload: Any) -> Iterator[Answer]:

@@ -122,14 +122,28 @@ _NAMES = {part: place for place, part in enumerate(["prefix", "first", "middle",
     "lastname": 3,
 }
 _STREET = ("address", "addrline1", "address1", "line1", "street", "addrline2", "address2", "line2", "street2")
-_AREA = ("city", "town", "county", "state", "stateprovince", "province", "region", "zip", "zipcode", "postal")
+_AREA = (
+    "suburb",
+    "district",
+    "city",
+    "town",
+    "county",
+    "state",
+    "stateprovince",
+    "province",
+    "region",
+    "zip",
+    "zipcode",
+    "postal",
+)
 _ADDRESS = {
     part: place for place, part in enumerate((*_STREET, *_AREA, "postalcode", "postcode", "country", "countrycode"))
 }
 _FILE = {"url", "name", "filename", "size", "mimetype", "type", "id", "key"}
 _DATE = {"year", "month", "day"}
+_TIME = {"timeinput", "hourselect", "minuteselect", "ampm"}
 _NO_PARTS = {"type", "fieldtype", "firstandlast"}
-_PARTS = _NAMES.keys() | _ADDRESS.keys() | _FILE | _DATE | _NO_PARTS
+_PARTS = _NAMES.keys() | _ADDRESS.keys() | _FILE | _DATE | _TIME | _NO_PARTS
 _SAYS_NOTHING = re.compile(r"(?:field|input)?[ _]?\d+(?:[._]\d+)?", re.IGNORECASE)
 _PART_OF_NAME = {"first_name": "Name.first", "last_name": "Name.last"}
 
@@ -176,6 +190,8 @@ def _joined(parent: str, group: list[Answer]) -> Iterator[Answer]:
         yield Answer(parent, "", ", ".join(by_part[part] for part in sorted(parts, key=_ADDRESS.__getitem__)))
     elif parts == _DATE:
         yield Answer(parent, "", "-".join(by_part[part] for part in ("year", "month", "day")))
+    elif "timeinput" in parts and parts <= _TIME:
+        yield Answer(parent, "", " ".join(by_part[part] for part in ("timeinput", "ampm") if part in parts))
     elif all(map(str.isdecimal, parts)):
         yield Answer(parent, "", ", ".join(by_part[part] for part in by_part if part in parts))
     elif "url" in parts and parts <= _FILE:
