@@ -48,7 +48,10 @@ DUPLICATE = "This location does not allow duplicated contacts."
 
 
 class ContactBook(dict[str, dict[str, Any]]):
-    """The contacts by id, found by address without reading all. A changed contact must be set again."""
+    """The contacts by id, found by address without reading all.
+
+    A contact is written by `book[id] = contact`, also after a change of its addresses; `update` does not do.
+    """
 
     def __init__(self) -> None:
         super().__init__()

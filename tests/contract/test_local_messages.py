@@ -273,6 +273,14 @@ def test_the_search_shows_the_contact_and_the_last_comment(local: LocalHighLevel
     )
 
 
+def test_a_conversation_that_a_test_writes_has_a_thread(local: LocalHighLevel) -> None:
+    local.conversations["mine", "c1"] = {"id": "v1", "contactId": "c1", "locationId": "mine", "deleted": False}
+    assert comment(local).json["conversationId"] == "v1"
+    assert bodies(ask(local, "GET", "/conversations/v1/messages")) == ["hello"]
+    assert ask(local, "PUT", "/conversations/v1", MINE | {"unreadCount": 1}).status == 200
+    assert local.thread("v1").unread_count == 1
+
+
 # Other locations
 
 
