@@ -93,20 +93,17 @@ def make_webhook_event(
     return event | {"routeKey": "POST /webhooks/{sender}", **path}
 
 
-def make_connection(oauth: OAuthServer, location: str | None = None) -> tuple[OAuth, Installation]:
+def make_oauth(app: Installation, client_secret: str) -> OAuth:
+    """What the secret of this installed app holds."""
+    pair = (app.company_id, app.access_token, int(app.expires_at))
+    return OAuth(app.client_id, client_secret, app.refresh_token, app.user_type, *pair)
+
+
+def make_connection(server: OAuthServer, location: str | None = None) -> tuple[OAuth, Installation]:
     """A new app that is installed at the local HighLevel: what its secret holds, and HighLevel's side of it."""
-    client_id, client_secret = oauth.client()
-    installed = oauth.install(client_id, location=location)
-    connection = OAuth(
-        client_id,
-        client_secret,
-        installed.refresh_token,
-        "Location",
-        installed.company_id,
-        installed.access_token,
-        int(installed.expires_at),
-    )
-    return connection, installed
+    client_id, client_secret = server.client()
+    installed = server.install(client_id, location=location)
+    return make_oauth(installed, client_secret), installed
 
 
 def make_sqs_record(

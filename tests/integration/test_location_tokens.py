@@ -17,6 +17,7 @@ from highlevel.oauth import OAuth, read_oauth
 from local.application import Answer
 from local.highlevel import Call
 from local.serve import announcement
+from tests.factories import make_oauth
 from tests.integration.connecting import App, asked
 from tests.integration.world import World, deployed_world, eventually
 
@@ -63,16 +64,9 @@ def kill(world: World) -> None:
     time.sleep(0.2)  # a call that reaches a dying process would end as a crash
 
 
-def connection(app: App) -> OAuth:
-    at = app.installation
-    return OAuth(
-        at.client_id, app.secret, at.refresh_token, at.user_type, at.company_id, at.access_token, int(at.expires_at)
-    )
-
-
 def connect(world: World, user_type: str = "Company", **installed: Any) -> App:
     app = App(world.highlevel, user_type, **installed)
-    world.application.store_token(connection(app).to_secret())
+    world.application.store_token(make_oauth(app.installation, app.secret).to_secret())
     return app
 
 
@@ -214,7 +208,9 @@ def test_a_refused_token_is_replaced_in_the_same_request(world: World) -> None:
 
 def test_a_submission_with_an_expired_token_waits_for_the_rotation(world: World) -> None:
     app = App(world.highlevel, "Location", location="waits")
-    world.application.store_token(replace(connection(app), expires_at=int(time.time()) - 1).to_secret())
+    world.application.store_token(
+        replace(make_oauth(app.installation, app.secret), expires_at=int(time.time()) - 1).to_secret()
+    )
     kill(world)  # a retry of another test may have read the previous secret
     since = time.time() - 1
     answer = post(world, "waits")
@@ -287,7 +283,9 @@ def test_connect_attaches_the_rotation_and_doctor_finds_no_problem(world: World,
 def test_doctor_shows_the_connection_of_a_sub_account(world: World, run: Run) -> None:
     app = connect(world, "Location")
     assert "✓ HighLevelToken: the connection of a sub-account; its access token" in run("--location", "there")[1]
-    world.application.store_token(replace(connection(app), access_token="no(bearer)token").to_secret())
+    world.application.store_token(
+        replace(make_oauth(app.installation, app.secret), access_token="no(bearer)token").to_secret()
+    )
     (line,) = [line for line in failing(run("--location", "there")[1]) if line.startswith("✗ token")]
     assert line.endswith("./hlc connect --stack local"), "./hlc token set would refuse to replace it"
 
@@ -313,7 +311,7 @@ def test_doctor_shows_a_connection_that_cannot_issue_tokens(
     world: World, run: Run, changes: dict[str, Any], said: str
 ) -> None:
     app = connect(world)
-    world.application.store_token(replace(connection(app), **changes).to_secret())
+    world.application.store_token(replace(make_oauth(app.installation, app.secret), **changes).to_secret())
     code, printed = run("--location", "there")
     assert code == 1
     assert said in "\n".join(failing(printed))

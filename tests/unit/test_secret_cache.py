@@ -1,8 +1,5 @@
 """Secrets Manager through a cache that neither hides a new value nor asks a thousand times."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from create_conversation.secret_cache import (
@@ -13,7 +10,7 @@ from create_conversation.secret_cache import (
     SecretUnavailableError,
 )
 from tests.unit.conftest import Log
-from tests.unit.fakes import Clock, FakeSecretsManager, no_answer, refusal
+from tests.unit.fakes import Clock, FakeSecretsManager, no_answer, refusal, together
 
 MAX_AGE = 60.0
 FAULTS = [
@@ -136,14 +133,7 @@ def test_a_thousand_refusals_together_cause_a_handful_of_reads(
     manager: FakeSecretsManager, secret: CachedSecret
 ) -> None:
     secret.get()
-    start = threading.Barrier(20)
-
-    def refuse(_: int) -> str | None:
-        start.wait(5)
-        return secret.newer_than("old")
-
-    with ThreadPoolExecutor(20) as threads:
-        assert set(threads.map(refuse, range(20))) == {None}
+    assert set(together(secret.newer_than, ["old"] * 20)) == {None}
     assert len(manager.calls) <= 6
 
 

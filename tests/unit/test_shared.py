@@ -1,8 +1,5 @@
 """The small shared parts: cooldown, LRU cache, JSON from outside, HighLevel's ids, the cold start."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from highlevel.ids import is_id
@@ -10,7 +7,7 @@ from shared import observability
 from shared.cooldown import Cooldown
 from shared.json_text import json_object, json_or_none
 from shared.lru_cache import LruCache
-from tests.unit.fakes import Clock
+from tests.unit.fakes import Clock, together
 
 
 def test_a_cooldown_is_active_for_its_seconds_after_each_start() -> None:
@@ -49,15 +46,8 @@ def test_the_least_recently_used_value_is_dropped() -> None:
 
 
 def test_all_threads_get_the_same_value_of_a_key() -> None:
-    together = threading.Barrier(20)
     cache: LruCache[object] = LruCache(3, object)
-
-    def get(_: int) -> object:
-        together.wait(10)
-        return cache.get("key")
-
-    with ThreadPoolExecutor(20) as threads:
-        assert len(set(threads.map(get, range(20)))) == 1
+    assert len(set(together(cache.get, ["key"] * 20))) == 1
 
 
 @pytest.mark.parametrize(

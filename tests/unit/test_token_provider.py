@@ -16,10 +16,10 @@ from create_conversation.outcome import Outcome
 from create_conversation.senders.mapping import Target
 from highlevel.oauth import OAuth
 from local.highlevel_oauth import Installation
-from tests.factories import CONTACT, LOCATION
+from tests.factories import CONTACT, LOCATION, make_oauth
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
-from tests.unit.fakes import no_answer, refusal
+from tests.unit.fakes import no_answer, refusal, together
 from tests.unit.world import TOKEN, World
 
 ISSUE = "/oauth/locationToken"
@@ -38,16 +38,7 @@ class Connected:
 
     @property
     def oauth(self) -> OAuth:
-        app = self.installation
-        return OAuth(
-            app.client_id,
-            self.client_secret,
-            app.refresh_token,
-            app.user_type,
-            app.company_id,
-            app.access_token,
-            int(app.expires_at),
-        )
+        return make_oauth(self.installation, self.client_secret)
 
     def store(self, **changes: Any) -> None:
         """What a rotation does at its end."""
@@ -87,11 +78,21 @@ def opened_in(environment: Any, contact: str, location: str = LOCATION, within: 
     return outcome
 
 
-def issued_earlier(environment: ConversationOpener) -> None:
-    """The location's token in that environment was issued 100 seconds ago."""
+def token_in(environment: ConversationOpener) -> str:
+    """The location's token in that environment, a new one where it is needed."""
+    return environment.calls.tokens.token_for(LOCATION, time.monotonic() + 10).text
+
+
+def change_issued(environment: ConversationOpener, **changes: Any) -> str:
+    """Change what that environment knows of the location's token; return its text."""
     entry = environment.calls.tokens.location_tokens.entries.get(LOCATION)
     assert entry.issued is not None
-    entry.issued = replace(entry.issued, issued_at=time.time() - 100)
+    entry.issued = replace(entry.issued, **changes)
+    return entry.issued.text
+
+
+def issued_earlier(environment: ConversationOpener) -> None:
+    change_issued(environment, issued_at=time.time() - 100)
 
 
 # A sub-account's connection
@@ -206,15 +207,7 @@ def test_a_thousand_calls_issue_one_token_in_one_instance(agency: Connected) -> 
 
 def test_a_hundred_instances_issue_one_token(agency: Connected) -> None:
     agency.world.highlevel.latency = 0.05
-    environments = [agency.world.environment() for _ in range(100)]
-    start = threading.Barrier(100)
-
-    def take(environment: Any) -> str:
-        start.wait(10)
-        return str(environment.calls.tokens.token_for(LOCATION, time.monotonic() + 20).text)
-
-    with ThreadPoolExecutor(100) as threads:
-        assert len(set(threads.map(take, environments))) == 1
+    assert len(set(together(token_in, [agency.world.environment() for _ in range(100)]))) == 1
     assert agency.issued() == [LOCATION]
 
 
@@ -250,32 +243,19 @@ def test_one_thread_renews_a_token_while_the_others_go_on(agency: Connected) -> 
     late = agency.world.environment()
     assert opened_in(late, "c1").name == "opened"
     assert agency.issued() == [LOCATION]
-    entry = late.calls.tokens.location_tokens.entries.get(LOCATION)
-    assert entry.issued is not None
-    old = entry.issued.text
-    entry.issued = replace(entry.issued, issued_at=time.time() - 1900)  # 95 % of its life is over
+    old = change_issued(late, issued_at=time.time() - 1900)  # 95 % of its life is over
     item = agency.item(issued_at={"N": f"{time.time() - 1900:.0f}"})
     assert item["encrypted"]
     agency.world.highlevel.fail("slow", path=ISSUE, seconds=0.5)
-    start = threading.Barrier(10)
-
-    def take(_: int) -> str:
-        start.wait(5)
-        return late.calls.tokens.token_for(LOCATION, time.monotonic() + 5).text
-
-    with ThreadPoolExecutor(10) as threads:
-        tokens = list(threads.map(take, range(10)))
+    tokens = together(token_in, [late] * 10)
     assert tokens.count(old) == 9
     assert agency.issued() == [LOCATION, LOCATION]
-    assert late.calls.tokens.token_for(LOCATION, time.monotonic() + 5).text in set(tokens) - {old}
+    assert token_in(late) in set(tokens) - {old}
 
 
 def test_a_renewal_that_fails_leaves_the_old_one_in_use(agency: Connected) -> None:
     agency.world.open("c0")
-    tokens = agency.world.flow.calls.tokens
-    entry = tokens.location_tokens.entries.get(LOCATION)
-    assert entry.issued is not None
-    entry.issued = replace(entry.issued, issued_at=time.time() - 20 * 86_399, expires_at=time.time() + 500)
+    change_issued(agency.world.flow, issued_at=time.time() - 20 * 86_399, expires_at=time.time() + 500)
     agency.item(issued_at={"N": "1"})
     agency.world.highlevel.fail("status", path=ISSUE, status=503)
     assert [agency.world.open(f"c{number}").name for number in range(1, 10)] == ["opened"] * 9
@@ -284,9 +264,7 @@ def test_a_renewal_that_fails_leaves_the_old_one_in_use(agency: Connected) -> No
 
 def test_past_its_end_it_is_never_used(agency: Connected) -> None:
     agency.world.open("c0")
-    entry = agency.world.flow.calls.tokens.location_tokens.entries.get(LOCATION)
-    assert entry.issued is not None
-    entry.issued = replace(entry.issued, issued_at=1.0, expires_at=time.time() + 20)
+    change_issued(agency.world.flow, issued_at=1.0, expires_at=time.time() + 20)
     agency.item(issued_at={"N": "1"}, expires_at={"N": f"{time.time() + 20:.0f}"})
     agency.world.highlevel.fail("status", path=ISSUE, status=503, times=1)
     outcome = agency.world.open("c1")
@@ -509,11 +487,7 @@ def test_instances_that_all_saw_no_token_issue_one(agency: Connected, monkeypatc
         return answer
 
     monkeypatch.setattr(agency.world.dynamodb, "handle", handle_together)
-    with ThreadPoolExecutor(10) as threads:
-        tokens = list(
-            threads.map(lambda each: each.calls.tokens.token_for(LOCATION, time.monotonic() + 10).text, environments)
-        )
-    assert len(set(tokens)) == 1
+    assert len(set(together(token_in, environments))) == 1
     assert agency.issued() == [LOCATION]
 
 
@@ -528,24 +502,16 @@ def test_a_token_issued_between_the_read_and_the_lease_is_found(
         answer = handle(operation, parameters)
         if not was_faster:
             was_faster.append("at it")
-            was_faster.append(faster.calls.tokens.token_for(LOCATION, time.monotonic() + 5).text)
+            was_faster.append(token_in(faster))
         return answer
 
     monkeypatch.setattr(agency.world.dynamodb, "handle", handle_late)
-    assert agency.world.flow.calls.tokens.token_for(LOCATION, time.monotonic() + 5).text == was_faster[1]
+    assert token_in(agency.world.flow) == was_faster[1]
     assert agency.issued() == [LOCATION]
 
 
 def test_without_the_table_the_threads_of_an_instance_issue_one_token(agency: Connected) -> None:
     agency.world.dynamodb.error = refusal("AccessDeniedException")
     agency.world.highlevel.latency = 0.1
-    tokens = agency.world.flow.calls.tokens
-    start = threading.Barrier(20)
-
-    def take(_: int) -> str:
-        start.wait(10)
-        return tokens.token_for(LOCATION, time.monotonic() + 10).text
-
-    with ThreadPoolExecutor(20) as threads:
-        assert len(set(threads.map(take, range(20)))) == 1
+    assert len(set(together(token_in, [agency.world.flow] * 20))) == 1
     assert agency.issued() == [LOCATION]
