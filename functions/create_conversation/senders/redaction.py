@@ -18,6 +18,7 @@ from urllib.parse import quote, quote_plus
 
 from create_conversation.errors import InvalidError
 from create_conversation.senders.body import (
+    JSON,
     MAX_STORED_BYTES,
     Body,
     read_body,
@@ -96,6 +97,8 @@ def redacted_bytes(sender: Sender, raw: bytes, codec: str, secrets: tuple[str, .
 
 
 def _redacted_text(sender: Sender, text: str, secrets: tuple[str, ...]) -> str:
+    if text in ("", JSON):
+        return text
     clean = redacted(text.encode("utf-8", "surrogatepass"), _needles_of(sender, secrets, "utf-8"))
     return clean.decode("utf-8", "replace")
 
