@@ -298,7 +298,7 @@ class HttpApiHandler:
 
     def _publish(self, logs: list[SubmissionLog], answer_by: float) -> None:
         self.results.publish(
-            [log.result_detail() for log in logs], min(RESULTS_SECONDS, answer_by - self.clock.monotonic())
+            (log.result_detail() for log in logs), min(RESULTS_SECONDS, answer_by - self.clock.monotonic())
         )
 
 
