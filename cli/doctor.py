@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from cli.concurrency import too_little_concurrency
+from cli.doctor_messages import check_messages, check_other_stacks
 from cli.known_senders import all_senders, entries_of, locations_missing, read_secrets
 from cli.options import Settings, print_json
 from cli.pausing import paused
@@ -23,6 +24,7 @@ from create_conversation.senders.verification import secrets_for
 # How far back, and at most how many lines of the function's log are read.
 LOG_SECONDS = 3600.0
 LOG_LINES = 10_000
+_WITH_MESSAGE = '{ ($.message = "submission") && ($.message_status = "*") }'
 _RESUME = "to continue: ./hlc resume"
 # AWS's error codes for a deleted table, queue or secret.
 _GONE = ("ResourceNotFoundException", "QueueDoesNotExist", "InvalidRequestException")
@@ -62,6 +64,8 @@ def _check_all(stack: Stack, location: str | None, report: Report) -> None:
         "HighLevel": lambda: check_stored_tokens(stack, location, report),
         "queues": lambda: _check_queues(stack, report),
         "log": lambda: _check_log(stack, report),
+        "messages": lambda: check_messages(stack, _lines(stack, _WITH_MESSAGE), report),
+        "other stacks": lambda: check_other_stacks(stack, report),
         "concurrency": lambda: _check_concurrency(stack, report),
         "pauses": lambda: _check_pauses(stack, report),
     }

@@ -11,7 +11,7 @@ from cli.progress import progress
 from cli.report import Report
 from cli.stack import Stack, StackError, for_stack
 from cli.stored_tokens import check_stored_tokens
-from cli.token_check import check_token, check_token_alone, highlevel_of
+from cli.token_check import check_token, check_token_alone, highlevel_of, writes_comments
 from highlevel.tokens import TokenError, Tokens, read_tokens
 
 _PRIVATE_INTEGRATION = re.compile(r"pit-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -70,7 +70,7 @@ def _is_accepted(stack: Stack, token: str, location: str | None, report: Report)
         return False
     known = stack.parameters.get("LocationId") if location in (None, "*") else location
     if known:
-        return check_token(highlevel, token, known, report)
+        return check_token(highlevel, token, known, report, comments=writes_comments(stack))
     return check_token_alone(highlevel, token, report)
 
 

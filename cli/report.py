@@ -20,14 +20,18 @@ class Report:
 
     def good(self, what: str, how: str) -> None:
         """Report a check that has passed."""
-        self._add(what, how, passed=True)
+        self._add(what, how, "✓", passed=True)
+
+    def warn(self, what: str, how: str) -> None:
+        """Report something that works, and that the operator should know."""
+        self._add(what, how, "!", passed=True)
 
     def bad(self, what: str, how: str) -> None:
         """Report a check that has failed, with what to do."""
         self.failed = True
-        self._add(what, how, passed=False)
+        self._add(what, how, "✗", passed=False)
 
-    def _add(self, what: str, how: str, *, passed: bool) -> None:
+    def _add(self, what: str, how: str, mark: str, *, passed: bool) -> None:
         text = for_stack(how, self.settings.command)
         self.checks.append({"check": what, "ok": passed, "detail": text})
-        self.settings.say(f"{'✓' if passed else '✗'} {what}: {text}")
+        self.settings.say(f"{mark} {what}: {text}")

@@ -5,7 +5,15 @@ import time
 from cli.report import Report
 from cli.rotation import rotation_of
 from cli.stack import Stack
-from cli.token_check import ADVICE, CALL_SECONDS, WHERE_SCOPES, check_token, explain_result, highlevel_of
+from cli.token_check import (
+    ADVICE,
+    CALL_SECONDS,
+    WHERE_SCOPES,
+    check_token,
+    explain_result,
+    highlevel_of,
+    writes_comments,
+)
 from highlevel.client import HighLevel
 from highlevel.oauth import OAuth, OAuthError, issue_location_token
 from highlevel.responses import ApiResult
@@ -55,7 +63,7 @@ def check_stored_tokens(stack: Stack, location: str | None, report: Report) -> N
         except OAuthError as error:
             report.bad(f"token of {each}", _explain_issue(error))
             continue
-        check_token(highlevel, token, each, report)
+        check_token(highlevel, token, each, report, comments=writes_comments(stack))
 
 
 def _tokens(stack: Stack, report: Report) -> Tokens | None:

@@ -590,7 +590,7 @@ def test_token_that_highlevel_refuses_is_stored_only_with_yes(  # noqa: PLR0913 
             highlevel.tokens[UNKNOWN] = "loc2"
         case "scope":
             highlevel.tokens[UNKNOWN] = None
-            highlevel.scopes[UNKNOWN] = {"conversations.readonly", "contacts.write"}
+            highlevel.scopes[UNKNOWN] = {"conversations.readonly", "contacts.write", "contacts.readonly"}
         case "agency":
             highlevel.agency_tokens.add(UNKNOWN)
         case "down":
@@ -627,7 +627,7 @@ def test_scopes_are_reported_before_the_token_is_stored(
         "✗ scope contacts.write",
     ]
     assert json.loads(secret(stack)) == {"tokens": {"loc1": PIT}}
-    assert [call.status for call in highlevel.calls][-3:] == [200, 422, 401]
+    assert [call.status for call in highlevel.calls][-3:] == [200, 422, 401, 401]
     assert not highlevel.conversations
 
 

@@ -15,6 +15,7 @@ from cli import send
 from cli import stack as stack_module
 from cli.app import main
 from cli.options import NeedsYesError, Settings
+from cli.token_check import NO_SUCH_ID, SCOPES
 from create_conversation.errors import REASONS
 from create_conversation.senders.config import load
 from local.application import Answer, Application
@@ -246,6 +247,7 @@ def test_doctor_on_a_healthy_stack(world: World, served: tuple[World, Path]) -> 
         "✓ scope conversations.write",
         "✓ scope conversations.readonly",
         "✓ scope contacts.write",
+        "✓ scope contacts.readonly",
         f"✓ quota of {LOCATION}",
         "✓ retry queue",
         "✓ dead-letter queue",
@@ -253,7 +255,7 @@ def test_doctor_on_a_healthy_stack(world: World, served: tuple[World, Path]) -> 
         "✓ concurrency",
         "✓ pauses",
     ]
-    assert "97 of 100 calls left in this 10 s, 199,997 left today" in finished.stdout
+    assert "96 of 100 calls left in this 10 s, 199,996 left today" in finished.stdout
     assert TOKEN not in finished.stdout
     assert world.application.api_secret not in finished.stdout
     # Nothing was written.
@@ -261,6 +263,7 @@ def test_doctor_on_a_healthy_stack(world: World, served: tuple[World, Path]) -> 
         ("GET", "/conversations/search", 200),
         ("POST", "/conversations/", 422),
         ("POST", "/contacts/upsert", 422),
+        ("GET", f"/contacts/{NO_SUCH_ID}", 400),
     ]
     assert not world.highlevel.conversations
     assert not world.highlevel.contacts
@@ -286,11 +289,11 @@ def failing(printed: str) -> list[str]:
     return [line for line in printed.splitlines() if line.startswith("✗")]
 
 
-@pytest.mark.parametrize("scope", ["conversations.write", "conversations.readonly", "contacts.write"])
+@pytest.mark.parametrize("scope", [scope.name for scope in SCOPES])
 @pytest.mark.parametrize("envelope", ["nest", "http_exception"])
 def test_doctor_reports_a_missing_scope(world: World, run: Run, scope: str, envelope: str) -> None:
     world.highlevel.envelope = envelope  # type: ignore[assignment]
-    world.highlevel.scopes[TOKEN] = {"conversations.write", "conversations.readonly", "contacts.write"} - {scope}
+    world.highlevel.scopes[TOKEN] = {each.name for each in SCOPES} - {scope}
     code, printed = run("doctor")
     assert code == 1
     (line,) = failing(printed)
