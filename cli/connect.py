@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
+from cli import token_check
 from cli.options import Settings
 from cli.stack import Stack, StackError, explain, for_stack, printable
 from highlevel.client import DEFAULT_BASE_URL, HighLevel
@@ -20,7 +21,7 @@ from highlevel.tokens import TokenError, Tokens, read_tokens
 
 MARKETPLACE = "https://marketplace.gohighlevel.com"
 REDIRECT_URL = "https://localhost/oauth/callback"  # no server is there: the code stays in the browser's address bar
-SCOPES = ("conversations.write", "conversations.readonly", "contacts.write", "contacts.readonly")
+SCOPES = tuple(scope.name for scope in (*token_check.SCOPES, *token_check.MESSAGE_SCOPES))
 AGENCY_SCOPES = (*SCOPES, "oauth.write")
 ROTATE = "RotateToken"  # the template parameter that attaches the rotation
 EXCHANGE_SECONDS = 20.0

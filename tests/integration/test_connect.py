@@ -137,7 +137,14 @@ def test_first_connection(stack: Stack, highlevel: LocalHighLevel) -> None:
     terminal = asked(stack.aws, stack.name, app)
     address = app.approve(terminal.shown)
     query = parse_qs(urlsplit(re.search(r"http\S+chooselocation\S+", terminal.shown)[0]).query)  # type: ignore[index]
-    assert query["scope"] == ["conversations.write conversations.readonly contacts.write contacts.readonly"]
+    assert set(query["scope"][0].split()) == {
+        "conversations.write",
+        "conversations.readonly",
+        "conversations/message.write",
+        "conversations/message.readonly",
+        "contacts.write",
+        "contacts.readonly",
+    }
     assert query["response_type"] == ["code"]
     assert query["redirect_uri"] == [REDIRECT]
     terminal.paste(address)
