@@ -68,6 +68,36 @@ def delete(settings: Settings) -> int:
     return run(settings)
 
 
+@hlc.command(
+    examples=[
+        "./hlc verify --location ve9EPM428h8vShlRW1KT --contact ocQHyuzHvysMo5N5VsXc",
+        "./hlc verify --location ve9EPM428h8vShlRW1KT --contact ocQHyuzHvysMo5N5VsXc --stack local",
+    ]
+)
+@click.argument("parameters", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--location", metavar="ID", type=Location(), required=True, help="The location of the contact.")
+@click.option("--contact", metavar="ID", type=Location(), required=True, help="A contact without a conversation.")
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True),
+    default="verify.md",
+    show_default=True,
+    help="Where to write the report.",
+)
+@click.pass_obj
+def verify(settings: Settings, parameters: tuple[str, ...], location: str, contact: str, report: str) -> int:
+    """Try everything in your own account, and write a report.
+
+    Deploys a stack NAME-verify with a HighLevel token that it asks for, opens a conversation with the contact, writes a
+    message, sends events and webhooks, and deletes the stack. The report can be attached to an issue. With --stack
+    local it uses the running stack of make serve.
+    """
+    from cli.verify import run
+
+    return run(settings, location, contact, report, parameters)
+
+
 # --- connect ----------------------------------------------------------------------------------------------------------
 
 

@@ -24,17 +24,11 @@ def run(settings: Settings) -> int:
     session = aws_session(settings)
     formation = session.client("cloudformation", config=CLIENT_CONFIG)
     with missing_stack(name, session.region_name or "", settings):
-        described = formation.describe_stacks(StackName=name)["Stacks"][0]
-    resources = formation.describe_stack_resources(StackName=name)["StackResources"]
-    staying = [each["PhysicalResourceId"] for each in resources if each["ResourceType"] in _STAYING]
-    settings.say(f"{name} in {session.region_name}, {len(resources)} resources; its queues and secrets stay")
+        formation.describe_stacks(StackName=name)
+    settings.say(f"{name} in {session.region_name}; its queues and secrets stay")
     settings.confirm(f"Delete the stack {name}?", "nothing was deleted")
-    formation.delete_stack(StackName=name)
     with progress(f"CloudFormation deletes {name}"):
-        while (status := _status(formation, described["StackId"])) == "DELETE_IN_PROGRESS":
-            time.sleep(POLL_SECONDS)
-    if status != "DELETE_COMPLETE":
-        raise StackError(f"CloudFormation could not delete {printable(name)} ({status}): try again, or see its events")
+        staying = [physical for _kind, physical in delete_stack(formation, name)]
     if settings.json:
         print_json({"deleted": name, "staying": staying})
         return 0
@@ -42,6 +36,20 @@ def run(settings: Settings) -> int:
     for each in staying:
         print(f"  {each}")
     return 0
+
+
+def delete_stack(formation: "CloudFormationClient", name: str) -> list[tuple[str, str]]:
+    """Delete the stack and wait. Returns the type and name of each resource that stays; raises StackError."""
+    stack_id = formation.describe_stacks(StackName=name)["Stacks"][0]["StackId"]
+    resources = formation.describe_stack_resources(StackName=name)["StackResources"]
+    formation.delete_stack(StackName=name)
+    while (status := _status(formation, stack_id)) == "DELETE_IN_PROGRESS":
+        time.sleep(POLL_SECONDS)
+    if status != "DELETE_COMPLETE":
+        raise StackError(f"CloudFormation could not delete {printable(name)} ({status}): try again, or see its events")
+    return [
+        (each["ResourceType"], each["PhysicalResourceId"]) for each in resources if each["ResourceType"] in _STAYING
+    ]
 
 
 def _status(formation: "CloudFormationClient", stack_id: str) -> str:

@@ -28,7 +28,7 @@ def set_token(settings: Settings, location: str | None) -> int:
     token = _ask()
     kind = _check(token)
     report = Report(settings)
-    if not _is_accepted(stack, token, location, report):
+    if not is_accepted(stack, token, location, report):
         instead = " instead of the current one" if current else ""
         stays = "; the stored value did not change" if current else ""
         settings.confirm(f"Store it anyway{instead}?", f"nothing was stored{stays}")
@@ -63,7 +63,7 @@ def check(settings: Settings, location: str | None) -> int:
     return 1 if report.failed else 0
 
 
-def _is_accepted(stack: Stack, token: str, location: str | None, report: Report) -> bool:
+def is_accepted(stack: Stack, token: str, location: str | None, report: Report) -> bool:
     """Try the token at the location where it will be used, and report what it may do."""
     highlevel = highlevel_of(stack, report)
     if highlevel is None:
@@ -72,6 +72,13 @@ def _is_accepted(stack: Stack, token: str, location: str | None, report: Report)
     if known:
         return check_token(highlevel, token, known, report, comments=writes_comments(stack))
     return check_token_alone(highlevel, token, report)
+
+
+def ask_token() -> str:
+    """Ask for a token. Raises StackError for one that cannot be one."""
+    token = _ask()
+    _check(token)
+    return token
 
 
 def _read(stack: Stack, arn: str) -> str:

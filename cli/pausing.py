@@ -72,6 +72,11 @@ def is_retrying_paused(stack: Stack) -> bool:
     return any(mapping["State"] in ("Disabled", "Disabling") for mapping in _mappings(stack))
 
 
+def is_retrying_off(stack: Stack) -> bool:
+    """Return whether AWS has turned the event source mapping off, which takes a moment."""
+    return all(mapping["State"] == "Disabled" for mapping in _mappings(stack))
+
+
 def pause(stack: Stack, what: str, now: float) -> None:
     """Stop one of WHAT. `now`: Unix time."""
     if what == "accepting":

@@ -201,7 +201,7 @@ def _send(stack: Stack, sender: Sender, secret: str, event: Mapping[str, Any], l
         raise StackError(for_stack(closed, stack.hlc))
     _check_location(stack, sender, Submission("webhook", sender.name, "", 0.0, headers.get("content-type", ""), body))
     url = url_of(stack, sender)
-    return _post(f"{url}?{query}" if query else url, headers, body, direct=stack.is_local)
+    return post(f"{url}?{query}" if query else url, headers, body)
 
 
 def _check_location(stack: Stack, sender: Sender, submission: Submission) -> None:
@@ -219,9 +219,9 @@ def _check_location(stack: Stack, sender: Sender, submission: Submission) -> Non
         pass  # the stack answers with this error itself
 
 
-def _post(url: str, headers: Mapping[str, str], body: bytes, *, direct: bool) -> Answer:
-    """Send a POST request. `direct`: ignore the proxy of the environment."""
-    proxies = urllib.request.ProxyHandler({} if direct else None)
+def post(url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Send a POST request to the stack; to one on this machine without the proxy of the environment."""
+    proxies = urllib.request.ProxyHandler({} if url.startswith("http://127.0.0.1") else None)
     request = urllib.request.Request(url, body, dict(headers))  # noqa: S310 the stack's own URL
     try:
         with urllib.request.build_opener(proxies).open(request, timeout=ANSWER_SECONDS) as response:

@@ -5,9 +5,9 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
@@ -90,6 +90,7 @@ class Stack:
     aws: str
     hlc: str = "./hlc"
     is_local: bool = False
+    client: Callable[[Any], Any] = field(default=boto3.client, repr=False)  # a client of another AWS service
 
     @classmethod
     def connect(cls, settings: Settings) -> "Stack":
@@ -249,6 +250,8 @@ def _connect(
     if status == "CREATE_FAILED" or status.startswith(("ROLLBACK_", "DELETE_")):
         raise StackError(f"the stack {name} is not deployed ({status})")
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+    if instead is None and formation.meta.endpoint_url.startswith("http://127.0.0.1"):
+        instead = _urls_on_this_machine(formation, name)
     return Stack(
         name=name,
         outputs={**outputs, **(instead or {})},
@@ -265,4 +268,15 @@ def _connect(
         + (f" --profile {settings.profile}" if settings.profile and not endpoint else ""),
         hlc=settings.command,
         is_local=endpoint is not None,
+        client=lambda service: session.client(service, config=config, endpoint_url=endpoint),
     )
+
+
+def _urls_on_this_machine(formation: "CloudFormationClient", name: str) -> dict[str, str]:
+    """Return the URLs of a stack on an AWS of this machine (AWS_ENDPOINT_URL), which has no domain names."""
+    resources = formation.describe_stack_resources(StackName=name)["StackResources"]
+    api = next((each["PhysicalResourceId"] for each in resources if each["LogicalResourceId"] == "HttpApi"), None)
+    if api is None:
+        return {}
+    url = f"{formation.meta.endpoint_url}/_aws/execute-api/{api}/$default"
+    return {"ConversationsUrl": f"{url}/conversations", "WebhooksUrl": f"{url}/webhooks"}

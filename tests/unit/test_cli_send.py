@@ -87,7 +87,7 @@ def test_sample_without_a_location_is_not_sent(monkeypatch: pytest.MonkeyPatch, 
     nothing: Any = None
     outputs, parameters = {"WebhooksUrl": "http://x"}, {"LocationId": location}
     stack = Stack("mine", outputs, parameters, nothing, nothing, nothing, nothing, nothing, nothing, nothing, "")
-    monkeypatch.setattr(send, "_post", lambda *_arguments, **_options: Answer(200, "r", "{}"))
+    monkeypatch.setattr(send, "post", lambda *_arguments, **_options: Answer(200, "r", "{}"))
     senders, event = load(), send._sample(name)
     if location:
         assert send._send(stack, senders[name], "s", event, location).status == 200
@@ -106,7 +106,7 @@ def test_sample_without_a_location_is_not_sent(monkeypatch: pytest.MonkeyPatch, 
 
 def test_unreachable_url() -> None:
     with pytest.raises(StackError, match="does not answer"):
-        send._post("http://127.0.0.1:1/webhooks/x", {}, b"{}", direct=True)
+        send.post("http://127.0.0.1:1/webhooks/x", {}, b"{}")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_dry_run_shows_the_mapping_and_sends_nothing(
     nothing: Any = None
     stack = Stack("mine", {}, {"LocationId": "loc1"}, nothing, nothing, nothing, nothing, nothing, nothing, nothing, "")
     monkeypatch.setattr(Settings, "connect", lambda _settings: stack)
-    monkeypatch.setattr(send, "_post", lambda *_arguments, **_options: pytest.fail("it sends"))
+    monkeypatch.setattr(send, "post", lambda *_arguments, **_options: pytest.fail("it sends"))
     assert main(["send", name, "--dry-run"]) == code
     printed = capsys.readouterr().out
     assert [line for line in shown if line not in printed] == [], printed
