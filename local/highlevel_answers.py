@@ -56,12 +56,14 @@ class Route:
 
     def identifier(self, path: str) -> str | None:
         """Return the parameter in this path; None if the path is not of this route."""
-        before, _, rest = self.path.partition("{")
-        if not rest:
+        before, brace, rest = self.path.partition("{")
+        if not brace:
             return "" if path == self.path else None
         after = rest.partition("}")[2]
-        match = re.fullmatch(f"{re.escape(before)}([^/]+){re.escape(after)}", path)
-        return match[1] if match and ID.fullmatch(match[1]) else None
+        if not (path.startswith(before) and path.endswith(after)):
+            return None
+        identifier = path[len(before) : len(path) - len(after)]
+        return identifier if ID.fullmatch(identifier) else None
 
 
 def json_answer(status: int, content: Members) -> Response:
