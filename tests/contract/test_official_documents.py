@@ -15,15 +15,22 @@ from typing import Any, NamedTuple
 import pytest
 from starlette.responses import Response
 
+from create_conversation.senders.config import load
 from highlevel.client import HighLevel
 from local.highlevel import Call, LocalHighLevel
 from tests.contract.local_calls import MINE, PIT, SEARCH, UPSERT, ask, comment, create, create_contact, new_contact
 from tests.contract.official_documents import Operation, operations, problems
+from tests.samples import LOCATION, secret_of
+from tests.unit.test_payload_files import FILES, NOT_SERVED, event_of, sender_of
+from tests.unit.world import TOKEN, World
 
 FOLDER = os.environ.get("OFFICIAL_DOCUMENTS")
-pytestmark = pytest.mark.skipif(FOLDER is None, reason="OFFICIAL_DOCUMENTS names no folder with HighLevel's documents")
+needs_documents = pytest.mark.skipif(
+    FOLDER is None, reason="OFFICIAL_DOCUMENTS names no folder with HighLevel's documents"
+)
 
 MESSAGES = "POST", "/conversations/messages"
+NOTES = "POST", "/contacts/{contactId}/notes"
 LIST = "GET", "/conversations/{conversationId}/messages"
 FOUND = "GET", "/conversations/search"
 
@@ -38,6 +45,7 @@ FIELDS = {"source": "typeform", "customFields": [{"id": "f1", "field_value": "bl
 CLIENT_CALLS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "create_conversation": (["mine", "new"], {}),
     "find_conversation": (["mine", "{contact}"], {}),
+    "search_conversation": (["mine", "{contact}"], {}),
     "get_conversation": (["{conversation}"], {}),
     "mark_unread": (["mine", "{conversation}", 2], {}),
     "add_comment": (["{contact}", "Name: Ann"], {}),
@@ -81,7 +89,7 @@ class Recording(LocalHighLevel):
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Recording]:
-    with Recording(tokens={PIT: "*"}) as local:
+    with Recording(tokens={PIT: "*", TOKEN: "*"}) as local:
         yield local
 
 
@@ -109,6 +117,17 @@ def documented() -> Mapping[tuple[str, str], Operation]:
         MESSAGES: replace(found[MESSAGES], body=sent),
         FOUND: replace(found[FOUND], answers=answers),
     }
+
+
+def differences(exchange: Exchange, documented: Mapping[tuple[str, str], Operation]) -> list[str]:
+    """What is not as documented."""
+    found = []
+    for check in (check_request, check_answer):
+        try:
+            check(exchange, documented)
+        except AssertionError as error:
+            found.append(f"{check.__name__} of {' '.join(exchange.route)}: {error}")
+    return found
 
 
 def body_of(exchange: Exchange) -> Any:
@@ -144,6 +163,7 @@ def check_answer(exchange: Exchange, documented: Mapping[tuple[str, str], Operat
         assert status in UNDOCUMENTED_STATUSES
 
 
+@needs_documents
 def test_every_route_is_documented_with_its_scope(
     local: Recording, documented: Mapping[tuple[str, str], Operation]
 ) -> None:
@@ -157,6 +177,7 @@ def test_every_call_of_the_client_is_checked() -> None:
     assert methods - {"call"} <= {name.partition(" ")[0] for name in CLIENT_CALLS}
 
 
+@needs_documents
 @pytest.mark.parametrize("name", [name for name in CLIENT_CALLS if hasattr(HighLevel, name.partition(" ")[0])])
 def test_the_client_asks_as_documented_and_is_answered_so(
     local: Recording, documented: Mapping[tuple[str, str], Operation], name: str
@@ -174,6 +195,30 @@ def test_the_client_asks_as_documented_and_is_answered_so(
     check_answer(exchange, documented)
 
 
+@needs_documents
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["comment", "note"])
+def test_every_payload_asks_as_documented(
+    local: Recording, documented: Mapping[tuple[str, str], Operation], place: str
+) -> None:
+    local.limits.max, problems_by_file, routes = 100_000, {}, set()
+    for path in FILES:
+        if path.stem in NOT_SERVED:
+            continue
+        local.exchanges.clear()
+        spec = json.loads(path.read_text("utf-8"))
+        world = World(local, senders=load() | {spec["sender"]: sender_of(spec["sender"])})
+        world.settings = replace(world.settings, location_id=LOCATION, message=place)
+        world.flow = world.environment(world.token)
+        world.secrets.texts["SenderSecrets"] = json.dumps({spec["sender"]: [secret_of(spec["sender"])]})
+        assert world.post(event_of(spec))["statusCode"] == 200
+        routes |= {exchange.route for exchange in local.exchanges}
+        problems_by_file[path.stem] = [problem for each in local.exchanges for problem in differences(each, documented)]
+    assert {name: problems for name, problems in problems_by_file.items() if problems} == {}
+    assert {("POST", "/contacts/"), MESSAGES if place == "comment" else NOTES} <= routes
+
+
+@needs_documents
 def test_every_other_answer_is_as_documented(
     local: Recording, documented: Mapping[tuple[str, str], Operation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
