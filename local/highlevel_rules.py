@@ -219,7 +219,7 @@ class Rules(Settings):
         access = self.oauth.access(token)
         if token in self.agency_tokens or (access and access.location is None):
             return self.refusal(401, AGENCY)
-        if route.scope not in self.scopes.get(token, {route.scope}):
+        if route.scope in self.missing_scopes or route.scope not in self.scopes.get(token, {route.scope}):
             return self.refusal(401, SCOPE_MISSING)
         if call.location and own not in ("*", call.location):
             return self.refusal(*route.foreign)

@@ -3,9 +3,12 @@
 Every setting may change at any time: as an attribute of `LocalHighLevel`, or with `POST /_local/settings`.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
+
+from local.highlevel_oauth import SCOPES
 
 type CommentRefusal = Literal["type", "channel", "scope"]
 
@@ -28,6 +31,7 @@ class Settings:
     `contact_lag`, `thread_lag`: the same for the search of a contact, and for comments and notes in a list. Whether
     those lag is unknown.
     `allow_duplicates`: the location's setting "Allow Duplicate Contact".
+    `missing_scopes`: what every token lacks; `Rules.scopes` has the scopes of single tokens.
     `refused_details`: e-mail address or phone number -> the message (422) with which creating, updating or upserting a
     contact is refused; "" for HighLevel's usual one.
     `refuse_comments`: location, or "*" for any -> why it refuses internal comments: the "type" (400), the "channel"
@@ -44,6 +48,7 @@ class Settings:
     contact_lag: float = 0.0
     thread_lag: float = 0.0
     allow_duplicates: bool = False
+    missing_scopes: list[str] = field(default_factory=list)
     refused_details: dict[str, str] = field(default_factory=dict)
     refuse_comments: dict[str, CommentRefusal] = field(default_factory=dict)
     thread_format: Literal["nested", "flat"] = "nested"
@@ -65,13 +70,13 @@ class Settings:
 
 
 def _as_json(value: Any) -> Any:
-    return asdict(value) if isinstance(value, Limits) else dict(value) if isinstance(value, dict) else value
+    return asdict(value) if isinstance(value, Limits) else copy.deepcopy(value)
 
 
 def _checked(name: str, value: Any) -> Any:
     if not _CHECKS[name](value):
         raise ValueError(f"{name} cannot be {value!r}")
-    return Limits(**value) if name == "limits" else value
+    return Limits(**value) if name == "limits" else copy.deepcopy(value)
 
 
 def _is_number(value: Any) -> bool:
@@ -97,6 +102,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "contact_lag": _is_number,
     "thread_lag": _is_number,
     "allow_duplicates": lambda value: isinstance(value, bool),
+    "missing_scopes": lambda value: isinstance(value, list) and all(each in SCOPES.split() for each in value),
     "refused_details": lambda value: isinstance(value, dict) and all(isinstance(each, str) for each in value.values()),
     "refuse_comments": _are_refusals,
     "thread_format": lambda value: value in ("nested", "flat"),

@@ -91,6 +91,7 @@ def test_settings_are_read_changed_and_reset(local: LocalHighLevel) -> None:
         "contact_lag": 1,
         "thread_lag": 2,
         "allow_duplicates": True,
+        "missing_scopes": ["contacts.readonly"],
         "refused_details": {"+1999": ""},
         "refuse_comments": {"*": "channel"},
         "thread_format": "flat",
@@ -103,6 +104,8 @@ def test_settings_are_read_changed_and_reset(local: LocalHighLevel) -> None:
     assert (answer.status, answer.json) == (200, changed)
     assert (local.thread_lag, local.allow_duplicates, local.limits) == (2, True, Limits(2, 10_000, 100))
     assert remaining(create(local)) == (1, 99)
+    refused = ask(local, "GET", "/contacts/c1")
+    assert (refused.status, refused.json["message"]) == (401, "The token is not authorized for this scope.")
     local.reset()
     assert state(local)["settings"] == changed, "a reset keeps the settings"
     assert ask(local, "DELETE", "/_local/settings").status == 204
@@ -120,6 +123,7 @@ WRONG_SETTINGS: dict[str, tuple[Any, str]] = {
     "duplicates-number": ({"allow_duplicates": 1}, "allow_duplicates cannot be 1"),
     "refusal-unknown": ({"refuse_comments": {"*": "never"}}, "refuse_comments cannot be"),
     "refusal-text": ({"refuse_comments": "type"}, "refuse_comments cannot be 'type'"),
+    "scope": ({"missing_scopes": ["contacts.read"]}, "missing_scopes cannot be"),
     "details": ({"refused_details": {"+1999": 5}}, "refused_details cannot be"),
     "format": ({"thread_format": "deep"}, "thread_format cannot be 'deep'"),
     "retry-after": ({"retry_after": 1.5}, "retry_after cannot be 1.5"),
@@ -138,5 +142,9 @@ def test_wrong_settings_change_nothing(local: LocalHighLevel, given: Any, wrong:
 def test_settings_may_be_given_at_the_start() -> None:
     local = LocalHighLevel(search_lag=1.0, allow_duplicates=True)
     local.set({"search_lag": 5, "allow_duplicates": False})
-    local.reset_settings()
-    assert (local.search_lag, local.allow_duplicates) == (1.0, True)
+    for _ in range(2):
+        local.missing_scopes.append("contacts.write")
+        local.refused_details["+1999"] = ""
+        local.reset_settings()
+        assert (local.search_lag, local.allow_duplicates) == (1.0, True)
+        assert (local.missing_scopes, local.refused_details) == ([], {})
