@@ -52,13 +52,13 @@ class MessageResult:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt to write one message. `find_conversation` returns the conversation's id, None if it is not known."""
+    """One attempt to write one message. `find_conversation`: found (with the id), missing, or why neither."""
 
     location: str
     contact: str
     message: Message
     deadline: Deadline
-    find_conversation: Callable[[], str | None]
+    find_conversation: Callable[[], Outcome]
     has_more: bool  # tags or fields, after the message
 
     @property
@@ -124,23 +124,35 @@ class MessageStep:
 
     def _is_written(self, attempt: Attempt, earlier: Claim) -> bool:
         """Return whether HighLevel shows the words of an earlier attempt. Raises DeferredError if it cannot say now."""
-        outcome = self._calls.call(attempt.location, attempt.deadline, self._read_call(attempt, earlier))
+        outcome = self._read_back(attempt, earlier)
         if outcome.name == OutcomeName.FOUND and outcome.upstream:
             mark = reference(attempt.key, attempt.message, earlier)
             return any(mark in text for text in outcome.upstream.texts)
-        if outcome.name == OutcomeName.REJECTED:  # the scope to read is missing: nobody can say
+        if outcome.name == OutcomeName.REJECTED:  # the scope to read is missing: nothing can say
             logger.warning("possible_duplicate", location_id=attempt.location, reason=outcome.reason)
             return False
-        raise DeferredError(outcome.reason, retry_after=outcome.retry_after, upstream=outcome.upstream)
+        raise DeferredError(
+            outcome.reason or "not_readable", retry_after=outcome.retry_after, upstream=outcome.upstream
+        )
 
-    def _read_call(self, attempt: Attempt, earlier: Claim) -> Call:
+    def _read_back(self, attempt: Attempt, earlier: Claim) -> Outcome:
+        """Read the place of the earlier attempt; of comments it needs the conversation's id."""
         highlevel, since = self._calls.highlevel, earlier.claimed_at - READ_BACK_SECONDS
         if earlier.place == NOTE:
-            return lambda token, within: highlevel.list_notes(token, attempt.contact, since=since, within=within)
-        conversation = attempt.find_conversation()
+            return self._calls.call(
+                attempt.location,
+                attempt.deadline,
+                lambda token, within: highlevel.list_notes(token, attempt.contact, since=since, within=within),
+            )
+        found = attempt.find_conversation()
+        conversation = found.upstream.conversation if found.upstream else None
         if conversation is None:
-            raise DeferredError("not_readable")
-        return lambda token, within: highlevel.list_comments(token, conversation, since=since, within=within)
+            return found
+        return self._calls.call(
+            attempt.location,
+            attempt.deadline,
+            lambda token, within: highlevel.list_comments(token, conversation, since=since, within=within),
+        )
 
     # --- the call -----------------------------------------------------------------------------------------------------
 

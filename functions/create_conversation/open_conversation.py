@@ -15,7 +15,7 @@ from create_conversation.contact_step import (
     without,
 )
 from create_conversation.errors import DeferredError, MessageStatus, OutcomeName, SubmissionError
-from create_conversation.highlevel_calls import MIN_CALL_SECONDS, Deadline, HighLevelCalls
+from create_conversation.highlevel_calls import Deadline, HighLevelCalls
 from create_conversation.idempotency import IdempotencyRecord, IdempotencyStore, contact_key, delivery_key
 from create_conversation.message_step import Attempt, MessageResult, MessageStep, message_key, window
 from create_conversation.outcome import Outcome
@@ -86,7 +86,7 @@ class ConversationOpener:
         known = replace(target, contact=outcome.contact or target.contact)
         try:
             if outcome.message is not None:  # a record says that nothing is left to do
-                return self._with_id(known, outcome, deadline) if need_id else outcome
+                return self._with_searched_id(known, outcome, deadline) if need_id else outcome
             return self._finish(known, outcome, deadline, need_id)
         except Exception as error:  # noqa: BLE001 the conversation is open all the same
             internal_error(error)
@@ -145,13 +145,20 @@ class ConversationOpener:
         return outcome
 
     def _recall(self, target: Target) -> tuple[IdempotencyRecord | None, MessageStatus | None]:
-        """Read the contact's record, and whether this delivery's message is written and nothing else left to do."""
-        contact = str(target.contact)
+        """Return the contact's record, and what became of this delivery's message if nothing is left to do for it.
+
+        From memory, or by one read. Where only the record is in memory, the claim of the message says the rest.
+        """
+        contact, message = str(target.contact), target.message
         key = contact_key(target.location, contact)
-        message = target.message
         if message is None or not self.messages.is_wanted(target):
             return self.records.get(key), None
-        record, item = self.records.get_with_claim(key, message_key(target.location, contact, message))
+        claim_key = message_key(target.location, contact, message)
+        if (held := self.records.in_memory(claim_key)) and (status := _recorded_status(target, held)):
+            return held, status
+        if record := self.records.in_memory(key):
+            return record, None
+        record, item = self.records.get_with_claim(key, claim_key)
         claim = item.of(message.received_at, window(message))
         return record, MessageStatus(claim.result) if claim and claim.is_complete else None
 
@@ -178,10 +185,12 @@ class ConversationOpener:
     def _finish(self, target: Target, outcome: Outcome, deadline: Deadline, need_id: bool) -> Outcome:
         result = self._write_message(target, outcome, deadline)
         needs_badge = result.is_own and self.mark_unread
-        if need_id or needs_badge:
-            outcome = self._with_id(target, outcome, deadline, result.conversation)
+        conversation, unread = outcome.conversation or result.conversation, None
+        if conversation is None and (need_id or needs_badge):
+            conversation, unread = _found(self._search(target, deadline))
+        outcome = self._with_id(target, outcome, conversation)
         if needs_badge:
-            self._mark_unread(target, outcome, deadline)
+            self._mark_unread(target, outcome, unread, deadline)
         failure = result.unfinished or self._write_fields(target, result, deadline)
         return self._finished(target, replace(outcome, message=result.status, unfinished=failure))
 
@@ -199,8 +208,8 @@ class ConversationOpener:
         if message is None or not self.messages.is_wanted(target):
             return MessageResult(MessageStatus.OFF)
 
-        def find_conversation() -> str | None:
-            return outcome.conversation or self._with_id(target, outcome, deadline).conversation
+        def find_conversation() -> Outcome:
+            return _conversation(outcome.conversation) or self._search(target, deadline)
 
         contact = str(target.contact)
         return self.messages.write(
@@ -209,33 +218,38 @@ class ConversationOpener:
 
     def _finished(self, target: Target, outcome: Outcome) -> Outcome:
         """Save a looked-up contact's delivery, with the message's status where nothing is left to do."""
+        status = outcome.message if outcome.unfinished is None else None
+        message = target.message
+        received_at = message.received_at if message else 0.0
+        if message and status:
+            record = IdempotencyRecord(outcome.conversation, outcome.contact, status, received_at)
+            self.records.hold(message_key(target.location, str(target.contact), message), record)
         if outcome.contact is not None and target.person is not None:
-            status = outcome.message if outcome.unfinished is None else None
-            received_at = target.message.received_at if target.message else None
             self.records.save(_delivery_key(target), outcome.conversation, outcome.contact, status, received_at)
         return outcome
 
-    def _mark_unread(self, target: Target, outcome: Outcome, deadline: Deadline) -> None:
-        """Show the conversation as unread; a failure changes nothing."""
+    def _mark_unread(self, target: Target, outcome: Outcome, unread: int | None, deadline: Deadline) -> None:
+        """Show the conversation as unread; a failure changes nothing. `unread`: its count, where it is known."""
         conversation, highlevel = outcome.conversation, self.calls.highlevel
         if conversation is None:
             return
+        count = 0 if outcome.name == OutcomeName.OPENED else unread
         try:
-            count = 0
-            if outcome.name == OutcomeName.EXISTING:
+            if count is None:
                 read = self.calls.call(
                     target.location,
                     deadline,
                     lambda token, within: highlevel.get_conversation(token, conversation, within=within),
                 )
-                if read.name != OutcomeName.FOUND or read.upstream is None:
-                    return
-                count = read.upstream.unread_count or 0
+                count = read.upstream.unread_count if read.upstream else None
+            if count is None:  # it sets the count: a guess could hide unread messages
+                return
+            new_count = count + 1
             self.calls.call(
                 target.location,
                 deadline,
                 lambda token, within: highlevel.mark_unread(
-                    token, target.location, conversation, count + 1, within=within
+                    token, target.location, conversation, new_count, within=within
                 ),
             )
         except SubmissionError:  # no time, or no token, any more
@@ -243,43 +257,50 @@ class ConversationOpener:
 
     # --- the id of a conversation that exists already -----------------------------------------------------------------
 
-    def _with_id(
-        self, target: Target, outcome: Outcome, deadline: Deadline, conversation: str | None = None
-    ) -> Outcome:
-        """Add the conversation's id, which HighLevel's "already exists" does not contain, where it can be found.
+    def _with_id(self, target: Target, outcome: Outcome, conversation: str | None) -> Outcome:
+        """Add the conversation's id, which HighLevel's "already exists" does not contain, and save it."""
+        if outcome.body is not None or conversation is None:
+            return outcome
+        self.records.save(contact_key(target.location, str(target.contact)), conversation)
+        return replace(outcome, body=_body(target, conversation))
 
-        `conversation`: the id, where another call has shown it. An error in the look-up never changes the outcome.
-        """
+    def _with_searched_id(self, target: Target, outcome: Outcome, deadline: Deadline) -> Outcome:
         if outcome.body is not None:
             return outcome
-        if conversation is not None:
-            self.records.save(contact_key(target.location, str(target.contact)), conversation)
-            return replace(outcome, body=_body(target, conversation))
+        return self._with_id(target, outcome, _found(self._search(target, deadline))[0])
+
+    def _search(self, target: Target, deadline: Deadline) -> Outcome:
+        """Look for a conversation's id: in the record, which another instance may have saved, then at HighLevel.
+
+        Found, missing or why neither; raises nothing, because an error in the look-up never changes an outcome.
+        """
+        contact = str(target.contact)
         try:
-            return replace(outcome, body=self._find_conversation(target, str(target.contact), deadline))
-        except SubmissionError:
-            return outcome
+            record = self.records.get(contact_key(target.location, contact), consistent=True)
+            return _conversation(record.conversation_id if record else None) or self.calls.call(
+                target.location,
+                deadline,
+                lambda token, within: self.calls.highlevel.search_conversation(
+                    token, target.location, contact, within=within
+                ),
+            )
+        except SubmissionError as error:
+            return Outcome.from_error(error)
         except Exception as error:  # noqa: BLE001 the conversation exists all the same
             internal_error(error)
-            return outcome
+            return Outcome("deferred", "internal_error")
 
-    def _find_conversation(self, target: Target, contact: str, deadline: Deadline) -> dict[str, Any] | None:
-        """Read the record again, which another instance may have saved meanwhile, then ask HighLevel's search."""
-        key = contact_key(target.location, contact)
-        record = self.records.get(key, consistent=True)
-        if record and record.conversation_id:
-            return _body(target, record.conversation_id)
-        if self.must_wait(target.location, in_background=False):
-            return None
-        token = self.calls.tokens.token_for(target.location, deadline.until)
-        within = self.calls.seconds_left(deadline)
-        if within < MIN_CALL_SECONDS:
-            return None
-        found = self.calls.highlevel.find_conversation(token.text, target.location, contact, within=within)
-        if found is None:
-            return None
-        self.records.save(key, found["id"])
-        return _body(target, found["id"])
+
+def _conversation(identifier: str | None) -> Outcome | None:
+    """Return the outcome of a conversation whose id is known without a call."""
+    if identifier is None:
+        return None
+    return Outcome(OutcomeName.FOUND, upstream=ApiResult("found", conversation=identifier))
+
+
+def _found(outcome: Outcome) -> tuple[str | None, int | None]:
+    """Return the id and the unread count of a conversation that was looked for."""
+    return (outcome.upstream.conversation, outcome.upstream.unread_count) if outcome.upstream else (None, None)
 
 
 def _not_tried(is_wanted: bool) -> MessageStatus:

@@ -54,8 +54,9 @@ class Text:
 class Inbox:
     """What HighLevel holds, for all instances. `faults`: by call (see `_name`), what happens to the next ones.
 
-    A fault: a status, "lost" (carried out, no answer), "timeout" (not carried out, no answer), "unsent", "killed" and
-    "killed after" (the process dies before or after HighLevel takes the call), or a function that runs before the call.
+    A fault: a status, or one with a message; "lost" and "late" (carried out, now or later; no answer), "timeout" (not
+    carried out, no answer), "unsent", "killed" and "killed after" (the process dies before or after HighLevel takes the
+    call), or a function that runs before the call.
     """
 
     clock: Clock
@@ -198,6 +199,8 @@ class InboxClient(HighLevel):
             raise KilledError
         if isinstance(fault, int):
             return self._refused(fault, "no")
+        if isinstance(fault, tuple):
+            return self._refused(*fault)
         if name in inbox.refusals:
             return self._refused(*inbox.refusals[name])
         if fault == "timeout":

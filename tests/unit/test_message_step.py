@@ -204,20 +204,22 @@ def test_a_conversation_that_the_search_does_not_show_yet_is_not_written_into(
     status_of(stack, message)
     stack.dynamodb.items = {key: item for key, item in stack.dynamodb.items.items() if key.startswith("message#")}
     conversation = inbox.conversations.pop(CONTACT)
-    inbox.faults["conversation"] = [lambda: inbox.conversations.update({CONTACT: conversation})]
+    inbox.faults["conversation"] = [(400, "Conversation already exists!")]
     clock.now += TAKE_OVER_SECONDS
-    inbox.faults["search conversation"] = [lambda: 404]
     assert status_of(stack, message) == ("deferred", "not_readable")
+    inbox.conversations[CONTACT] = conversation
     assert status_of(stack, message) == ("written", "")
     assert len(inbox.comments) == 1
 
 
+@pytest.mark.parametrize("call", ["comments", "search conversation"])
 def test_without_the_scope_to_read_it_is_written_again_and_logged(
-    stack: Stack, inbox: Inbox, message: Message, clock: Clock, log: Log
+    stack: Stack, inbox: Inbox, message: Message, clock: Clock, log: Log, call: str
 ) -> None:
-    inbox.refusals["comments"] = (401, SCOPE)
+    inbox.refusals[call] = (401, SCOPE)
     inbox.faults["comment"] = ["lost"]
     status_of(stack, message)
+    stack.dynamodb.items = {key: item for key, item in stack.dynamodb.items.items() if key.startswith("message#")}
     clock.now += TAKE_OVER_SECONDS
     assert status_of(stack, message) == ("written", "")
     assert len(inbox.comments) == 2

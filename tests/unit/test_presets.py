@@ -48,7 +48,7 @@ def event_of(sent: Sent) -> dict[str, Any]:
 
 def sent_person(world: World) -> dict[str, Any]:
     """Whom HighLevel was asked for."""
-    (call,) = [call for call in world.highlevel.calls if call.path == "/contacts/upsert"]
+    (call,) = [call for call in world.highlevel.calls if call.path == "/contacts/"]
     person: dict[str, Any] = json.loads(call.body)
     assert person.pop("locationId") == LOCATION
     return person

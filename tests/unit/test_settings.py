@@ -83,4 +83,4 @@ def test_the_template_sets_what_is_read_and_nothing_else() -> None:
     template = yaml.load((Path(__file__).parents[2] / "template.yaml").read_text(), _Template)
     own = template["Resources"]["CreateConversation"]["Properties"]["Environment"]["Variables"]
     variables = template["Globals"]["Function"]["Environment"]["Variables"] | own
-    assert variables.keys() == {*TEXTS, *NUMBERS, "LOCATION_ID", "RESULT_BUS", "URL_SUFFIX"}
+    assert variables.keys() == {*TEXTS, *NUMBERS, *CHOICES, "LOCATION_ID", "RESULT_BUS", "URL_SUFFIX"}
