@@ -88,14 +88,10 @@ class ContactStep:
         if isinstance(held, Outcome):
             return held
         try:
-            outcome = self._create(target, details, deadline, held.not_after)
+            outcome = self._create(target, details, deadline, held.not_after, can_search)
         except SubmissionError:  # before the call
             self._release(held)
             raise
-        if outcome.name == OutcomeName.REJECTED and can_search:
-            # HighLevel has answered 422 and created the contact all the same.
-            found = self._search(target, details, deadline)
-            outcome = found if found.name == OutcomeName.FOUND else outcome
         self._settle(held, outcome)
         return outcome if can_search else without(outcome, _NOT_SEARCHED)
 
@@ -110,14 +106,30 @@ class ContactStep:
         is_refused = outcome.reason in ("contact_refused", "ids_refused")
         return replace(outcome, name=OutcomeName.MISSING, reason="") if is_refused else outcome
 
-    def _create(self, target: Target, details: Mapping[str, str], deadline: Deadline, not_after: float) -> Outcome:
-        """Create the contact, without source and custom fields if HighLevel seems to refuse these."""
-        outcome = self._create_with(target, {**details, **_extras(target)}, deadline, not_after)
-        is_about_extras = outcome.reason == "contact_refused" and not _named(outcome, details) and _extras(target)
-        if not is_about_extras:
+    def _create(  # noqa: PLR0913 - one create, and what it may do
+        self, target: Target, details: Mapping[str, str], deadline: Deadline, not_after: float, can_search: bool
+    ) -> Outcome:
+        """Create the contact, without source and custom fields if HighLevel seems to refuse these.
+
+        HighLevel has answered 422 and created the contact all the same: after a refusal the search is asked again.
+        """
+        extras = _extras(target)
+        outcome = self._create_with(target, {**details, **extras}, deadline, not_after)
+        if found := self._refused_but_created(target, details, deadline, outcome, can_search):
+            return found
+        if outcome.reason != "contact_refused" or not extras or _named(outcome, details):
             return outcome
         outcome = self._create_with(target, details, deadline, not_after)
-        return without(outcome, "source and custom fields: refused by HighLevel")
+        found = self._refused_but_created(target, details, deadline, outcome, can_search)
+        return without(found or outcome, "source and custom fields: refused by HighLevel")
+
+    def _refused_but_created(  # noqa: PLR0913 - as above
+        self, target: Target, details: Mapping[str, str], deadline: Deadline, outcome: Outcome, can_search: bool
+    ) -> Outcome | None:
+        if outcome.name != OutcomeName.REJECTED or not can_search:
+            return None
+        found = self._search(target, details, deadline)
+        return found if found.name == OutcomeName.FOUND else None
 
     def _create_with(self, target: Target, details: Mapping[str, Any], deadline: Deadline, not_after: float) -> Outcome:
         highlevel, location = self.calls.highlevel, target.location

@@ -460,6 +460,21 @@ def test_a_late_retry_and_a_new_submission_of_the_same_body_are_two(stack: Stack
     assert len({comment.body for comment in inbox.comments}) == 2, "each has its own reference"
 
 
+@pytest.mark.parametrize("target", [None, make_person()], ids=["a contact", "a person"])
+@pytest.mark.parametrize("is_warm", [True, False])
+def test_a_record_of_a_late_retry_does_not_answer_for_a_new_submission(
+    stack: Stack, inbox: Inbox, clock: Clock, target: Any, is_warm: bool
+) -> None:
+    instance = stack.instance() if is_warm else None
+    first = make_message(received_at=clock.time(), is_by_body=True)
+    clock.now += 25 * 3600
+    stack.process(first, target=target, instance=instance)
+    clock.now += 60
+    second = replace(first, received_at=clock.time())
+    assert status_of(stack, second, target=target, instance=instance) == ("written", "")
+    assert len(inbox.comments) == 2
+
+
 def test_a_repeat_of_an_id_weeks_later_is_the_same_delivery(
     stack: Stack, inbox: Inbox, message: Message, clock: Clock
 ) -> None:
