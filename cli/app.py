@@ -1,14 +1,17 @@
 """The commands of `./hlc`. Each imports what it needs when it runs: help and completion stay fast."""
 
+import os
 from collections.abc import Sequence
 from typing import BinaryIO
 
 import click
-from click.shell_completion import get_completion_class
+from click.exceptions import Exit
+from click.shell_completion import get_completion_class, shell_complete
 
 from cli.options import Duration, HlcGroup, Location, SenderName, Settings
 
 PROGRAM = "./hlc"
+_COMPLETE = "_HLC_COMPLETE"
 _LOCATION = click.option("--location", metavar="ID", type=Location(), help="A HighLevel location id.")
 
 
@@ -27,14 +30,14 @@ def hlc() -> None:
 
 def main(arguments: Sequence[str], settings: Settings | None = None) -> int:
     """Run a command. Returns its exit code; raises ClickException, StackError, ClientError or BotoCoreError."""
-    code = hlc.main(
-        list(arguments),
-        prog_name=PROGRAM,
-        complete_var="_HLC_COMPLETE",
-        standalone_mode=False,
-        obj=settings or Settings(),
-    )
-    return int(code or 0)
+    # Not click's own `main`, which prints a new line at Ctrl-C, and ends with 1 when a pipe is closed.
+    if instruction := os.environ.get(_COMPLETE):
+        return shell_complete(hlc, {}, "hlc", _COMPLETE, instruction)
+    try:
+        with hlc.make_context(PROGRAM, list(arguments), obj=settings or Settings()) as context:
+            return int(hlc.invoke(context) or 0)
+    except Exit as ended:
+        return ended.exit_code
 
 
 # --- deploy -----------------------------------------------------------------------------------------------------------
@@ -372,4 +375,4 @@ def completion(shell: str) -> None:
     found = get_completion_class(shell)
     if found is None:
         raise click.UsageError(f"no completion for {shell}")
-    click.echo(found(hlc, {}, "hlc", "_HLC_COMPLETE").source())
+    click.echo(found(hlc, {}, "hlc", _COMPLETE).source())
