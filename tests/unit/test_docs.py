@@ -27,10 +27,15 @@ TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 OPERATOR = set(re.findall(r"^OPERATOR := (.+)$", MAKEFILE, re.MULTILINE)[0].split())
 CHANGED_LAST = ("template.yaml", "functions/")
 WORKFLOWS = sorted(ROOT.glob(".github/**/*.yml"))
-CONFIGURATION_FILES = [*WORKFLOWS, ROOT / ".pre-commit-config.yaml", ROOT / "docs/openapi.yaml"]
+CONFIGURATION_FILES = [
+    *WORKFLOWS,
+    ROOT / ".pre-commit-config.yaml",
+    ROOT / "docs/openapi.yaml",
+    ROOT / "docs/github-actions-deploy.yml",
+]
 ALARMS = of_type("AWS::CloudWatch::Alarm")
 # A file that the reader creates.
-EXAMPLES = {"events/webhook_our_crm.json"}
+EXAMPLES = {"events/webhook_our_crm.json", ".github/workflows/deploy.yml"}
 
 
 def name_of(path: Path) -> str:
@@ -243,12 +248,19 @@ def test_the_workflow_runs_the_same_targets_as_ci_run() -> None:
     assert [command for command in commands if command.startswith("make")] == of_run == ["make check", "make test"]
 
 
-def test_every_action_is_pinned_and_the_workflow_may_only_read() -> None:
-    text = page(".github/workflows/ci.yml")
+@pytest.mark.parametrize(
+    ("file", "permissions"),
+    [
+        (".github/workflows/ci.yml", {"contents": "read"}),
+        ("docs/github-actions-deploy.yml", {"contents": "read", "id-token": "write"}),
+    ],
+)
+def test_every_action_is_pinned_and_the_workflow_may_do_no_more(file: str, permissions: dict[str, str]) -> None:
+    text = page(file)
     uses = re.findall(r"uses: (.+)$", text, re.MULTILINE)
     assert uses
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one) for one in uses)
-    assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
+    assert yaml.safe_load(text)["permissions"] == permissions
 
 
 def test_every_tool_of_pre_commit_comes_with_the_clone() -> None:
