@@ -43,6 +43,11 @@ ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_6
 START_SECONDS = 30.0
 
 
+def hlc(command: str) -> str:
+    """Return the operator's command that works on the stack of `make serve`."""
+    return f"./hlc {command} --stack local"
+
+
 class LocalAwsError(RuntimeError):
     """The local AWS, a build or a deployment failed. The message contains the tool's own output."""
 
@@ -224,23 +229,21 @@ class LocalAws:
 def build(template: Path = ROOT / "template.yaml", architecture: str = ARCHITECTURE) -> Path:
     """Run `sam build` for an architecture, by default this machine's. Returns the built template.
 
-    The same content (template, and `functions` and `packaging` beside it) is built once. The result is not in
+    The same content (template, and `functions` and `packaging` beside it) is built once. Where only `senders.toml`
+    differs, which a build copies as it is, an earlier build is copied with that file. The result is not in
     `.aws-sam/build`: the user's own build, perhaps for another architecture, does not change. Raises LocalAwsError.
     """
-    digest = hashlib.sha256(architecture.encode())
-    folders = (template.parent / name for name in ("functions", "packaging"))
-    for source in [template, *(path for folder in folders for path in sorted(folder.rglob("*")))]:
-        if source.is_file() and "__pycache__" not in source.parts:
-            digest.update(f"\n{source.relative_to(template.parent)}\n".encode())
-            digest.update(hashlib.sha256(source.read_bytes()).digest())
-    built = BUILDS / digest.hexdigest()[:16]
+    senders = template.parent / "functions" / "senders.toml"
+    digest = _digest(template, architecture, senders)
+    built = BUILDS / f"{digest}-{hashlib.sha256(senders.read_bytes()).hexdigest()[:16]}"
     if not built.exists():
         BUILDS.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=BUILDS))
         try:
-            arguments: list[str | Path] = ["build", "--template-file", template, "--build-dir", unfinished / "build"]
-            arguments += ["--parameter-overrides", _shorthand("Architecture", architecture)]
-            _sam(arguments, environment=clean_environment(), directory=unfinished)  # pip needs the user's environment
+            if similar := next(BUILDS.glob(f"{digest}-*"), None):
+                _copy_build(similar, senders, unfinished)
+            else:
+                _run_build(template, architecture, unfinished)
             with contextlib.suppress(OSError):  # another process was faster
                 unfinished.rename(built)
         finally:
@@ -251,6 +254,30 @@ def build(template: Path = ROOT / "template.yaml", architecture: str = ARCHITECT
                 shutil.rmtree(old, ignore_errors=True)
     os.utime(built)  # it is in use: another build must not remove it as old
     return built / "build" / "template.yaml"
+
+
+def _digest(template: Path, architecture: str, excluded: Path) -> str:
+    """Identify what a build reads, except one file."""
+    digest = hashlib.sha256(architecture.encode())
+    folders = (template.parent / name for name in ("functions", "packaging"))
+    for source in [template, *(path for folder in folders for path in sorted(folder.rglob("*")))]:
+        if source.is_file() and "__pycache__" not in source.parts and source != excluded:
+            digest.update(f"\n{source.relative_to(template.parent)}\n".encode())
+            digest.update(hashlib.sha256(source.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _copy_build(similar: Path, senders: Path, folder: Path) -> None:
+    os.utime(similar)
+    shutil.copytree(similar / "build", folder / "build")
+    for copy in folder.glob("build/*/senders.toml"):
+        shutil.copyfile(senders, copy)
+
+
+def _run_build(template: Path, architecture: str, folder: Path) -> None:
+    arguments: list[str | Path] = ["build", "--template-file", template, "--build-dir", folder / "build"]
+    arguments += ["--parameter-overrides", _shorthand("Architecture", architecture)]
+    _sam(arguments, environment=clean_environment(), directory=folder)  # pip needs the user's environment
 
 
 class Stack:
