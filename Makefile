@@ -26,11 +26,11 @@ OPERATOR := deploy delete verify token connect sender send doctor logs dead-lett
 
 .PHONY: run
 run: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## Deploy to a local AWS, send every sample and show each outcome
-	@PYTHONPATH=functions exec .tools/local/bin/python -m local.run
+	@PYTHONPATH=functions PYTHONUTF8=1 exec .tools/local/bin/python -m local.run
 
 .PHONY: serve
-serve: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## Run on this machine until Ctrl-C, with a page to try it
-	@PYTHONPATH=functions exec .tools/local/bin/python -m local.serve
+serve: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## Run on this machine until Ctrl-C, with a page to try it [PORT=8080]
+	@PYTHONPATH=functions PYTHONUTF8=1 exec .tools/local/bin/python -m local.serve
 
 ##### Develop
 
@@ -85,19 +85,13 @@ EXPORT = $(UV) export --quiet --frozen --no-default-groups --no-emit-project --n
 
 ##### Tools
 
-# In `/`, because a pyenv that lacks the version of .python-version offers no python3 here.
 $(UV):
-	@echo "installing uv" >&2
-	@rm -rf .tools/uv && mkdir -p .tools
-	@cd / && python3 -m venv "$(CURDIR)/.tools/uv" || { echo "python3 cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@sh .ci/tools.sh uv $(UV_VERSION)
 
 .tools/%/ready: uv.lock .python-version | $(UV)
-	@echo "installing the tools for: $*" >&2
-	@VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.tools/$* $(UV) sync --quiet --frozen $(if $(filter runtime,$*),--compile-bytecode) --only-group $*
+	@sh .ci/tools.sh sync $* .tools/$* $(if $(filter runtime,$*),--compile-bytecode) --only-group $*
 	@touch $@
 
 .venv/ready: uv.lock .python-version | $(UV)
-	@echo "installing the tools for: dev" >&2
-	@VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --quiet --frozen
+	@sh .ci/tools.sh sync dev .venv
 	@touch $@
