@@ -106,7 +106,7 @@ class ContactStep:
         is_refused = outcome.reason in ("contact_refused", "ids_refused")
         return replace(outcome, name=OutcomeName.MISSING, reason="") if is_refused else outcome
 
-    def _create(  # noqa: PLR0913 - one create, and what it may do
+    def _create(
         self, target: Target, details: Mapping[str, str], deadline: Deadline, not_after: float, can_search: bool
     ) -> Outcome:
         """Create the contact, without source and custom fields if HighLevel seems to refuse these.
@@ -123,7 +123,7 @@ class ContactStep:
         found = self._refused_but_created(target, details, deadline, outcome, can_search)
         return without(found or outcome, "source and custom fields: refused by HighLevel")
 
-    def _refused_but_created(  # noqa: PLR0913 - as above
+    def _refused_but_created(
         self, target: Target, details: Mapping[str, str], deadline: Deadline, outcome: Outcome, can_search: bool
     ) -> Outcome | None:
         if outcome.name != OutcomeName.REJECTED or not can_search:
