@@ -459,13 +459,13 @@ class _Load:
     def redrive(self) -> None:
         """Do what an operator does: fix the causes that the dead letters show, and run `./hlc redrive`."""
         self.seen.opened_before = dict(self.world.highlevel.conversations)
-        highlevel, stack = self.world.highlevel, self.world.application.stack.name
+        highlevel = self.world.highlevel
         highlevel.faults = [fault for fault in highlevel.faults if fault.contact != SICK]
         self._phase = "./hlc redrive"
         self.seen.redriven_at = self._elapsed()
         for reason in TRANSIENT_REASONS:
             if any(reason == reason_of(letter) for letter in self.seen.dead[0]):
-                self.world.redrive(stack, "--reason", reason)
+                self.world.redrive("--reason", reason)
         self._until_nothing_waits()
         self.seen.complete.set()
         self.sample()

@@ -29,7 +29,7 @@ def outcome_of(stack: Stack, target: Target, **options: Any) -> tuple[str, str]:
     return str(outcome.name), outcome.reason
 
 
-def test_two_deliveries_of_a_new_person_at_once_make_one_contact(stack: Stack, inbox: Inbox, clock: Clock) -> None:
+def test_two_deliveries_of_a_new_person_together_make_one_contact(stack: Stack, inbox: Inbox, clock: Clock) -> None:
     beside: list[tuple[str, str]] = []
     inbox.lag = 30.0
     second = make_person(delivery="t#d2")

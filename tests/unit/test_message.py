@@ -122,7 +122,7 @@ def test_each_text_of_the_file_is_of_a_payload() -> None:
                 "financial_status": "paid",
                 "customer": {"first_name": "Ana", "last_name": "Lind", "email": "ana@example.com"},
                 "shipping_address": {"first_name": "Ana", "last_name": "Lind", "address1": "Oak St 1", "zip": "1010"},
-                "note": "Ring twice",
+                "note": "Call twice",
                 "note_attributes": [{"name": "Gift wrap", "value": "yes"}, {"name": "location_id", "value": "x1"}],
             },
             [
@@ -138,7 +138,7 @@ def test_each_text_of_the_file_is_of_a_payload() -> None:
                 "Name: Ana Lind",
                 "Email: ana@example.com",
                 "Ship to: Ana Lind, Oak St 1, 1010",
-                "Note: Ring twice",
+                "Note: Call twice",
                 "Gift wrap: yes",
             ],
         ),
@@ -192,7 +192,7 @@ def test_each_text_of_the_file_is_of_a_payload() -> None:
                 "total": "30.00",
                 "shipping_total": "5.00",
                 "discount_total": "0.00",
-                "customer_note": "Leave at the door",
+                "customer_note": "Leave it behind the fence",
                 "payment_method_title": "Card",
                 "billing": {"first_name": "Ana", "last_name": "Lind", "email": "ana@example.com"},
                 "line_items": [
@@ -215,7 +215,7 @@ def test_each_text_of_the_file_is_of_a_payload() -> None:
                 "Status: processing",
                 "Name: Ana Lind",
                 "Email: ana@example.com",
-                "Note: Leave at the door",
+                "Note: Leave it behind the fence",
                 "Delivery date: Monday",
             ],
         ),
@@ -274,7 +274,7 @@ def test_a_message_is_the_form_and_its_answers(sender: str, payload: dict[str, A
         (
             "jotform",
             {
-                "pretty": "Address:Oak St 1, Graz, Comments, please:Ring twice, Rooms:2",
+                "pretty": "Address:Oak St 1, Graz, Comments, please:Call twice, Rooms:2",
                 "rawRequest": '{"q1_address": {"addr_line1": "Oak St 1", "city": "Graz"}, "q2_rooms": "2"}',
             },
             ["Address: Oak St 1, Graz", "Rooms: 2"],
@@ -366,7 +366,7 @@ PRIVATE = [
     *("Numéro de sécurité sociale", "CPF", "Codice fiscale", "BSN", "PESEL", "Personnummer", "Rodné číslo"),
     *("TC Kimlik No", "СНИЛС", "Номер паспорта", "マイナンバー", "身份证号码", "주민등록번호", "תעודת זהות"),
     *("رقم الهوية", "Aadhaar number", "National ID", "national_id", "Passport number", "IBAN", "Personalausweisnummer"),
-    f"Somebody asks a question that is much longer than the name of any field, {'and then goes on ' * 9}your password",
+    f"A visitor asks a question that is much longer than the name of any field, {'and then goes on ' * 9}your password",
 ]
 NOT_PRIVATE = [
     *("Name", "Email", "Zip / PIN code", "Pin code", "Gift card?", "Business card design", "Ile dni?", "Order number"),
@@ -568,7 +568,7 @@ def test_a_message_that_just_fits_is_not_cut() -> None:
     assert "cut: " in text_of({"a": "x" * (room + 1)}, reference=REFERENCE)
 
 
-def test_a_private_answer_that_is_long_is_no_cut() -> None:
+def test_a_private_answer_that_is_long_is_not_cut() -> None:
     assert text_of({"password": "x" * 20_000}) == f"Webhook\nPassword: {NOT_SHOWN}"
 
 

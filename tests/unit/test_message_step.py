@@ -349,7 +349,7 @@ def test_a_freeze_between_claim_and_call_sends_nothing(
 
 
 @pytest.mark.parametrize(
-    ("refusal", "is_remembered"),
+    ("refusal", "is_saved"),
     [
         ((401, SCOPE), True),
         ((401, "Auth channel OAUTH is not supported"), True),
@@ -359,7 +359,7 @@ def test_a_freeze_between_claim_and_call_sends_nothing(
     ids=["scope", "channel", "400", "422"],
 )
 def test_a_refused_comment_becomes_a_note(
-    stack: Stack, inbox: Inbox, message: Message, clock: Clock, refusal: tuple[int, str], is_remembered: bool
+    stack: Stack, inbox: Inbox, message: Message, clock: Clock, refusal: tuple[int, str], is_saved: bool
 ) -> None:
     inbox.refusals["comment"] = refusal
     instance = stack.instance()
@@ -368,14 +368,14 @@ def test_a_refused_comment_becomes_a_note(
     assert status_of(stack, message, instance=instance) == ("note", "")
     for delivery in ("d2", "d3"):
         status_of(stack, replace(message, delivery=delivery), instance=instance)
-    assert inbox.calls.count("comment") == (1 if is_remembered else 3)
+    assert inbox.calls.count("comment") == (1 if is_saved else 3)
     assert len(inbox.notes) == 3
     clock.now += 3601
     inbox.refusals.clear()
     assert status_of(stack, replace(message, delivery="d4"), instance=instance) == ("written", "")
 
 
-def test_a_location_is_not_remembered_while_its_notes_fail(stack: Stack, inbox: Inbox, message: Message) -> None:
+def test_a_location_is_not_saved_while_its_notes_fail(stack: Stack, inbox: Inbox, message: Message) -> None:
     inbox.refusals |= {"comment": (401, SCOPE), "note": (401, SCOPE)}
     instance = stack.instance()
     status_of(stack, message, instance=instance)
@@ -585,7 +585,7 @@ def test_an_existing_contact_is_changed_only_where_the_entry_says_so(
     assert changed.get("lastName") == ("McDonald" if target else None)
 
 
-# --- many at once -----------------------------------------------------------------------------------------------------
+# --- many at the same time --------------------------------------------------------------------------------------------
 
 FAULTS: list[Any] = [
     None,

@@ -475,7 +475,7 @@ def test_a_preset_is_changed_in_its_message_only(folder: Path) -> None:
     assert senders["event"].tags == ("event",)
 
 
-def test_the_source_of_an_event_s_entry_is_no_source_of_a_contact(folder: Path) -> None:
+def test_the_source_of_an_event_s_entry_is_not_the_source_of_a_contact(folder: Path) -> None:
     (folder / "senders.toml").write_text(f'[our-shop]\n{EVENT}source = "shop"\n', "utf-8")
     sender = load(folder)["our-shop"]
     assert (sender.source, sender.contact_source) == ("shop", "")

@@ -123,8 +123,8 @@ def test_python_is_downloaded_where_it_is_missing(clone: Path) -> None:
 
 def test_clone_of_another_user(clone: Path) -> None:
     clone.chmod(0o555)
-    nobody = 65_534 if os.getuid() == 0 else None
-    finished = run(clone, "uv", "1.0", user=nobody)
+    other_user = 65_534 if os.getuid() == 0 else None
+    finished = run(clone, "uv", "1.0", user=other_user)
     assert finished.returncode == 1
     [sentence] = finished.stderr.splitlines()
     assert sentence.endswith("use a clone of your own.")

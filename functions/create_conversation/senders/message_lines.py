@@ -61,7 +61,7 @@ _OPAQUE = re.compile(r"(?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9_-]{16,64}|x{4,}|undefi
 
 
 def is_technical(answer: Answer) -> bool:
-    """Return whether nobody has typed an answer, and nobody reads it: an id, a time of the machinery, an IP address."""
+    """Return whether no person has typed the answer, and none reads it: an id, a storage time, an IP address."""
     is_hidden = answer.label.startswith("hidden.") or "hidden" in answer.type.lower()
     if is_hidden and _OPAQUE.fullmatch(answer.value):
         return True
