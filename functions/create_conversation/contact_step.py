@@ -168,6 +168,8 @@ class ContactStep:
         if item:
             return item, claim
         item = self.claims.read(key)
+        if claim in item.claims:  # the connection sent it twice
+            return item, claim
         earlier = item.of(0.0, math.inf)
         lag = SEARCH_LAG_SECONDS if can_search else math.inf
         if earlier and earlier.result and self.clock.time() < earlier.claimed_at + lag:

@@ -102,11 +102,16 @@ class MessageStep:
             return _unfinished(Outcome("deferred", "deadline"))
         claim = self._claims.new(self._place_now(attempt.location), attempt.message.received_at)
         item = self._claims.write(ClaimItem(attempt.key), claim)  # most messages are new: one write, and no read
-        return self._send(attempt, item, claim) if item else self._write_again(attempt)
+        return self._send(attempt, item, claim) if item else self._write_again(attempt, claim)
 
-    def _write_again(self, attempt: Attempt) -> MessageResult:
-        """Write a message whose key has been claimed before, where that is due."""
+    def _write_again(self, attempt: Attempt, own: Claim) -> MessageResult:
+        """Write a message whose key has been claimed before, where that is due.
+
+        By this attempt, if the connection sent its claim twice, as one that stayed open may do.
+        """
         item = self._claims.read(attempt.key)
+        if own in item.claims:
+            return self._send(attempt, item, own)
         earlier = item.of(attempt.message.received_at, window(attempt.message))
         if earlier and earlier.result:
             return self._known(attempt, item, earlier)

@@ -288,6 +288,25 @@ def test_a_claim_whose_write_is_not_answered_is_read_back(
     assert len(inbox.comments) == 1
 
 
+@pytest.mark.parametrize("target", [None, make_person()], ids=["a contact", "a person"])
+def test_a_claim_that_the_connection_sent_twice_is_this_attempt_s(
+    stack: Stack, inbox: Inbox, message: Message, target: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle, sent_twice = stack.dynamodb.handle, set()
+
+    def handle_twice(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        answer = handle(operation, parameters)
+        key = str(parameters.get("Key"))
+        if operation == "UpdateItem" and "claims" in parameters["UpdateExpression"] and key not in sent_twice:
+            sent_twice.add(key)
+            handle(operation, parameters)  # its condition is false now
+        return answer
+
+    monkeypatch.setattr(stack.dynamodb, "handle", handle_twice)
+    assert status_of(stack, message, target=target) == ("written", "")
+    assert (len(inbox.comments), len(sent_twice)) == (1, 2 if target else 1)
+
+
 def test_a_result_that_cannot_be_saved_is_found_later(
     stack: Stack, inbox: Inbox, message: Message, clock: Clock
 ) -> None:
