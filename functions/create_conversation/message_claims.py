@@ -116,10 +116,13 @@ class ClaimStore:
         """
         return self._save(item, (*self._without(item, replaces), claim), claim)
 
-    def release(self, item: ClaimItem, claim: Claim) -> None:
-        """Remove a claim whose attempt has certainly written nothing. If that fails, it is taken over later."""
+    def release(self, item: ClaimItem, claim: Claim, earlier: Claim | None = None) -> None:
+        """Remove a claim whose attempt has certainly written nothing. If that fails, it is taken over later.
+
+        `earlier`: the claim of unknown end that it has taken over, which then holds again.
+        """
         try:
-            self._save(item, self._without(item, claim), None)
+            self._save(item, (*self._without(item, claim), *([earlier] if earlier else ())), None)
         except DeferredError:
             return
 

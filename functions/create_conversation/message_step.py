@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from create_conversation.errors import DeferredError, MessageStatus, OutcomeName, SubmissionError
+from create_conversation.errors import DeferredError, MessageStatus, OutcomeName, RejectedError, SubmissionError
 from create_conversation.highlevel_calls import Call, Deadline, HighLevelCalls
 from create_conversation.message_claims import Claim, ClaimItem, ClaimStore
 from create_conversation.outcome import Outcome
@@ -32,6 +32,8 @@ MAX_LOCATIONS = 1000
 # Equal bodies without an id are one delivery only within this time.
 SAME_BODY_SECONDS = 86_400.0
 REASONS_OF_THE_LOCATION = ("scope_missing", "token_kind_refused")
+# After these the stack cannot know whether a thread shows the words: no scope to read it, or the conversation is gone.
+REASONS_NOT_TO_READ = (*REASONS_OF_THE_LOCATION, "ids_refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class MessageStep:
             return _unfinished(Outcome("deferred", "deadline"))
         claim = self._claims.new(self._place_now(attempt.location), attempt.message.received_at)
         item = self._claims.write(ClaimItem(attempt.key), claim)  # most messages are new: one write, and no read
-        return self._send(attempt, item, claim) if item else self._write_again(attempt, claim)
+        return self._send(attempt, item, claim, None) if item else self._write_again(attempt, claim)
 
     def _write_again(self, attempt: Attempt, own: Claim) -> MessageResult:
         """Write a message whose key has been claimed before, where that is due.
@@ -111,7 +113,7 @@ class MessageStep:
         """
         item = self._claims.read(attempt.key)
         if own in item.claims:
-            return self._send(attempt, item, own)
+            return self._send(attempt, item, own, None)
         earlier = item.of(attempt.message.received_at, window(attempt.message))
         if earlier and earlier.result:
             return self._known(attempt, item, earlier)
@@ -123,19 +125,24 @@ class MessageStep:
         taken = self._claims.write(item, claim, earlier)
         if taken is None:  # by another attempt, since the read
             return _unfinished(Outcome("deferred", "already_claimed"))
-        return self._send(attempt, taken, claim)
+        return self._send(attempt, taken, claim, earlier)
 
     # --- take-over: has the earlier attempt written it? ---------------------------------------------------------------
 
     def _is_written(self, attempt: Attempt, earlier: Claim) -> bool:
-        """Return whether HighLevel shows the words of an earlier attempt. Raises DeferredError if it cannot say now."""
+        """Return whether HighLevel shows the words of an earlier attempt.
+
+        Raises DeferredError if it cannot say now, RejectedError if an operator must first fix why.
+        """
         outcome = self._read_back(attempt, earlier)
         if outcome.name == OutcomeName.FOUND and outcome.upstream:
             mark = reference(attempt.key, attempt.message, earlier)
             return any(mark in text for text in outcome.upstream.texts)
-        if outcome.name == OutcomeName.REJECTED:  # the scope to read is missing: nothing can say
+        if outcome.reason in REASONS_NOT_TO_READ:
             logger.warning("possible_duplicate", location_id=attempt.location, reason=outcome.reason)
             return False
+        if outcome.name == OutcomeName.REJECTED:
+            raise RejectedError(outcome.reason, outcome.detail, upstream=outcome.upstream)
         raise DeferredError(
             outcome.reason or "not_readable", retry_after=outcome.retry_after, upstream=outcome.upstream
         )
@@ -161,39 +168,42 @@ class MessageStep:
 
     # --- the call -----------------------------------------------------------------------------------------------------
 
-    def _send(self, attempt: Attempt, item: ClaimItem, claim: Claim) -> MessageResult:
-        outcome = self._call(attempt, item, claim)
+    def _send(self, attempt: Attempt, item: ClaimItem, claim: Claim, earlier: Claim | None) -> MessageResult:
+        """Write the words. `earlier`: the claim of unknown end that this one has taken over."""
+        outcome = self._call(attempt, item, claim, earlier)
         if outcome.name == OutcomeName.WRITTEN:
             result = MessageResult(_status(claim.place), is_own=True, upstream=outcome)
             return self._written(attempt, item, claim, result)
         if outcome.name != OutcomeName.REJECTED:
             return _unfinished(outcome)
         if claim.place == COMMENT:
-            return self._send_note(attempt, item, claim, outcome.reason)
-        self._claims.release(item, claim)  # a redrive writes it
+            return self._send_note(attempt, item, claim, earlier, outcome.reason)
+        self._claims.release(item, claim, earlier)  # a redrive writes it
         return MessageResult(MessageStatus.REFUSED, unfinished=outcome, upstream=outcome)
 
-    def _send_note(self, attempt: Attempt, item: ClaimItem, refused: Claim, reason: str) -> MessageResult:
+    def _send_note(
+        self, attempt: Attempt, item: ClaimItem, refused: Claim, earlier: Claim | None, reason: str
+    ) -> MessageResult:
         """Write a note instead of the comment that HighLevel refuses."""
         claim = self._claims.new(NOTE, attempt.message.received_at, refused)
         taken = self._claims.write(item, claim, refused)
         if taken is None:
             return _unfinished(Outcome("deferred", "already_claimed"))
-        result = self._send(attempt, taken, claim)
+        result = self._send(attempt, taken, claim, earlier)
         if result.status == MessageStatus.NOTE and reason in REASONS_OF_THE_LOCATION:
             self._refusing.get(attempt.location).start()
         return result
 
-    def _call(self, attempt: Attempt, item: ClaimItem, claim: Claim) -> Outcome:
+    def _call(self, attempt: Attempt, item: ClaimItem, claim: Claim, earlier: Claim | None) -> Outcome:
         """Make the call; release the claim if HighLevel has certainly not carried it out."""
         text = attempt.message.render(reference(attempt.key, attempt.message, claim))
         try:
             outcome = self._calls.call(attempt.location, attempt.deadline, self._write_call(attempt, claim, text))
         except SubmissionError:  # before the call
-            self._claims.release(item, claim)
+            self._claims.release(item, claim, earlier)
             raise
         if _is_certainly_not_written(outcome):
-            self._claims.release(item, claim)
+            self._claims.release(item, claim, earlier)
         return outcome
 
     def _write_call(self, attempt: Attempt, claim: Claim, text: str) -> Call:

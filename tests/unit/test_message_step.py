@@ -437,6 +437,52 @@ def test_what_is_refused_as_comment_and_as_note_needs_an_operator(stack: Stack, 
     assert status_of(stack, message) == ("written", ""), "a redrive"
 
 
+THIS_LOCATION = (403, "The token does not have access to this location.")
+
+
+@pytest.mark.parametrize("place", ["comment", "note"])
+@pytest.mark.parametrize("refusal", [THIS_LOCATION, (401, SCOPE)], ids=["location", "scopes"])
+def test_a_redrive_reads_what_could_neither_be_read_nor_written_before(
+    stack: Stack, inbox: Inbox, message: Message, clock: Clock, refusal: tuple[int, str], place: str
+) -> None:
+    """The outcome of the first attempt is unknown. Then HighLevel refuses all calls, until an operator has fixed it."""
+    stack.place = place
+    inbox.faults[place] = ["lost"]
+    status_of(stack, message)
+    inbox.refusals |= dict.fromkeys(("comments", "notes", "comment", "note"), refusal)
+    clock.now += TAKE_OVER_SECONDS
+    for _ in range(2):
+        assert status_of(stack, message)[0] == "refused"
+    inbox.refusals.clear()
+    clock.now += 15 * DAY
+    assert status_of(stack, message)[0] in ("written", "note")
+    assert len(inbox.comments) + len(inbox.notes) == 1
+
+
+def test_what_is_not_about_the_scope_is_no_possible_duplicate(
+    stack: Stack, inbox: Inbox, message: Message, clock: Clock, log: Log
+) -> None:
+    inbox.faults["comment"] = ["lost"]
+    status_of(stack, message)
+    inbox.refusals["comments"] = THIS_LOCATION
+    clock.now += TAKE_OVER_SECONDS
+    assert status_of(stack, message) == ("refused", "location_refused")
+    assert (len(inbox.comments), log.text.count("possible_duplicate")) == (1, 0)
+
+
+@pytest.mark.parametrize("fault", [429, "unsent"])
+def test_a_take_over_whose_call_is_not_carried_out_leaves_the_earlier_claim(
+    stack: Stack, inbox: Inbox, message: Message, clock: Clock, fault: object
+) -> None:
+    inbox.faults["comment"] = ["timeout", fault]
+    status_of(stack, message)
+    [earlier] = claims_of(stack)
+    clock.now += TAKE_OVER_SECONDS
+    assert status_of(stack, message)[0] == "deferred"
+    assert claims_of(stack) == [earlier]
+    assert status_of(stack, message) == ("written", "")
+
+
 # --- deliveries without an id -----------------------------------------------------------------------------------------
 
 
