@@ -2,7 +2,7 @@
 
 HIGHLEVEL_BASE_URL connects it to another HighLevel, for instance the real one. Its token is read from HIGHLEVEL_TOKEN,
 else asked for without echo. While it runs, three files, which only their owner can read, contain its address and its
-credentials, which are new for each run: `.tools/serve.json` for the commands of `./hlc` (STACK=local),
+credentials, which are new for each run: `.tools/serve.json` for the commands of `./hlc --stack local`,
 `.tools/serve.curl` for `curl --config`, `.tools/serve.credentials` for the AWS CLI (AWS_SHARED_CREDENTIALS_FILE).
 """
 
