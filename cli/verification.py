@@ -21,6 +21,7 @@ from create_conversation.senders.verification import secrets_for
 from create_conversation.submission import Submission
 
 WEBHOOK_BYTES = 254 * 1024
+DELAY_SECONDS = 60.0  # before SQS shows what was stored during a pause
 POLL_SECONDS = 1.0
 _JSON = "application/json"
 
@@ -46,6 +47,7 @@ class Verification:
     marker: str = field(default_factory=lambda: f"verify-{uuid.uuid4().hex[:12]}")
     message_status: str | None = None
     request_ids: list[str] = field(default_factory=list)
+    waiting_id: str = ""  # of the request that was answered 202
 
     @property
     def steps(self) -> tuple[tuple[str, Callable[[], str]], ...]:
@@ -161,9 +163,8 @@ class Verification:
 
     def _accepted(self) -> str:
         answer = self._post_conversation(self._secret("api"), self.marker)
-        details = _expect(answer, 202)
-        self._take_waiting(answer.request_id)
-        return details
+        self.waiting_id = answer.request_id
+        return _expect(answer, 202)
 
     def _stored(self) -> str:
         sender = load()["token"]
@@ -181,6 +182,7 @@ class Verification:
         if _members(answer).get("outcome") != "deferred":
             raise WrongError(f"the answer is {answer.text[:200]}")
         stored = self._take_waiting(answer.request_id)
+        self._take_waiting(self.waiting_id)
         if json.loads(stored.body) != body:
             raise WrongError(f"{len(stored.body)} bytes are stored, and they differ")
         return f"{details}; its {len(sent)} bytes were read from the retry queue, and deleted there"
@@ -197,7 +199,7 @@ class Verification:
     def _take_waiting(self, request_id: str) -> Submission:
         """Delete the submission with this request id from the retry queue, and return it; other ones stay."""
         queue = self.stack.output("RetryQueueUrl")
-        until = time.monotonic() + self.patience
+        until = time.monotonic() + DELAY_SECONDS + self.patience
         while time.monotonic() < until:
             received = self.stack.sqs.receive_message(
                 QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=5, WaitTimeSeconds=2
