@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from create_conversation.senders.verification import secrets_for
 from local.stack import LocalAws, Stack
 
 
@@ -32,7 +33,7 @@ class Application:
     def __init__(self, aws: LocalAws, stack: Stack) -> None:
         self.aws = aws
         self.stack = stack
-        self.api_secret = str(json.loads(self.secret("SenderSecretsArn"))["api"])
+        self.api_secret = secrets_for(self.secret("SenderSecretsArn"), "api")[0]
 
     def secret(self, output: str) -> str:
         """Return the text of the secret that this output names."""
@@ -55,9 +56,14 @@ class Application:
 
     def store_sender_secret(self, sender: str, secret: str | list[str]) -> None:
         """Store this sender's secret beside the others in SenderSecrets, as `./hlc sender add` does."""
-        senders = json.loads(self.secret("SenderSecretsArn")) | {sender: secret}
+        self.store_sender_secrets({sender: secret})
+
+    def store_sender_secrets(self, secrets: Mapping[str, Any]) -> None:
+        """Store the secrets of these senders beside the others in SenderSecrets."""
+        text = json.dumps(json.loads(self.secret("SenderSecretsArn")) | secrets)
         client = self.aws.client("secretsmanager")
-        client.put_secret_value(SecretId=self.stack.outputs["SenderSecretsArn"], SecretString=json.dumps(senders))
+        client.put_secret_value(SecretId=self.stack.outputs["SenderSecretsArn"], SecretString=text)
+        self.api_secret = secrets_for(text, "api")[0]
 
     def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         url = self.stack.url(path)

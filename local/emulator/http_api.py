@@ -11,6 +11,17 @@ from ministack.services.cloudformation import provisioners  # type: ignore[impor
 
 from local.emulator.shared import RESOURCES, Created, Json
 
+# The id of the first API, so that the addresses stay the same when the emulator starts again.
+FIRST_ID = "local"
+# What a browser shows where only a POST is served. AWS answers 404 without a text.
+ADDRESS = """This address takes POST requests ({}), so a browser has nothing to show here.
+
+Paste it into the settings of the form builder, CRM or script that sends the submissions. It needs the sender's secret
+too: ./hlc sender show <name> --reveal --stack local prints both. To see what a submission does, send one from the page
+of make serve.
+
+On AWS a browser gets {{"message":"Not Found"}} here.
+"""
 ROUTE_SETTINGS = re.compile(r"/v2/apis/(?P<api>\w+)/stages/(?P<stage>[^/]+)/routesettings/(?P<route>.+)")
 
 
@@ -41,6 +52,8 @@ def import_routes(api_id: str, properties: Json) -> None:
 def create_api(
     logical_id: str, properties: Json, stack: str, create: Callable[..., Created] = provisioners._apigw_v2_api_create
 ) -> Created:
+    if FIRST_ID not in apigateway._apis:
+        properties = {**properties, "Tags": {**properties.get("Tags", {}), "ms-custom-id": FIRST_ID}}
     created = create(logical_id, properties, stack)
     import_routes(created[0], properties)
     return created
@@ -76,18 +89,28 @@ async def execute(
     stage: str,
     path: str,
     method: str,
+    headers: Json,
     *arguments: Any,
     run: Callable[..., Any] = apigateway._handle_execute_in_scope,
 ) -> Any:
-    """Answer 429 on a route whose rate limit is 0. MiniStack ignores rate limits."""
+    """Answer 429 on a route whose rate limit is 0, which MiniStack ignores, and explain an address to a browser."""
     route = apigateway._match_route(api_id, method, "/" + path.lstrip("/"))
     settings = route_settings(api_id, stage).get(route["routeKey"], {}) if route else {}
     if settings.get("throttlingRateLimit") == 0:
         return 429, {"Content-Type": "application/json"}, b'{"message":"Too Many Requests"}'
-    return await run(api_id, stage, path, method, *arguments)
+    if route is None and method == "GET" and "text/html" in headers.get("accept", ""):
+        return explain_address(api_id, path)
+    return await run(api_id, stage, path, method, headers, *arguments)
 
 
 apigateway._handle_execute_in_scope = execute
+
+
+def explain_address(api_id: str, path: str) -> tuple[int, Json, bytes]:
+    """Say what an address is for to the person who opens it in a browser. The status is AWS's: there is no such GET."""
+    posts = apigateway._match_route(api_id, "POST", "/" + path.lstrip("/"))
+    text = ADDRESS.format(posts["routeKey"]) if posts else "There is nothing at this address.\n"
+    return 404, {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}, text.encode()
 
 
 async def manage(

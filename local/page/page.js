@@ -15,19 +15,15 @@ let loads = 0;
 let chosen = null; // the request id of the submission that is shown
 let sending = false;
 let state = null;
+let original = ""; // the text of the sample as it was loaded
+let sendersVersion = null; // of the list of senders that is shown
 
 start();
 
 async function start() {
   showTrace(null);
-  senders = await ask("/senders");
-  for (const trigger of ["webhook", "http", "event"]) {
-    const group = document.createElement("optgroup");
-    group.label = TRIGGERS[trigger];
-    for (const sender of senders.filter((each) => each.trigger === trigger)) group.append(new Option(sender.name));
-    if (group.children.length) element("sender").append(group);
-  }
-  if (senders.some((sender) => sender.name === "typeform")) element("sender").value = "typeform";
+  const found = await ask("/senders");
+  listSenders(found, found.find((each) => each.own)?.name ?? "typeform");
   element("sender").addEventListener("change", attempt(pick));
   element("text").addEventListener("input", checkText);
   element("original").addEventListener("click", attempt(pick));
@@ -42,13 +38,46 @@ async function start() {
   look();
 }
 
+/** Fill the list of senders, the user's own first, and select one: the preferred one, if it is there. */
+function listSenders(found, preferred) {
+  senders = found;
+  const groups = { "Your senders": (each) => each.own };
+  for (const [trigger, label] of Object.entries(TRIGGERS)) groups[label] = (each) => !each.own && each.trigger === trigger;
+  element("sender").replaceChildren();
+  for (const [label, belongs] of Object.entries(groups)) {
+    const group = document.createElement("optgroup");
+    group.label = label;
+    group.append(...senders.filter(belongs).map((sender) => new Option(sender.name)));
+    if (group.children.length) element("sender").append(group);
+  }
+  if (senders.some((each) => each.name === preferred)) element("sender").value = preferred;
+}
+
+/** Show the senders that have been taken up. A text that the user has changed stays. */
+async function listSendersAgain() {
+  const found = await ask("/senders");
+  const name = senderNow().name;
+  const isEdited = element("text").value !== original;
+  listSenders(found, name);
+  if (isEdited && senderNow().name === name) describe();
+  else await pick();
+}
+
 // --- actions of the user ------------------------------------------------------------------------------------------
 
 async function pick() {
   const sender = senderNow();
-  element("about").textContent = [`${sender.where}; ${sender.authentication}.`, sender.note].filter(Boolean).join(" ");
-  element("secrets").disabled = sender.trigger === "event" || sender.note !== "";
+  describe();
   await load(() => ask(`/sample?sender=${encodeURIComponent(sender.name)}`));
+  original = element("text").value;
+}
+
+function describe() {
+  const sender = senderNow();
+  const where = sender.url ? `POST ${sender.url}` : sender.where;
+  element("about").textContent = [`${where}; ${sender.authentication}.`, sender.note].filter(Boolean).join(" ");
+  element("secrets").disabled = sender.trigger === "event" || sender.note !== "";
+  checkText();
 }
 
 async function change(how) {
@@ -67,18 +96,21 @@ function load(request) {
 }
 
 async function send() {
+  if (sending) return;
+  sending = true; // the button is not disabled, because it would lose the focus
   await loading;
-  sending = true;
   chosen = null;
-  element("send").disabled = true;
+  element("send").setAttribute("aria-disabled", "true");
   element("send").textContent = "Sending …";
   showSubmission({ sender: senderNow().name, trigger: senderNow().trigger, steps: [], lines: [], answer: null }, "moving");
+  showInbox(null);
+  reveal(element("trace"));
   try {
     const secret = radios("secret").find((radio) => radio.checked).value;
     chosen = (await ask("/send", { ...submission(), secret })).request_id;
   } finally {
     sending = false;
-    element("send").disabled = false;
+    element("send").removeAttribute("aria-disabled");
     element("send").textContent = "Send again";
     if (!chosen) showTrace(null);
   }
@@ -100,26 +132,43 @@ function fill(sample) {
 }
 
 function checkText() {
-  const type = senderNow().content_type;
-  let hint = type;
-  if (type.includes("json")) {
-    try {
-      JSON.parse(element("text").value);
-    } catch {
-      hint = `${type}, but this text is not JSON. You can send it anyway.`;
-    }
+  const text = element("text").value;
+  const type = senderNow().content_type || typeOf(text);
+  const mistake = type.includes("json") ? mistakeIn(text) : "";
+  element("text-hint").textContent = mistake ? `${type}, but this is not JSON: ${mistake}. You can send it anyway.` : `Sent as ${type.split(";")[0]}`;
+}
+
+/** The content type of a pasted body, as the server finds it too. */
+function typeOf(text) {
+  if (text.startsWith("--")) return "multipart/form-data";
+  return /^\s*[[{]/.test(text) || !text.includes("=") ? "application/json" : "application/x-www-form-urlencoded";
+}
+
+/** Where a text stops being JSON; "" if it is JSON. Browsers write the place in different ways, or not at all. */
+function mistakeIn(text) {
+  try {
+    JSON.parse(text);
+    return "";
+  } catch ({ message }) {
+    const at = message.match(/position (\d+)/)?.[1] ?? (/end of|unterminated/i.test(message) ? text.length : null);
+    if (at === null) return message;
+    const before = text.slice(0, Number(at)).split("\n");
+    return `line ${before.length}, column ${before.at(-1).length + 1}`;
   }
-  element("text-hint").textContent = hint;
 }
 
 // --- what the page shows ----------------------------------------------------------------------------------------
 
 async function look() {
   try {
-    const response = await fetch("/state");
+    const response = await fetch(`/state?chosen=${encodeURIComponent(chosen ?? "")}`);
     if (!response.ok) throw new Error("refused");
     state = await response.json();
     show();
+    if (state.senders.version !== (sendersVersion ??= state.senders.version)) {
+      sendersVersion = state.senders.version;
+      await attempt(listSendersAgain)();
+    }
     if (element("error").dataset.of === "look") showError("");
   } catch (error) {
     if (error instanceof TypeError) showError("make serve does not answer. Has it ended?", "look");
@@ -131,21 +180,24 @@ async function look() {
 
 function show() {
   showHighlevel(state.highlevel);
+  element("senders-notice").hidden = !state.senders.text;
+  element("senders-notice").classList.toggle("wrong", state.senders.wrong);
+  set("senders-notice", state.senders.text);
   list("retry", state.retry, state.retry_count, "empty", (message) => [
     message.sender ?? "unreadable",
     `${message.attempts} ${message.attempts === 1 ? "retry" : "retries"} so far, ${due(message.visible_at)}`,
   ]);
   list("dead", state.dead, state.dead_count, "empty", (letter) => [
     `${letter.reason}${letter.title ? `: ${letter.title}` : ""}`,
-    `${letter.sender ?? "unknown sender"}, id ${letter.id.slice(0, 8)}`,
+    `${letter.sender ?? "unknown sender"}, id ${letter.id.slice(0, 8)}. ${letter.advice}`,
   ]);
   element("redrive").disabled = state.dead_count === 0;
-  count("retry", state.retry_count, "transient failures");
-  count("dead", state.dead_count, "an operator fixes, redrives");
   showRecent();
   if (sending) return;
   const found = state.submissions.find((each) => each.request_id === chosen) ?? (chosen ? null : state.submissions[0]);
-  if (found) showSubmission(found);
+  if (!found) return;
+  showSubmission(found);
+  if (state.chosen === found.request_id) showInbox(state.inbox);
 }
 
 function showHighlevel(highlevel) {
@@ -206,26 +258,70 @@ function showTrace(each, moving) {
     items.children[at].dataset.state = step.state;
     items.children[at].dataset.step = step.name;
     sign.className = "sign";
+    sign.setAttribute("role", "img");
+    sign.setAttribute("aria-label", step.state);
     sign.textContent = SIGNS[step.state];
     sign.title = step.state;
     name.textContent = NAMES[step.name] ?? step.name;
-    text.textContent = step.text || (step.state === "unreached" ? "" : step.state);
+    lines(text, step.text || (step.state === "unreached" ? "" : step.state), step.notes ?? []);
     light(`step=${step.name}`, moving ? "moving" : step.state);
   });
-  const outcome = each?.lines?.at(-1)?.outcome;
   for (const trigger of Object.keys(TRIGGERS)) light(`trigger=${trigger}`, each?.trigger === trigger ? (moving ? "moving" : "passed") : "unreached");
-  light("queue=retry", outcome === "deferred" || state?.retry_count ? "waiting" : "unreached");
-  light("queue=dead", state?.dead_count ? "failed" : "unreached");
+  mark("retry", each?.queue === "retry", "waiting", "this one waits", "transient failures");
+  mark("dead", each?.queue === "dead", "failed", "this one is here", "an operator fixes, redrives");
+}
+
+/** Mark a queue in the diagram if this submission is in it; the lists below show all that it contains. */
+function mark(queue, contains, how, text, otherwise) {
+  light(`queue=${queue}`, contains ? how : "unreached");
+  document.querySelector(`.architecture [data-count=${queue}]`).textContent = contains ? text : otherwise;
+}
+
+/** Show what the agency sees of this submission; what is new by it is marked. */
+function showInbox(inbox) {
+  const unread = element("unread");
+  unread.hidden = !inbox?.unread;
+  unread.textContent = inbox ? `${inbox.unread} unread` : "";
+  const marked = inbox && inbox.unread > inbox.unread_before ? ` Unread before: ${inbox.unread_before}.` : "";
+  const nothing = state?.highlevel.local === false ? "Not visible from here." : "Nothing of this submission to show.";
+  set("inbox-state", inbox ? `Conversation with ${inbox.who}.${marked}` : nothing);
+  const written = [["Internal comment", inbox?.comments], ["Contact note", inbox?.notes]];
+  fillList("thread", written.flatMap(([kind, all]) => (all ?? []).map((each) => ({ kind, ...each }))), inbox ? "no message" : "", (each) => {
+    const fragment = document.createDocumentFragment();
+    const [small, text] = [document.createElement("small"), document.createElement("p")];
+    small.textContent = `${each.kind}, ${new Date(each.at).toLocaleTimeString()}${each.is_new ? ", of this submission" : ""}`;
+    text.textContent = each.text;
+    fragment.append(small, text);
+    return fragment;
+  }, (each) => (each.is_new ? "fresh" : ""));
+  showContact(inbox);
+}
+
+function showContact(inbox) {
+  const rows = inbox?.contact ?? [];
+  element("contact").hidden = !rows.length;
+  const isChanged = rows.some((row) => row.before !== row.after);
+  const how = inbox?.is_new ? "new" : isChanged ? "changed" : "unchanged";
+  element("contact").caption.textContent = `Contact: ${how}`;
+  const made = rows.map((row) => {
+    const one = document.createElement("tr");
+    if (row.before !== row.after) one.className = "changed";
+    for (const [tag, text] of [["th", row.field], ["td", row.before || "–"], ["td", row.after || "–"]]) {
+      const cell = document.createElement(tag);
+      if (tag === "th") cell.scope = "row";
+      cell.textContent = text;
+      one.append(cell);
+    }
+    return one;
+  });
+  const body = element("contact").tBodies[0];
+  if (made.map((row) => row.outerHTML).join("") !== body.innerHTML) body.replaceChildren(...made);
 }
 
 function light(which, how) {
   const box = document.querySelector(`.architecture [data-${which}]`);
   if (how === "unreached") delete box.dataset.state;
   else box.dataset.state = how;
-}
-
-function count(queue, number, otherwise) {
-  document.querySelector(`.architecture [data-count=${queue}]`).textContent = number ? `${number} ${queue === "retry" ? "waiting" : "to fix"}` : otherwise;
 }
 
 // --- helpers -----------------------------------------------------------------------------------------------------
@@ -280,13 +376,14 @@ function list(id, entries, number, none, texts) {
 }
 
 /** Replace the list only if it has changed, so that focus and scroll position stay. */
-function fillList(id, entries, none, make) {
+function fillList(id, entries, none, make, classOf = () => "") {
   const items = entries.map((entry) => {
     const one = document.createElement("li");
+    if (classOf(entry)) one.className = classOf(entry);
     one.append(make(entry));
     return one;
   });
-  if (!items.length) {
+  if (!items.length && none) {
     const empty = document.createElement("li");
     empty.className = "none";
     empty.textContent = none;
@@ -297,6 +394,24 @@ function fillList(id, entries, none, make) {
   const focused = list.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   list.replaceChildren(...items);
   if (focused) list.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+}
+
+/** Replace a step's text and its notes only if they have changed. */
+function lines(parent, text, notes) {
+  if (parent.dataset.shown === [text, ...notes].join("\n")) return;
+  parent.dataset.shown = [text, ...notes].join("\n");
+  parent.replaceChildren(text, ...notes.map((note) => {
+    const small = document.createElement("small");
+    small.textContent = note;
+    return small;
+  }));
+}
+
+/** Scroll to an element if it is not whole in the window. The focus stays, so that Enter sends again. */
+function reveal(section) {
+  const { top, bottom } = section.getBoundingClientRect();
+  const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  if (top < 0 || bottom > innerHeight) section.scrollIntoView({ block: "start", behavior: isCalm ? "auto" : "smooth" });
 }
 
 function set(id, text) {

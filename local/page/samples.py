@@ -1,4 +1,4 @@
-"""The samples in `events/` as test submissions of the page: listed, changed and signed."""
+"""The test submissions of the page: the samples in `events/`; for a sender without one, a body made of its entry."""
 
 import base64
 import binascii
@@ -7,6 +7,7 @@ import random
 import re
 import string
 import time
+import tomllib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,13 +21,18 @@ from cli.signing import Signed, sign_event
 from cli.stack import StackError
 from create_conversation.errors import REASONS, SubmissionError
 from create_conversation.senders.body import FORM
-from create_conversation.senders.config import Sender
+from create_conversation.senders.config import PRESETS, Sender
 from create_conversation.senders.mapping import Target, body_of, target_of
 from create_conversation.senders.verification import secrets_for
 from create_conversation.submission import Submission, json_bytes
+from local.page.entry_body import body_of_entry
 from local.run import V1A, public_key, signed_with_ed25519
 from local.stack import ROOT
 
+JSON = "application/json"
+MULTIPART = "multipart/form-data"
+SOURCE, DETAIL_TYPE = "my.crm", "ConversationRequested"
+_PRESETS = frozenset(tomllib.loads(PRESETS.read_text(encoding="utf-8")))
 _FILES = {"api": "http_conversation", "event": "event_conversation_requested"}
 _ALPHANUMERICS = string.ascii_letters + string.digits
 
@@ -37,43 +43,47 @@ class SampleError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An editable submission: the text of the body (for `event` of its detail), and the delivery id of a header."""
+    """An editable submission: the text of the body (for events of their detail), and the delivery id of a header."""
 
     text: str
     delivery: str = ""
 
 
 class Samples:
-    """The samples of these senders. `location`: the stack's LocationId."""
+    """The samples of these senders. `location`: the stack's LocationId. `key`: for Ed25519 signatures."""
 
-    def __init__(self, senders: Mapping[str, Sender], location: str | None) -> None:
+    def __init__(self, senders: Mapping[str, Sender], location: str | None, key: SigningKey | None = None) -> None:
         self._senders = senders
         self._location = location
-        self._events = {name: event for name in senders if (event := _event(name))}
-        self._private_key = SigningKey.generate()
+        self._events = {name: _event(sender, location) for name, sender in senders.items()}
+        self._private_key = key or SigningKey.generate()
 
-    def listed(self) -> list[dict[str, str]]:
+    def listed(self) -> list[dict[str, Any]]:
         """Describe each sender for the page: its name, trigger and authentication, and what is not possible here."""
         return [
             {
                 "name": name,
+                "own": name not in _PRESETS,
                 "trigger": self.trigger(name),
-                "where": _where(name),
+                "where": self._where(name),
                 "authentication": _authentication(self._senders[name]),
-                "content_type": self._content_type(name),
+                "content_type": self._declared_type(name),
                 "note": self._note(self._senders[name]),
             }
             for name in self._events
         ]
 
     def trigger(self, name: str) -> str:
-        """Return the trigger of a sender: http, webhook or event."""
-        return {"api": "http", "event": "event"}.get(name, "webhook")
+        """Return the trigger of a sender: http, webhook or event. Raises SampleError."""
+        self._event(name)
+        if name == "api":
+            return "http"
+        return "event" if self._senders[name].scheme == "event" else "webhook"
 
     def original(self, name: str) -> Sample:
-        """Return the sample of `events/`, with indented JSON. Raises SampleError."""
+        """Return the sample of `events/` or of the entry, with indented JSON. Raises SampleError."""
         event = self._event(name)
-        if name == "event":
+        if "detail" in event:
             return Sample(json.dumps(event["detail"], indent=2, ensure_ascii=False))
         return Sample(_pretty(_body(event)), event["headers"].get(self._delivery_header(name), ""))
 
@@ -97,12 +107,12 @@ class Samples:
             raise SampleError("This text contains no contact.")
         return Sample(text, sample.delivery)
 
-    def missing_secrets(self, stored: str) -> dict[str, str]:
+    def missing_secrets(self, stored: str) -> dict[str, Any]:
         """Create secrets (or the public key) for senders without one in SenderSecrets, whose text is `stored`."""
         return {
-            name: public_key(self._private_key) if name == V1A else new_secret(self._senders[name])
-            for name in self._events
-            if not secrets_for(stored, name) and (self._senders[name].scheme in ("token", "mac") or name == V1A)
+            name: public_key(self._private_key) if name == V1A else new_secret(sender)
+            for name, sender in self._senders.items()
+            if not secrets_for(stored, name) and (sender.scheme in ("token", "mac") or name == V1A)
         }
 
     def signed(self, name: str, sample: Sample, stored: str, secret_kind: str) -> Signed:
@@ -111,7 +121,7 @@ class Samples:
         `stored`: the text of SenderSecrets. `secret_kind`: right, wrong (a new secret) or none.
         """
         event, sender = self._event(name), self._senders[name]
-        headers = dict(event["headers"])
+        headers = {**event["headers"], "content-type": self._content_type(name, sample.text)}
         if sample.delivery:
             headers[self._delivery_header(name)] = sample.delivery
         event = {**event, "headers": headers, "body": self._wire(name, sample.text), "isBase64Encoded": False}
@@ -126,12 +136,23 @@ class Samples:
         except (StackError, ValueError) as error:
             raise SampleError(str(error)) from None
 
-    def detail(self, text: str) -> Any:
-        """Parse an event's detail. Raises SampleError."""
+    def event(self, name: str, text: str) -> dict[str, Any]:
+        """Return the event of the event bus with this text as its detail. Raises SampleError."""
+        sender = self._senders[name]
         try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
-            raise SampleError("An event's detail must be JSON: EventBridge accepts nothing else.") from None
+            detail = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise SampleError(
+                "An event's detail must be JSON, because EventBridge accepts nothing else. "
+                f"Line {error.lineno}, column {error.colno}: {error.msg}."
+            ) from None
+        except RecursionError:
+            raise SampleError("An event's detail must be JSON with fewer levels.") from None
+        return {
+            "source": sender.source or SOURCE,
+            "detail_type": sender.detail_type or DETAIL_TYPE,
+            "detail": detail,
+        }
 
     def target(self, name: str, body: str) -> Target | None:
         """Return the target that the function will find, which identifies the calls to HighLevel; None for none."""
@@ -142,29 +163,52 @@ class Samples:
 
     def _event(self, name: str) -> dict[str, Any]:
         if name not in self._events:
-            raise SampleError(f"There is no sample of {name}.")
+            raise SampleError(f"There is no sender {name}.")
         return self._events[name]
 
-    def _content_type(self, name: str) -> str:
-        return str(self._event(name).get("headers", {}).get("content-type", "application/json"))
+    def _declared_type(self, name: str) -> str:
+        """Return the content type of the sample; "" for a sender without one, which the text decides."""
+        if self.trigger(name) == "event":
+            return JSON
+        return str(self._event(name)["headers"].get("content-type", ""))
+
+    def _content_type(self, name: str, text: str) -> str:
+        declared = self._declared_type(name)
+        if declared.startswith(MULTIPART) or (not declared and text.startswith("--")):
+            return f"{MULTIPART}; boundary={text.partition('\n')[0].strip()[2:]}"
+        if declared:
+            return declared
+        return JSON if text.lstrip().startswith(("{", "[")) or "=" not in text else FORM
 
     def _wire(self, name: str, text: str) -> str:
         """Return the text as it is sent. A browser's text field ends lines with LF; multipart requires CRLF."""
-        return re.sub("\r?\n", "\r\n", text) if self._content_type(name).startswith("multipart/") else text
+        content_type = self._content_type(name, text)
+        if content_type.startswith(MULTIPART):
+            return re.sub("\r?\n", "\r\n", text)
+        return text.strip() if content_type == FORM else text  # a pasted form body may end with a line break
 
     def _delivery_header(self, name: str) -> str:
         return self._senders[name].id.removeprefix("header:")
 
+    def _where(self, name: str) -> str:
+        if self.trigger(name) == "event":
+            return f"An event on the event bus, detail-type {self._senders[name].detail_type or DETAIL_TYPE}"
+        return "POST /conversations" if name == "api" else f"POST /webhooks/{name}"
+
     def _note(self, sender: Sender) -> str:
+        if sender.detail_type not in ("", DETAIL_TYPE):
+            return f"The rule of this stack takes events of detail-type {DETAIL_TYPE} only: this one reaches nothing."
         if sender.scheme != "pubkey" or sender.name == V1A:
             return ""
         return "Only the sender has the private key: this page sends the submission unsigned, and it is refused."
 
     def _submission(self, name: str, text: str) -> Submission:
-        if name == "event":
-            event = {"source": "my.crm", "detail-type": "ConversationRequested", "detail": self.detail(text)}
-            return Submission("event", name, "", 0.0, "application/json", json_bytes(event))
-        return Submission(self.trigger(name), name, "", 0.0, self._content_type(name), self._wire(name, text).encode())
+        if self.trigger(name) == "event":
+            event = self.event(name, text)
+            event["detail-type"] = event.pop("detail_type")
+            return Submission("event", name, "", 0.0, JSON, json_bytes(event))
+        content_type = self._content_type(name, text)
+        return Submission(self.trigger(name), name, "", 0.0, content_type, self._wire(name, text).encode())
 
     def _person(self, name: str, text: str) -> dict[str, str]:
         """Return the values by which the function finds the contact, by field. Raises SampleError."""
@@ -190,7 +234,7 @@ class Samples:
 
     def _with(self, name: str, text: str, instead: Mapping[str, str]) -> str:
         """Replace these values everywhere in the text."""
-        content_type = self._content_type(name)
+        content_type = self._content_type(name, text)
         if content_type.startswith(FORM):
             parsed = self._senders[name].parse  # fields that contain JSON
             return urlencode(
@@ -199,12 +243,24 @@ class Samples:
                     for key, value in parse_qsl(text, True)
                 ]
             )
-        if content_type.startswith("multipart/"):
+        if content_type.startswith(MULTIPART):
             return _with_all(text, instead)
         return json.dumps(_replaced(json.loads(text), instead), indent=2, ensure_ascii=False)
 
 
-def _event(name: str) -> dict[str, Any] | None:
+def _event(sender: Sender, location: str | None) -> dict[str, Any]:
+    """Return the sender's sample: its file, the body of the preset whose format it has, or a body of its entry."""
+    if event := _file(sender.name):
+        return event
+    if sender.scheme == "event":
+        payload = body_of_entry(sender, location)
+        return {"detail": payload.get("detail", payload)}
+    if like := _file(sender.format):
+        return {"headers": {"content-type": like["headers"]["content-type"]}, "body": _body(like)}
+    return {"headers": {}, "body": json.dumps(body_of_entry(sender, location))}
+
+
+def _file(name: str) -> dict[str, Any] | None:
     file = ROOT / "events" / f"{_FILES.get(name, f'webhook_{name.replace("-", "_")}')}.json"
     try:
         event = json.loads(file.read_text(encoding="utf-8"))
@@ -227,12 +283,6 @@ def _pretty(text: str) -> str:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:
         return text
-
-
-def _where(name: str) -> str:
-    if name == "event":
-        return "an event on the event bus, detail-type ConversationRequested"
-    return "POST /conversations" if name == "api" else f"POST /webhooks/{name}"
 
 
 def _authentication(sender: Sender) -> str:

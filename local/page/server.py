@@ -6,6 +6,7 @@ other page (`local.guard`), and requires an Origin for every POST. No answer con
 
 import base64
 import hashlib
+import http.client
 import json
 import re
 import socket
@@ -14,13 +15,15 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import uvicorn
+from nacl.signing import SigningKey
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -32,14 +35,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cli.dead_letter_reader import DeadLetter
 from create_conversation.errors import REASONS
-from create_conversation.senders.config import load
+from create_conversation.senders.config import Sender, load
 from create_conversation.senders.mapping import Target
 from create_conversation.submission import Submission
 from local.application import Application
 from local.guard import guarded, own_hosts, refusal, refuse
-from local.highlevel import Fault, LocalHighLevel
+from local.highlevel import Call, Fault, LocalHighLevel
+from local.page.inbox import inbox_of
 from local.page.samples import Sample, SampleError, Samples
-from local.page.submission_trace import UPSERT, trace
+from local.page.submission_trace import queue_of, trace
 from local.stack import ROOT, clean_environment
 
 FOLDER = Path(__file__).parent
@@ -65,6 +69,7 @@ class _Seen:
     sender: str | None
     trigger: str
     target: Target | None = None
+    earlier: dict[str, Any] | None = None  # the local HighLevel before it
     answer: dict[str, Any] | None = None
     lines: list[dict[str, Any]] = field(default_factory=list)
 
@@ -73,25 +78,39 @@ class Page:
     """Serves the page at `url`; a context manager. `watch` must run in another thread.
 
     `highlevel`: the local one; None if the application uses another, whose conversations cannot be listed.
-    `location`: the stack's LocationId.
+    `location`: the stack's LocationId. `port`: 0 for a free one. `key`: for Ed25519 signatures, as 64 hexadecimal
+    digits; "" for a new one. `notice`: what the page shows about functions/senders.toml.
     """
 
     def __init__(
-        self, application: Application, highlevel: LocalHighLevel | None, highlevel_url: str, location: str | None
+        self,
+        application: Application,
+        highlevel: LocalHighLevel | None,
+        highlevel_url: str,
+        location: str | None,
+        *,
+        port: int = 0,
+        key: str = "",
     ) -> None:
         self._application = application
         self._highlevel = highlevel
         self._highlevel_url = highlevel_url
-        self._samples = Samples(load(), location)
+        self._location = location
+        self._port = port
+        self._key = SigningKey(bytes.fromhex(key)) if key else SigningKey.generate()
+        self._samples = Samples(load(), location, self._key)
+        self._senders_version = 0
+        self.notice: dict[str, Any] = {"text": "", "wrong": False}
         self._submissions: OrderedDict[str, _Seen] = OrderedDict()
         self._queues: dict[str, list[dict[str, Any]]] = {"retry": [], "dead": []}
+        self._shown: dict[str, Any] = {}  # the state of the local HighLevel
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
         self._open_senders()
         self._start_function()
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server(("127.0.0.1", self._port))
         port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/"
         config = uvicorn.Config(
@@ -115,6 +134,13 @@ class Page:
         self._server.should_exit = True
         self._thread.join(3)  # do not wait for a request in flight: it ends with the local AWS
 
+    def use(self, senders: Mapping[str, Sender]) -> None:
+        """Show these senders, which have been deployed, instead of the previous ones."""
+        self._samples = Samples(senders, self._location, self._key)
+        self._open_senders()
+        self._start_function()
+        self._senders_version += 1
+
     def watch(self) -> Iterator[dict[str, Any]]:
         """Read log and queues until the page is closed. Yields the JSON log lines of the functions."""
         seen: set[str] = set()
@@ -128,8 +154,10 @@ class Page:
                 "retry": [_waiting(message) for message in self._application.messages("RetryQueue")],
                 "dead": [_dead(message) for message in self._application.messages("DeadLetterQueue")],
             }
+            shown = self._read_highlevel()
             with self._lock:
                 self._queues = queues
+                self._shown = shown
                 for line in fresh:
                     if line.get("message") == "submission":
                         self._note(line)
@@ -147,13 +175,9 @@ class Page:
         return submission
 
     def _open_senders(self) -> None:
-        """Create a random secret for every sender that has a sample and no secret."""
-        stored = self._secrets()
-        if missing := self._samples.missing_secrets(stored):
-            self._application.aws.client("secretsmanager").put_secret_value(
-                SecretId=self._application.stack.outputs["SenderSecretsArn"],
-                SecretString=json.dumps(json.loads(stored) | missing),
-            )
+        """Create a random secret for every sender that has none."""
+        if missing := self._samples.missing_secrets(self._secrets()):
+            self._application.store_sender_secrets(missing)
 
     def _start_function(self) -> None:
         """Invoke the function with an empty batch of the retry queue.
@@ -162,6 +186,19 @@ class Page:
         """
         name = self._application.stack.resource("CreateConversation")
         self._application.aws.client("lambda").invoke(FunctionName=name, Payload=b'{"Records": []}')
+
+    def _read_highlevel(self) -> dict[str, Any]:
+        """Return the state that the local HighLevel shows; {} if another one is used."""
+        if self._highlevel is None:
+            return {}
+        connection = http.client.HTTPConnection(urlsplit(self._highlevel.url).netloc, timeout=5)
+        try:
+            connection.request("GET", "/_local")
+            return dict(json.load(connection.getresponse()))
+        except (OSError, ValueError):  # it is ending
+            return {}
+        finally:
+            connection.close()
 
     def _secrets(self) -> str:
         return self._application.secret("SenderSecretsArn")
@@ -201,9 +238,9 @@ class Page:
         routes = [Route(path, file) for path in files]
         routes += [Route("/favicon.ico", lambda _request: Response(status_code=204, headers=headers))]
         routes += [
-            Route("/senders", answers(lambda _asked: self._samples.listed())),
+            Route("/senders", answers(lambda _asked: self._listed())),
             Route("/sample", answers(lambda asked: asdict(self._samples.original(_text(asked, "sender"))))),
-            Route("/state", answers(lambda _asked: self._state())),
+            Route("/state", answers(self._state)),
             Route("/sample", answers(self._change), methods=["POST"]),
             Route("/send", answers(self._send), methods=["POST"]),
             Route("/highlevel", answers(self._set_mode), methods=["POST"]),
@@ -212,6 +249,13 @@ class Page:
         return Starlette(
             routes=routes, exception_handlers={HTTPException: refusal_of, SampleError: refusal_of, 500: failure}
         )
+
+    def _listed(self) -> list[dict[str, Any]]:
+        urls = {"http": self._application.stack.url("/conversations"), "event": ""}
+        return [
+            {**sender, "url": urls.get(sender["trigger"], self._application.stack.url(f"/webhooks/{sender['name']}"))}
+            for sender in self._samples.listed()
+        ]
 
     def _change(self, asked: dict[str, Any]) -> dict[str, str]:
         sample = _sample(asked)
@@ -223,15 +267,16 @@ class Page:
     def _send(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Send the submission to its real trigger. Returns the answer, and the request id of its log lines."""
         name, sample = _text(asked, "sender"), _sample(asked)
-        target = self._samples.target(name, sample.text)
+        target, earlier = self._samples.target(name, sample.text), self._read_highlevel()
         at = time.time()
-        if name == "event":
-            request_id, answer = self._application.put_event(self._samples.detail(sample.text)), None
+        if self._samples.trigger(name) == "event":
+            request_id, answer = self._application.put_event(**self._samples.event(name, sample.text)), None
         else:
             request_id, answer = self._post(name, sample, _text(asked, "secret"))
         with self._lock:
             submission = self._submission(request_id, name, self._samples.trigger(name))
             submission.at, submission.target, submission.answer = at, target, answer
+            submission.earlier = earlier
         return {"request_id": request_id, "answer": answer}
 
     def _post(self, name: str, sample: Sample, secret: str) -> tuple[str, dict[str, Any]]:
@@ -271,12 +316,18 @@ class Page:
         )
         return {"output": (finished.stdout + finished.stderr).strip()}
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return what the page shows; `chosen`: the request id of the submission whose inbox is shown, or ""."""
         with self._lock:
             submissions = [self._described(key, seen) for key, seen in reversed(self._submissions.items())]
-            queues = self._queues
+            queues, shown = self._queues, self._shown
+            chosen = asked.get("chosen") or next(reversed(self._submissions), "")
+            seen = self._submissions.get(chosen)
         return {
             "submissions": submissions,
+            "chosen": chosen,
+            "inbox": _inbox(shown, seen) if seen else None,
+            "senders": {"version": self._senders_version, **self.notice},
             "highlevel": self._highlevel_state(),
             "retry": queues["retry"][:MAX_SHOWN],
             "retry_count": len(queues["retry"]),
@@ -316,6 +367,7 @@ class Page:
             "answer": seen.answer,
             "lines": [_members(line) for line in seen.lines],
             "steps": [asdict(step) for step in steps],
+            "queue": queue_of(line, seen.answer),
         }
 
     def _calls(self, seen: _Seen) -> list[dict[str, Any]]:
@@ -325,12 +377,23 @@ class Page:
         since = _time_of(seen.lines[-2]) if len(seen.lines) > 1 else seen.at
         until, contact = _time_of(seen.lines[-1]), seen.lines[-1].get("contact_id")
         return [
-            {"path": call.path, "status": call.status, "fault": call.fault}
+            {"method": call.method, "path": call.path, "status": call.status, "fault": call.fault}
             for call in list(self._highlevel.calls)
             if since <= call.at <= until
             and call.location == seen.target.location
-            and (_is_about(call.body, seen.target) if call.path == UPSERT else call.contact == contact)
+            and ((contact and call.contact == contact) or _is_about(call, seen.target))
         ]
+
+
+def _inbox(shown: dict[str, Any], seen: _Seen) -> dict[str, Any] | None:
+    """Return what the agency sees of this submission; None if nothing has arrived."""
+    ids = next((line for line in reversed(seen.lines) if line.get("contact_id")), None)
+    if ids is None:
+        return None
+    first = seen.lines[0]
+    started = _time_of(first) - first.get("duration_ms", 0) / 1000 if seen.earlier is None else seen.at
+    since = int(1000 * started) / 1000  # HighLevel's times have milliseconds
+    return inbox_of(shown, ids.get("location_id"), ids["contact_id"], seen.earlier, since)
 
 
 def _members(line: dict[str, Any]) -> dict[str, Any]:
@@ -368,6 +431,7 @@ def _dead(message: dict[str, Any]) -> dict[str, Any]:
         "id": letter.id,
         "reason": letter.reason,
         "title": REASONS[letter.reason].title if letter.reason in REASONS else "",
+        "advice": REASONS[letter.reason].advice if letter.reason in REASONS else "",
         "sender": letter.sender,
         "location": letter.location,
         "request_id": submission.request_id if submission else None,
@@ -381,14 +445,16 @@ def _submission_of(message: dict[str, Any]) -> Submission | None:
         return None
 
 
-def _is_about(body: bytes, target: Target) -> bool:
-    """Whether the body of a contact look-up is about this person."""
+def _is_about(call: Call, target: Target) -> bool:
+    """Whether a call looks this person up or creates it."""
+    if target.person is None or not call.path.startswith("/contacts/"):
+        return False
     try:
-        asked = json.loads(body)
+        asked = json.loads(call.body) if call.body else call.query
     except ValueError:
         return False
-    person = target.person
-    return person is not None and (asked.get("email"), asked.get("phone")) == (person.email, person.phone)
+    known = {target.person.email, target.person.phone} - {None}
+    return isinstance(asked, dict) and not known.isdisjoint(value for value in asked.values() if isinstance(value, str))
 
 
 def _time_of(line: dict[str, Any]) -> float:

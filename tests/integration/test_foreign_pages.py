@@ -157,7 +157,7 @@ def aws_target(world: World) -> Target:
             {"path": route, "headers": {"authorization": "Bearer guessed"}, "body": submission, "form": form},
             {"path": "/_ministack/reset", "headers": {}, "body": ""},
         ],
-        [f"/?{make_queue}got", f"/_ministack/sqs/messages?{messages}", "/_ministack/health"],
+        [f"/?{make_queue}got", f"/_ministack/sqs/messages?{messages}", "/_ministack/health", route],
     )
 
 
@@ -267,6 +267,23 @@ def test_browser_shows_the_local_page_and_highlevel(browser: Browser, world: Wor
             answer = page.goto(typed)
             assert answer
             assert answer.status == 200
+    page.close()
+
+
+def test_browser_shows_what_an_address_is_for(browser: Browser, world: World) -> None:
+    """The user opens the address of a webhook. A program gets what API Gateway answers."""
+    page = browser.new_page()
+    stack = world.application.stack
+    for path, text in (
+        ("/webhooks/our-site", "This address takes POST requests (POST /webhooks/{sender})"),
+        ("/conversations", "This address takes POST requests (POST /conversations)"),
+        ("/elsewhere", "There is nothing at this address."),
+    ):
+        answer = page.goto(stack.url(path))
+        assert answer
+        assert answer.status == 404
+        assert page.locator("body").inner_text().startswith(text)
+        assert page.request.get(stack.url(path), headers={"accept": "*/*"}).text() == '{"message":"Not Found"}'
     page.close()
 
 

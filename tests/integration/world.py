@@ -28,11 +28,16 @@ TOKEN = f"pit-{uuid.uuid4()}"
 
 def built_for_any_location() -> Path:
     """The application as it is built for a stack of many locations, whose senders may name each of them."""
+    return built_with_senders(ANYWHERE)
+
+
+def built_with_senders(senders: str) -> Path:
+    """The application as it is built with this text in senders.toml."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(ROOT / "template.yaml", folder)
         shutil.copytree(ROOT / "functions", Path(folder, "functions"), ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "packaging", Path(folder, "packaging"))
-        Path(folder, "functions", "senders.toml").write_text(ANYWHERE)
+        Path(folder, "functions", "senders.toml").write_text(senders)
         return build(Path(folder, "template.yaml"))
 
 
@@ -111,10 +116,10 @@ class World:
 
 
 @contextlib.contextmanager
-def deployed_world(**parameters: str) -> Iterator[World]:
+def deployed_world(built: Path | None = None, **parameters: str) -> Iterator[World]:
     """The unchanged template with these parameters and its roles enforced; the local HighLevel accepts TOKEN."""
     with LocalHighLevel(tokens={TOKEN: "*"}) as highlevel, LocalAws(enforce_iam=True) as aws:
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, **parameters}))
+        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, **parameters}, built=built))
         application.store_token(TOKEN)
         yield World(highlevel, application)
 

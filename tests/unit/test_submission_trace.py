@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from create_conversation.errors import REASONS
-from local.page.submission_trace import ENDS_AT, STEPS, trace
+from local.page.submission_trace import ENDS_AT, STEPS, queue_of, trace
 
 RECORDED: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "data" / "traces.json").read_text())
 BY_NAME = {case["about"]: case for case in RECORDED}
@@ -77,6 +77,24 @@ def test_texts_of_the_steps(about: str, step: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("calls", "text"),
+    [
+        ([{"method": "POST", "path": "/contacts/upsert"}], "c1, looked up by e-mail or phone"),
+        ([{"method": "GET", "path": "/contacts/search/duplicate"}], "c1, looked up by e-mail or phone"),
+        (
+            [{"method": "GET", "path": "/contacts/search/duplicate"}, {"method": "POST", "path": "/contacts/"}],
+            "c1, created: no contact has this e-mail address or phone number",
+        ),
+        ([{"method": "GET", "path": "/contacts/c1"}], "c1"),
+        ([], "c1"),
+    ],
+)
+def test_contact_says_how_it_was_found(calls: list[dict[str, Any]], text: str) -> None:
+    line = {"outcome": "opened", "trigger": "webhook", "location_id": "l", "contact_id": "c1"}
+    assert trace(line, None, calls)[STEPS.index("contact")].text == text
+
+
+@pytest.mark.parametrize(
     ("reason", "is_dead_letter"),
     [("invalid_json", False), ("body_too_large", False), ("no_contact", True), ("no_token", True)],
 )
@@ -84,3 +102,103 @@ def test_answer_of_a_webhook_is_derived_from_the_reason(reason: str, is_dead_let
     """A submission that curl has sent: the page knows only its log line."""
     line = {"outcome": "invalid", "reason": reason, "trigger": "webhook", "sender": "tally"}
     assert ("dead-letter queue" in trace(line)[-1].text) is is_dead_letter
+
+
+NO_CONTACT = {
+    "outcome": "invalid",
+    "reason": "no_contact",
+    "trigger": "webhook",
+    "sender": "our-site",
+    "location_id": "l",
+    "detail": "Name the contact: there is no usable id, e-mail address or phone number.",
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "step", "notes"),
+    [
+        pytest.param(
+            NO_CONTACT | {"looked_at": ["contact.mail"], "fields": ["kind", "contact.to"], "dropped": ["tel: x"]},
+            "mapped",
+            (
+                NO_CONTACT["detail"],
+                "looked at: contact.mail; the type and label of each field",
+                "fields that came: kind; contact.to",
+                "not used: tel: x",
+            ),
+            id="a path that is not there",
+        ),
+        pytest.param(
+            NO_CONTACT | {"detail": None},
+            "mapped",
+            ("looked at: the type and label of each field",),
+            id="an entry without a path",
+        ),
+        pytest.param(
+            NO_CONTACT | {"sender": "api", "trigger": "http", "looked_at": ["contactId"]},
+            "mapped",
+            (NO_CONTACT["detail"], "looked at: contactId"),
+            id="a caller",
+        ),
+        pytest.param(
+            {"outcome": "invalid", "reason": "invalid_json", "trigger": "webhook", "detail": "Line 2, column 3."},
+            "mapped",
+            ("Line 2, column 3.",),
+            id="not JSON",
+        ),
+        pytest.param(
+            {"outcome": "opened", "trigger": "webhook", "location_id": "l", "dropped": ["phone: not_a_number"]},
+            "mapped",
+            ("not used: phone: not_a_number",),
+            id="a number that is left out",
+        ),
+        pytest.param(
+            {
+                "outcome": "unauthorized",
+                "reason": "credentials_missing",
+                "trigger": "webhook",
+                "detail": "Looked at x.",
+            },
+            "verified",
+            ("Looked at x.",),
+            id="no secret",
+        ),
+    ],
+)
+def test_notes_say_what_was_looked_for_and_what_came(line: dict[str, Any], step: str, notes: tuple[str, ...]) -> None:
+    assert {each.name: each.notes for each in trace(line) if each.notes} == {step: notes}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "trigger", "status", "queue"),
+    [
+        ("opened", "webhook", 200, ""),
+        ("deferred", "webhook", 200, "retry"),
+        ("deferred", "retry", None, "retry"),
+        ("invalid", "webhook", 200, "dead"),
+        ("invalid", "webhook", 400, ""),
+        ("invalid", "http", 422, ""),
+        ("rejected", "retry", None, "dead"),
+        ("unauthorized", "webhook", 401, ""),
+    ],
+)
+def test_queue_is_that_of_this_submission(outcome: str, trigger: str, status: int | None, queue: str) -> None:
+    answer = None if status is None else {"status": status}
+    assert queue_of({"outcome": outcome, "trigger": trigger, "reason": "no_contact"}, answer) == queue
+    assert queue_of(None, answer) == ""
+
+
+@pytest.mark.parametrize(
+    ("trigger", "status", "queue"),
+    [
+        ("webhook", "written", ""),
+        ("webhook", "deferred", "retry"),
+        ("http", "deferred", "retry"),
+        ("webhook", "refused", "dead"),
+        ("retry", "refused", "dead"),
+        ("http", "refused", ""),
+        ("webhook", "note", ""),
+    ],
+)
+def test_message_of_an_open_conversation_may_be_in_a_queue(trigger: str, status: str, queue: str) -> None:
+    assert queue_of({"outcome": "opened", "trigger": trigger, "message_status": status}) == queue
