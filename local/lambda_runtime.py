@@ -56,6 +56,8 @@ SETTINGS = {
     "GIVE_UP_AFTER_HOURS": "72",
     "BACKOFF_CAP_SECONDS": "900",
     "RECORD_TTL_SECONDS": "86400",
+    "MESSAGE": "comment",
+    "MARK_UNREAD": "true",
 }
 
 type Answer = tuple[int, Mapping[str, str], bytes]
