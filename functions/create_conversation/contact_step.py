@@ -92,7 +92,7 @@ class ContactStep:
         except SubmissionError:  # before the call
             self._release(held)
             raise
-        self._settle(held, outcome)
+        self._save_or_release(held, outcome)
         return outcome if can_search else without(outcome, _NOT_SEARCHED)
 
     def _search(self, target: Target, details: Mapping[str, str], deadline: Deadline) -> Outcome:
@@ -180,7 +180,7 @@ class ContactStep:
         taken = self.claims.write(item, claim, earlier)
         return (taken, claim) if taken else Outcome("deferred", "already_claimed")
 
-    def _settle(self, held: _Held, outcome: Outcome) -> None:
+    def _save_or_release(self, held: _Held, outcome: Outcome) -> None:
         """Save or release the claims, as the create ended; what is not known is taken over later."""
         if outcome.name == OutcomeName.FOUND and outcome.upstream:
             self._save(held, str(outcome.upstream.contact))

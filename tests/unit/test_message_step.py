@@ -459,7 +459,7 @@ def test_a_redrive_reads_what_could_neither_be_read_nor_written_before(
     assert len(inbox.comments) + len(inbox.notes) == 1
 
 
-def test_what_is_not_about_the_scope_is_no_possible_duplicate(
+def test_what_is_not_about_the_scope_is_not_a_possible_duplicate(
     stack: Stack, inbox: Inbox, message: Message, clock: Clock, log: Log
 ) -> None:
     inbox.faults["comment"] = ["lost"]
