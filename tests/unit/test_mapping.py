@@ -15,7 +15,7 @@ import pytest
 
 from create_conversation.errors import IgnoredError, InvalidError, RejectedError, SubmissionError
 from create_conversation.senders.body import FORM, Body, read_body, without_members
-from create_conversation.senders.config import FUNCTIONS, Sender, of_event
+from create_conversation.senders.config import FUNCTIONS, Sender, load, of_event
 from create_conversation.senders.mapping import Person, Target, body_of, target_of
 from create_conversation.senders.redaction import secret_members
 from create_conversation.submission import MAX_BODY_BYTES, Submission
@@ -154,6 +154,82 @@ def test_a_highlevel_app_may_listen_to_other_events(
     else:
         with pytest.raises(InvalidError, match="no_contact"):
             target_of(sent, changed, None)
+
+
+# --- message and fields -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "delivery", "is_by_body"),
+    [
+        ("typeform", {}, "typeform#01JDA7E9M3N8T5V2X4Z6B8C0D1", False),
+        ("token", {}, None, True),
+        ("event", {"replay-name": "again"}, "event#6a7e8feb-b491-4cf7-a9f1-bf3703467718", False),
+        ("api", {"message": "Hello"}, None, True),
+    ],
+)
+def test_a_message_knows_its_delivery(
+    name: str, change: dict[str, object], delivery: str | None, is_by_body: bool
+) -> None:
+    sent = replace(submission(name, documented(name) | change), received_at=12.5)
+    message = target_of(sent, PRESETS, None).message
+    assert message is not None
+    expected = delivery or f"{name}#{hashlib.sha256(sent.body).hexdigest()}"
+    assert (message.delivery, message.is_by_body, message.received_at) == (expected, is_by_body, 12.5)
+    assert message.render("ref 1").endswith("ref 1")
+
+
+@pytest.mark.parametrize("change", [{}, {"message": None}, {"message": ""}, {"message": " \n "}])
+def test_a_caller_without_words_has_no_message(change: dict[str, object]) -> None:
+    assert target_of(submission("api", documented("api") | change), PRESETS, None).message is None
+
+
+@pytest.mark.parametrize("name", ["highlevel-app", "highlevel-workflow"])
+def test_highlevel_s_own_deliveries_have_no_message(name: str) -> None:
+    assert target_of(submission(name, documented(name)), PRESETS, None).message is None
+
+
+def test_an_entry_says_what_the_contact_gets(tmp_path: Path) -> None:
+    fields = {
+        "tags": ["lead"],
+        "source": "form",
+        "update_contact": True,
+        "custom_fields": {
+            "text": "note",
+            "number": "age",
+            "list": "colors",
+            "empty": "blank",
+            "object": "deep",
+            "no": "x",
+        },
+        "user_id": "u1",
+        "mentions": ["u2", "u3"],
+    }
+    text = "\n".join(["[token]", *(f"{name} = {_toml(value)}" for name, value in fields.items())])
+    (tmp_path / "senders.toml").write_text(text, "utf-8")
+    payload = {"note": "hi", "age": 41, "colors": ["red", "blue"], "blank": " ", "deep": {"a": 1}}
+    target = target_of(submission("token", documented("token") | payload), load(tmp_path), LOCATION)
+    assert (target.fields.tags, target.fields.source, target.fields.update_contact) == (("lead",), "form", True)
+    assert target.fields.custom_fields == {"text": "hi", "number": 41, "list": ["red", "blue"]}
+    assert target.message is not None
+    assert (target.message.user_id, target.message.mentions) == ("u1", ("u2", "u3"))
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {json.dumps(path)}" for name, path in value.items()) + " }"
+    return json.dumps(value)
+
+
+@pytest.mark.parametrize("kind", ["OutboundMessage", "NoteCreate", "ContactUpdate", "ContactTagUpdate"])
+def test_own_writes_are_ignored_while_messages_are_on(kind: str) -> None:
+    sent = submission("highlevel-app", documented("highlevel-app") | {"type": kind})
+    with pytest.raises(IgnoredError) as error:
+        target_of(sent, PRESETS, None, writes_messages=True)
+    assert reason(error) == "own_write"
+    with pytest.raises(IgnoredError) as error:
+        target_of(sent, PRESETS, None)
+    assert reason(error) == "other_event"
 
 
 # --- people -----------------------------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """Messages through the real triggers, over the local HighLevel: answers, queues, log, metrics and result events."""
 
 import json
+import threading
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from create_conversation import message_step
 from create_conversation.errors import NotStoredError
 from create_conversation.message_claims import TAKE_OVER_SECONDS
 from create_conversation.submission import Submission
@@ -20,6 +22,7 @@ from tests.factories import (
     make_webhook_event,
     sample,
 )
+from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
 from tests.unit.fakes import no_answer
 from tests.unit.world import CONTEXT, TOKEN, World, attributes
@@ -139,6 +142,26 @@ def test_a_message_of_unknown_outcome_is_stored_and_the_conversation_stays_opene
     assert len(sent) == (2 if kind == "reset" else 1)
     assert body_of(post(world))["messageStatus"] == "written"
     assert len(sent) == (2 if kind == "reset" else 1)
+
+
+def test_a_claim_that_hangs_does_not_change_the_conversation_s_outcome(
+    world: World, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle, released = world.dynamodb.handle, threading.Event()
+
+    def hang_at_the_claim(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        if operation == "UpdateItem" and "claims" in parameters["UpdateExpression"]:
+            released.wait(3)
+        return handle(operation, parameters)
+
+    monkeypatch.setattr(message_step, "MIN_MESSAGE_SECONDS", 0.1)
+    monkeypatch.setattr(world.dynamodb, "handle", hang_at_the_claim)
+    stopwatch = Stopwatch()
+    answer = post(world)
+    assert (answer["statusCode"], body_of(answer)["messageStatus"]) == (201, "deferred")
+    assert stopwatch.seconds < 1.0
+    assert len(world.queued()) == 1
+    released.set()
 
 
 def test_a_message_that_can_be_neither_written_nor_stored_is_not_stored(world: World) -> None:
