@@ -298,6 +298,18 @@ def test_a_message_stays_in_the_queue_until_its_words_are_written(world: World, 
     assert counted == [[1.0]]
 
 
+def test_a_retry_that_has_reported_its_conversation_does_not_do_so_again(world: World, log: Log) -> None:
+    text = deferred(world)
+    world.highlevel.fail("status", status=503, path=COMMENTS)
+    for receives in range(1, 6):
+        assert world.retry(make_sqs_record(text, receives=receives)) == ["message-1"]
+        for key, item in world.dynamodb.items.items():  # almost a day passes
+            if key.startswith("reported#"):
+                item["expires_at"] = {"N": str(int(item["expires_at"]["N"]) - 86_000)}
+    assert [line["outcome"] for line in log.lines].count("opened") == 1
+    assert [kind for kind, _ in world.events_published()] == ["ConversationOpened"]
+
+
 @pytest.mark.parametrize("status", [503, 429])
 def test_words_that_fail_for_too_long_are_a_dead_letter(world: World, log: Log, status: int) -> None:
     post_with_fault(world, 503)

@@ -256,7 +256,8 @@ class RetryQueueHandler:
     def _finish(self, message: _Message, outcome: Outcome, batch: _Batch) -> bool:
         """Store and log the outcome; return whether the message may leave the queue. Else it waits for its backoff."""
         line, records = message.line, self.opener.records
-        if outcome.is_open and message.receives > 1 and not line.is_reported:
+        needs_record = outcome.is_open and not line.is_reported  # the message itself does not say that it is reported
+        if needs_record and message.receives > 1:
             line.is_reported = records.get(_reported_key(message)) is not None
         try:
             outcome = self._store(message, outcome, batch)
@@ -267,7 +268,7 @@ class RetryQueueHandler:
         is_news = outcome.is_open and not line.is_reported
         if is_news or (deferred or outcome).reason not in _REASONS_NOT_LOGGED:
             line.write(outcome, self.settings.metrics_namespace)
-        if is_news and deferred:  # the next attempt writes the message only
+        if needs_record and deferred:  # the next attempt writes the message only
             records.save(_reported_key(message), None)
         return deferred is None and outcome.name != OutcomeName.NOT_STORED
 
