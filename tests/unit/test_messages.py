@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from create_conversation import message_step
 from create_conversation.errors import NotStoredError
 from create_conversation.message_claims import TAKE_OVER_SECONDS
 from create_conversation.submission import Submission
+from local.highlevel import Limits
 from tests.assertions import assert_accepted, assert_problem, assert_webhook_outcome
 from tests.factories import (
     CONTACT,
@@ -308,6 +310,20 @@ def test_a_retry_that_has_reported_its_conversation_does_not_do_so_again(world: 
                 item["expires_at"] = {"N": str(int(item["expires_at"]["N"]) - 86_000)}
     assert [line["outcome"] for line in log.lines].count("opened") == 1
     assert [kind for kind, _ in world.events_published()] == ["ConversationOpened"]
+
+
+def test_each_call_counts_in_the_pace_of_a_location(world: World) -> None:
+    """Conversation, comment, badge: the next submission of the location waits for three intervals."""
+    world.highlevel.limits = Limits(max=100, interval_ms=10_000)
+    records = []
+    for number in (1, 2):
+        body = json.dumps(make_ids(contact=f"contact-{number}") | {"message": "Hello"}).encode()
+        stored = Submission("http", "api", f"request-{number}", time.time(), "application/json", body)
+        records.append(make_sqs_record(stored.to_message(), number))
+    assert world.retry(*records) == []
+    times = [call.at for call in world.highlevel.calls if call.path == "/conversations/"]
+    assert len(world.highlevel.calls) == 6
+    assert times[1] - times[0] > 0.25
 
 
 @pytest.mark.parametrize("status", [503, 429])

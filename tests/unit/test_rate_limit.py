@@ -31,6 +31,14 @@ def test_the_pace_is_what_was_announced(clock: Clock) -> None:
     assert quota.min_interval("silent") == 0.1
 
 
+def test_calls_are_counted_by_location_whatever_the_response(clock: Clock) -> None:
+    quota = RateLimits(clock)
+    for api_result in (answer(), answer(status=429), ApiResult("deferred", "upstream_timeout")):
+        quota.record_response("loc", api_result)
+    assert (quota.calls_made("loc"), quota.calls_made("another")) == (3, 0)
+    assert quota.delay("another") == 0
+
+
 def test_an_empty_window_waits_for_its_end_alone(clock: Clock) -> None:
     quota = RateLimits(clock)
     quota.record_response("noisy", answer(remaining=3))
