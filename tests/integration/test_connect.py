@@ -283,7 +283,7 @@ def test_failed_exchange_stores_nothing(
     terminal.paste(address)
     assert terminal.end() == 1
     assert expected in terminal.shown
-    assert "nothing was stored: run ./hlc connect again" in " ".join(terminal.shown.split())
+    assert f"nothing was stored: run ./hlc --stack {stack.name} connect again" in " ".join(terminal.shown.split())
     assert stack.secret is None
     assert stack.parameters["RotateToken"] == "false"
     nothing_secret(terminal, stack, app)

@@ -259,7 +259,7 @@ def test_connect_attaches_the_rotation_and_doctor_finds_no_problem(world: World,
     assert code == 1
     (line,) = [line for line in failing(printed) if line.startswith("✗ rotation")]
     assert "grant_refused" in line
-    assert "Retries cannot fix this: ./hlc connect --stack local" in line
+    assert "Retries cannot fix this: ./hlc --stack local connect" in line
     for secret in (app.secret, app.installation.access_token, app.installation.refresh_token):
         assert secret not in printed
 
@@ -287,7 +287,7 @@ def test_doctor_shows_the_connection_of_a_sub_account(world: World, run: Run) ->
         replace(make_oauth(app.installation, app.secret), access_token="no(bearer)token").to_secret()
     )
     (line,) = [line for line in failing(run("--location", "there")[1]) if line.startswith("✗ token")]
-    assert line.endswith("./hlc connect --stack local"), "./hlc token set would refuse to replace it"
+    assert line.endswith("./hlc --stack local connect"), "./hlc token set would refuse to replace it"
 
 
 def _stored(world: World) -> OAuth:
@@ -302,7 +302,7 @@ INCOMPLETE: dict[str, tuple[Any, ...]] = {
         "HighLevelToken: the connection of the agency company0000000000001: its access token expired",
     ),
     "no-access-token": ({"access_token": None, "expires_at": None}, "has no access token yet"),
-    "no-company": ({"company_id": None}, "has no company_id: ./hlc connect --stack local"),
+    "no-company": ({"company_id": None}, "has no company_id: ./hlc --stack local connect"),
 }
 
 
@@ -323,7 +323,7 @@ def test_doctor_shows_an_invalid_connection(world: World, run: Run) -> None:
     world.application.store_token(json.dumps({"oauth": {"client_id": "x", "client_secret": "hush"}}))
     code, printed = run("--location", "there")
     assert code == 1
-    assert "✗ HighLevelToken: oauth.refresh_token is missing: ./hlc connect --stack local" in printed
+    assert "✗ HighLevelToken: oauth.refresh_token is missing: ./hlc --stack local connect" in printed
     assert "hush" not in printed
 
 

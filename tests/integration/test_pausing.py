@@ -136,7 +136,7 @@ def test_a_pause_of_retrying_names_when_sqs_deletes_what_may_wait_longest(
 ) -> None:
     with world.consumer_paused():
         world.enqueue(location, f"{contact}-waiting")
-        printed = run(world, "pause", "--what", "retrying")
+        printed = run(world, "pause", "retrying")
     functions = world.application.aws.client("lambda")
     functions.update_event_source_mapping(UUID=mapping(world)["UUID"], Enabled=False)  # the block above enabled it
     assert "retrying is paused" in printed
@@ -155,7 +155,7 @@ def test_a_pause_of_retrying_names_when_sqs_deletes_what_may_wait_longest(
 def test_a_pause_of_accepting_answers_429_and_survives_a_deployment(
     world: FaultyWorld, location: str, contact: str
 ) -> None:
-    run(world, "pause", "--what", "accepting")
+    run(world, "pause", "accepting")
     assert world.post(location, contact).status == 429
     assert world.application.deliver("typeform", b"{}", {}).status == 429
     redeploy(world, GiveUpAfterHours="70")
