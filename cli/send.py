@@ -20,7 +20,7 @@ from cli.stack import Stack, StackError, for_stack, printable
 from create_conversation.errors import REASONS, Explanation, InvalidError, SubmissionError, Trigger
 from create_conversation.senders.body import Body, read_body
 from create_conversation.senders.config import Sender, lacks_locations
-from create_conversation.senders.mapping import Person, target_of
+from create_conversation.senders.mapping import Person, Target, target_of
 from create_conversation.senders.verification import secrets_for
 from create_conversation.submission import Submission
 
@@ -113,7 +113,8 @@ def _show_mapping(
     content_type = next((value for name, value in event["headers"].items() if name.lower() == "content-type"), "")
     trigger = Trigger.HTTP if sender.name == "api" else Trigger.WEBHOOK
     try:
-        facts = _mapped(sender, trigger, body, content_type, default)
+        writes_messages = stack.parameters.get("Message") != "off"
+        facts = _mapped(sender, trigger, body, content_type, default, writes_messages=writes_messages)
     except SubmissionError as error:
         facts = {
             "outcome": error.outcome,
@@ -124,20 +125,23 @@ def _show_mapping(
     if settings.json:
         print_json({"sent": False, **facts})
     else:
+        text = facts.pop("message", None)
         _print_rows((name.replace("_", " "), value) for name, value in facts.items())
+        if text:
+            print(f"\nThe message:\n\n{printable(text)}")
         print("\nNothing was sent.")
     return 0 if facts["outcome"] == "would be sent" else 1
 
 
 def _mapped(
-    sender: Sender, trigger: Trigger, body: bytes, content_type: str, default: str | None
+    sender: Sender, trigger: Trigger, body: bytes, content_type: str, default: str | None, *, writes_messages: bool
 ) -> dict[str, str | None]:
     """Return location and contact of the body, or of the first one in an array. Raises SubmissionError."""
     read = read_body(body, content_type, only_json=trigger == Trigger.HTTP)
     payload = read.payload[0] if isinstance(read.payload, list) and read.payload else read.payload
     one = Body.of_json(payload) if payload is not read.payload else read
     submission = Submission(trigger, sender.name, "", 0.0, one.content_type, one.raw, parsed=one)
-    target = target_of(submission, {sender.name: sender}, default)
+    target = target_of(submission, {sender.name: sender}, default, writes_messages)
     person = target.person or Person()
     checked = " (if it is the same person)" if target.is_unverified else ""
     return {
@@ -148,7 +152,13 @@ def _mapped(
         "phone": person.phone,
         "name": " ".join(filter(None, (person.first_name, person.last_name))) or person.full_name,
         **_explained(target.explanation),
+        "message": (_text(target) or None) if writes_messages else None,
     }
+
+
+def _text(target: Target) -> str:
+    """Return the text that would be written; "" for none."""
+    return target.message.render() if target.message else ""
 
 
 def _explained(explanation: Explanation) -> dict[str, str | None]:

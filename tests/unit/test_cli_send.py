@@ -112,7 +112,17 @@ def test_unreachable_url() -> None:
 @pytest.mark.parametrize(
     ("name", "code", "shown"),
     [
-        ("typeform", 0, ["location     loc1", "email        jane@example.com", "name         Jane", "fields       "]),
+        (
+            "typeform",
+            0,
+            [
+                "location     loc1",
+                "email        jane@example.com",
+                "name         Jane",
+                "fields       ",
+                "\nThe message:\n\n",
+            ],
+        ),
         ("jotform", 0, ["email        nora@example.com", "phone        (555) 555-0110"]),
         ("formidable-forms", 0, ["email        tess@example.com"]),
         ("highlevel-app", 0, ["contact id   qTkBmGZ2xYv8cR4sWn1D"]),
