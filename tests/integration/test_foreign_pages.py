@@ -157,7 +157,7 @@ def aws_target(world: World) -> Target:
             {"path": route, "headers": {"authorization": "Bearer guessed"}, "body": submission, "form": form},
             {"path": "/_ministack/reset", "headers": {}, "body": ""},
         ],
-        [f"/?{make_queue}got", f"/_ministack/sqs/messages?{messages}", "/_ministack/health", route],
+        [f"/?{make_queue}got", f"/_ministack/sqs/messages?{messages}", "/_ministack/health"],
     )
 
 

@@ -235,8 +235,8 @@ def test_an_evening(clone: Path) -> None:
     assert files_of(clone)["serve.curl"] == files["serve.curl"]
     known = json.loads((clone / ".tools" / "serve.state.json").read_text())["sender_secrets"]
     body = {"contact": {"recipient": "john@example.com"}}
-    status, text = ask(f"{webhooks}our-site", "POST", body, x_our_key=known["our-site"])
-    assert (status, json.loads(text)["outcome"]) == (200, "opened")
+    assert ask(f"{webhooks}our-site", "POST", body, x_our_key=known["our-site"])[0] == 200  # opened, or deferred
+    assert ask(f"{webhooks}our-site", "POST", body, x_our_key="another")[0] == 401
     again.end(signal.SIGKILL)
 
     # The next start takes over from the killed one; a port of another program stops it with a sentence.
