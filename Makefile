@@ -66,8 +66,8 @@ check: .venv/ready .tools/sam/ready ## Check style, types, words, template and r
 	@diff <($(EXPORT)) functions/requirements.txt || { echo "functions/requirements.txt differs from uv.lock: make requirements" >&2; exit 1; }
 
 .PHONY: bench
-bench: .tools/bench/ready .tools/sam/ready .tools/runtime/ready .tools/figures/ready ## Benchmark it against its peers; docs/benchmarks.md [ROUNDS=3 REVERSE=1 TLS=1]
-	@PYTHONPATH=functions .tools/bench/bin/python -m benchmarks $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(REVERSE),--reverse) $(if $(TLS),--tls)
+bench: .tools/bench/ready .tools/sam/ready .tools/runtime/ready .tools/figures/ready ## Benchmark it against its peers; docs/benchmarks.md [ROUNDS=3 TLS=1]
+	@PYTHONPATH=functions .tools/bench/bin/python -m benchmarks $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TLS),--tls)
 
 .PHONY: chaos
 chaos: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready .tools/figures/ready ## Load with faults, crash points, fuzzing; docs/reliability.md [SIZE=0.05]

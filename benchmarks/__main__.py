@@ -1,7 +1,8 @@
 """`make bench`: measure this application beside its alternatives; see docs/benchmarks.md.
 
-Writes the page (tables, charts, JSON) only after all rounds, in the usual or in reversed order. A shorter run, or one
-by TLS, writes .tools/benchmarks.json instead. Exits 1 if a handler answered wrongly.
+All rounds with the peers in their usual order, then all with the order reversed. Writes the page (tables, charts, JSON)
+only after all of them. A run of fewer than MIN_ROUNDS rounds, or one by TLS, writes .tools/benchmarks.json instead.
+Exits 1 if a handler answered wrongly.
 """
 
 import argparse
@@ -10,24 +11,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from benchmarks.artifacts import artifacts
-from benchmarks.measure import Workload, WrongAnswerError, measure
+from benchmarks.measure import Workload, WrongAnswerError, count_calls, measure
 from benchmarks.report import document, tables, write_tables
 from benchmarks.stand_ins import ROOT
 from local.stack import TOOLS, LocalAwsError, exit_on_sigterm
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 FIGURES = ROOT / "docs" / "benchmarks" / "figures.json"
-REVERSED_FIGURES = FIGURES.with_name("reversed.json")
 OTHER_FIGURES = TOOLS / "benchmarks.json"
+MIN_ROUNDS = 3  # of a run that may be published
 
 
 def main() -> int:
     """Return the exit code."""
-    usual = Workload()
-    arguments = _arguments(usual.rounds)
+    arguments = _arguments(Workload().rounds)
     workload = Workload(rounds=arguments.rounds)
     started = time.monotonic()
 
@@ -41,18 +40,22 @@ def main() -> int:
     try:
         progress("building")
         built = artifacts()
-        measured = measure(built, workload, tls=arguments.tls, in_reverse=arguments.reverse, progress=progress)
+        usual = measure(built, workload, tls=arguments.tls, progress=progress)
+        progress("the peers in reversed order")
+        in_reverse = measure(built, workload, tls=arguments.tls, in_reverse=True, progress=progress)
+        calls = count_calls(built["ours"])
     except (LocalAwsError, WrongAnswerError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    figures = document(measured, built, workload, tls=arguments.tls, in_reverse=arguments.reverse)
-    if workload != usual or arguments.tls:
+    progress("measured")
+    figures = document(usual, in_reverse, built, workload, calls, tls=arguments.tls)
+    if workload.rounds < MIN_ROUNDS or arguments.tls:
         _write(OTHER_FIGURES, figures)
     else:
-        _write(REVERSED_FIGURES if arguments.reverse else FIGURES, figures)
-        write_tables(PAGE, _read(FIGURES) or figures, _read(REVERSED_FIGURES))
+        _write(FIGURES, figures)
+        write_tables(PAGE, figures)
         subprocess.run([TOOLS / "figures" / "bin" / "python", "-m", "benchmarks.charts"], cwd=ROOT, check=True)
     print(tables(figures))
     return 0
@@ -64,14 +67,9 @@ def _write(path: Path, figures: dict[str, object]) -> None:
     print(f"figures in {path.relative_to(ROOT)}", file=sys.stderr)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.exists() else None
-
-
 def _arguments(rounds: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench")
-    parser.add_argument("--rounds", type=int, default=rounds)
-    parser.add_argument("--reverse", action="store_true", help="the peers in reversed order")
+    parser.add_argument("--rounds", type=int, default=rounds, help="in each order")
     parser.add_argument("--tls", action="store_true", help="HighLevel by TLS")
     arguments = parser.parse_args()
     if arguments.rounds < 1:

@@ -4,7 +4,8 @@ import json
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ class Peer:
     """A handler that is measured.
 
     `repeated`, `failing`: the status that its caller gets for a contact with a conversation, and while HighLevel
-    answers 503. `stores`: it stores a submission that HighLevel cannot accept now."""
+    answers 503. `stores`: it stores a submission that HighLevel cannot accept now. `message`: the words of each
+    submission. `environment`: variables of its own."""
 
     name: str
     title: str
@@ -30,15 +32,33 @@ class Peer:
     stores: bool = False
     handler: str = "app.handler"
     group: str | None = None  # of pyproject.toml: what it bundles
+    message: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
-OURS = Peer("ours", "highlevel-conversations", 200, 202, stores=True, handler=HANDLER)
+OURS = Peer(
+    "ours",
+    "highlevel-conversations",
+    200,
+    202,
+    stores=True,
+    handler=HANDLER,
+    environment={"MESSAGE": "off", "MARK_UNREAD": "false"},
+)
+# The same artifact as it is deployed by default: it also writes the words as a comment, and sets the unread badge.
+MESSAGE = replace(
+    OURS,
+    name="message",
+    title="highlevel-conversations, message and badge on",
+    message="Could you come and look at our roof? It leaks above the kitchen.",
+    environment={"MESSAGE": "comment", "MARK_UNREAD": "true"},
+)
 TUTORIAL = Peer("tutorial", "tutorial: requests, boto3", 400, 503, group="bench-tutorial")
 POWERTOOLS = Peer("powertools", "Powertools documentation", 201, 502, group="bench-powertools")
 SDK = Peer("sdk", "official SDK", 400, 503, group="bench-sdk")
 FLOOR = Peer("floor", "floor: urllib3, one secret", 400, 503)
 NULL = Peer("null", "null: the runtime client alone", 201, 201)
-ALL = (OURS, TUTORIAL, POWERTOOLS, SDK, FLOOR, NULL)
+ALL = (OURS, MESSAGE, TUTORIAL, POWERTOOLS, SDK, FLOOR, NULL)
 
 
 def artifacts() -> dict[str, Path]:
@@ -47,7 +67,7 @@ def artifacts() -> dict[str, Path]:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
         template = _template(Path(directory))
         built = build(template).parent
-    return {peer.name: ours if peer is OURS else built / peer.name.title() for peer in ALL}
+    return {peer.name: ours if peer.handler == HANDLER else built / peer.name.title() for peer in ALL}
 
 
 def versions(artifact: Path) -> dict[str, str]:
@@ -60,7 +80,7 @@ def _template(directory: Path) -> Path:
     """Write an application with one function for each peer, its requirements exported from uv.lock."""
     resources: dict[str, Any] = {}
     for peer in ALL:
-        if peer is OURS:
+        if peer.handler == HANDLER:
             continue
         folder = directory / "functions" / peer.name
         folder.mkdir(parents=True)

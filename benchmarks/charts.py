@@ -25,11 +25,13 @@ def main() -> None:
     # Text stays text; a fixed salt and no date, so that the same figures give the same file.
     mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "benchmarks", "font.family": "sans-serif", "font.size": 9}
     for name, panels in CHARTS.items():
-        _chart(FOLDER / f"{name}.svg", panels, [peer for key, peer in figures["peers"].items() if key != "null"])
+        _chart(FOLDER / f"{name}.svg", panels, figures["peers"])
 
 
-def _chart(path: Path, panels: tuple[tuple[str, str, str], ...], peers: list[dict[str, Any]]) -> None:
-    figure, axes = plt.subplots(len(panels), 1, figsize=(7.5, 1.9 * len(panels)), facecolor="white")
+def _chart(path: Path, panels: tuple[tuple[str, str, str], ...], measured: dict[str, Any]) -> None:
+    peers = [peer for name, peer in measured.items() if name != "null"]
+    colors = [OURS if name in ("ours", "message") else OTHER for name in measured if name != "null"]
+    figure, axes = plt.subplots(len(panels), 1, figsize=(9, 1.9 * len(panels)), facecolor="white")
     for axis, (name, title, form) in zip(axes, panels, strict=True):
         spreads = [_spread(peer, name) for peer in peers]
         medians = [median for _, median, _ in spreads]
@@ -37,13 +39,13 @@ def _chart(path: Path, panels: tuple[tuple[str, str, str], ...], peers: list[dic
         bars = axis.barh(
             [peer["title"] for peer in peers],
             medians,
-            color=[OURS, *[OTHER] * (len(peers) - 1)],
+            color=colors,
             xerr=whiskers,
             error_kw={"ecolor": "#333333", "elinewidth": 0.8, "capsize": 2},
         )
         axis.bar_label(bars, labels=[_label(peer, name, form) for peer in peers], padding=6)
         axis.set_title(title, loc="left", fontsize=9, fontweight="bold")
-        axis.set_xlim(0, 1.3 * max(high for _, _, high in spreads))
+        axis.set_xlim(0, 1.35 * max(high for _, _, high in spreads))
         axis.invert_yaxis()
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(length=0)

@@ -7,18 +7,27 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from benchmarks.artifacts import ALL, ENVIRONMENT, NULL, Peer
+from benchmarks.artifacts import ALL, ENVIRONMENT, MESSAGE, NULL, OURS, Peer
 from benchmarks.stand_ins import API_SECRET, ROOT, StandIns
 from local.lambda_runtime import FunctionError, FunctionProcess
 
 LOCATION = "ve9EPM428h8vShlRW1KT"
 EVENT = json.loads((ROOT / "events/http_conversation.json").read_text())
+WEBHOOK_EVENT = json.loads((ROOT / "events/webhook_token.json").read_text())
 WARM_UP = 30
+MEMORY_FROM = 1000  # submissions: what the memory grows by after these
+LOCATIONS = 3000
+# The variables of this application whose calls to HighLevel are counted: what is written.
+WRITES = {
+    "nothing": {"MESSAGE": "off", "MARK_UNREAD": "false"},
+    "message": {"MESSAGE": "comment", "MARK_UNREAD": "false"},
+    "message and badge": {"MESSAGE": "comment", "MARK_UNREAD": "true"},
+}
 BREAKER_OPENS_AFTER = 5  # failures in a row: a block of one less finds HighLevel called each time
 IN_A_ROW = BREAKER_OPENS_AFTER - 1
 
@@ -29,16 +38,18 @@ class WrongAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """How much is measured.
+    """How much is measured, in each of the two orders of the peers.
 
     `rounds` of a start and `warm` submissions of each kind; in the first round, and then every `rounds_per_block`, a
-    block of `block` opened submissions in one environment.
+    block of `block` opened submissions in one environment. In the first round of the usual order this application also
+    opens `long` submissions of many locations in one environment.
     """
 
-    rounds: int = 12
+    rounds: int = 6
     warm: int = 100
     block: int = 1000
     rounds_per_block: int = 2
+    long: int = 5000
 
 
 @dataclass(slots=True)
@@ -54,6 +65,12 @@ class Measured:
     def add(self, figure: str, value: float) -> None:
         self.values.setdefault(figure, []).append(value)
 
+    def joined(self, other: "Measured") -> "Measured":
+        """Return the values of both; the calls are the same."""
+        names = self.values.keys() | other.values.keys()
+        values = {name: self.values.get(name, []) + other.values.get(name, []) for name in sorted(names)}
+        return Measured(values, self.calls | other.calls)
+
 
 def measure(
     artifacts: Mapping[str, Path],
@@ -63,9 +80,9 @@ def measure(
     in_reverse: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Measured]:
-    """Measure every peer.
+    """Measure every peer, in the usual or in reversed order.
 
-    Each round takes them in another order, so that none always follows the same one. Raises WrongAnswerError.
+    Each round begins with another one. Raises WrongAnswerError.
     """
     peers = ALL[::-1] if in_reverse else ALL
     measured = {peer.name: Measured() for peer in ALL}
@@ -83,7 +100,33 @@ def measure(
                 for peer in order:
                     with _Environment(peer, artifacts[peer.name], stand_ins) as environment:
                         _block(environment, measured[peer.name], workload.block)
+        for peer in () if in_reverse else (OURS, MESSAGE):
+            progress(f"{workload.long} submissions of {LOCATIONS} locations: {peer.title}")
+            with _Environment(peer, artifacts[peer.name], stand_ins) as environment:
+                _long(environment, measured[peer.name], workload.long)
     return measured
+
+
+def count_calls(artifact: Path) -> dict[str, dict[str, list[str]]]:
+    """Return the routes of HighLevel that this application calls for one submission: by what it writes, and by kind.
+
+    Each is a webhook that arrives in a warm environment. Raises WrongAnswerError.
+    """
+    counted: dict[str, dict[str, list[str]]] = {}
+    for writes, variables in WRITES.items():
+        peer = replace(OURS, environment={**variables, "LOCATION_ID": LOCATION})
+        with StandIns() as stand_ins, _Environment(peer, artifact, stand_ins) as environment:
+            stand_ins.add_contact("known@example.com")
+            environment.send({"contactId": "first"})  # reads the secrets
+            id_, new, known = {"contactId": "known"}, {"email": "new@example.com"}, {"email": "known@example.com"}
+            counted[writes] = {
+                "contact id": environment.routes(id_),
+                "e-mail address, known": environment.routes(known),
+                "e-mail address, new": environment.routes(new),
+                "contact id, its second submission": environment.routes(id_ | {"question": "And a second one?"}),
+                "the same again": environment.routes(new),
+            }
+    return counted
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
@@ -180,6 +223,17 @@ def _block(environment: "_Environment", measured: Measured, count: int) -> None:
     measured.add("peak_mb", environment.peak_mb())
 
 
+def _long(environment: "_Environment", measured: Measured, count: int) -> None:
+    """Very many opened submissions of many locations in one environment: does its memory grow?"""
+    before = 0.0
+    for number in range(count):
+        if number == min(MEMORY_FROM, count // 2):
+            before = environment.peak_mb()
+        environment.submit(201, next(environment.contacts), f"location{number % LOCATIONS:05}")
+    measured.add("long_peak_mb", environment.peak_mb())
+    measured.add("long_growth_mb", environment.peak_mb() - before)
+
+
 def _calls(counted: Counter[str], submissions: int) -> dict[str, float]:
     return {name: round(counted[name] / submissions, 2) for name in ("highlevel", "secretsmanager", "dynamodb", "sqs")}
 
@@ -192,7 +246,9 @@ class _Environment:
     def __init__(self, peer: Peer, artifact: Path, stand_ins: StandIns) -> None:
         self.peer = peer
         self.stand_ins = stand_ins
-        self.process = FunctionProcess(artifact, ENVIRONMENT | stand_ins.environment, peer.handler)
+        self.process = FunctionProcess(
+            artifact, ENVIRONMENT | stand_ins.environment | dict(peer.environment), peer.handler
+        )
         _Environment._number += 1
         self.contacts = _contacts(_Environment._number)
 
@@ -205,12 +261,14 @@ class _Environment:
         self.stand_ins.fail(False)
         self.process.__exit__(*error)
 
-    def submit(self, status: int | None, contact: str) -> float:
+    def submit(self, status: int | None, contact: str, location: str = LOCATION) -> float:
         """Post a submission for that contact; return the seconds until its answer.
 
-        Raises WrongAnswerError if the answer has another status, or is a success without the contact's conversation.
+        Raises WrongAnswerError if the answer has another status, or is a success without the contact's conversation, or
+        without the message of a peer that writes one.
         """
-        event = _event(contact)
+        members = {"locationId": location, "contactId": contact}
+        event = _event(EVENT, members | ({"message": self.peer.message} if self.peer.message else {}))
         before = time.perf_counter()
         try:
             answer = self.process.invoke(event, within=60)
@@ -223,7 +281,21 @@ class _Environment:
             body = json.loads(answer["body"])
             if body.get("conversation", {}).get("contactId") != contact:
                 raise WrongAnswerError(f"{self.peer.title}: {answer} without the conversation of {contact}")
+            if self.peer.message and body["messageStatus"] != "written":
+                raise WrongAnswerError(f"{self.peer.title}: {answer} without the message")
         return seconds
+
+    def send(self, members: dict[str, str]) -> None:
+        """Post a webhook with a question. Raises WrongAnswerError unless its conversation is open."""
+        answer = self.process.invoke(_event(WEBHOOK_EVENT, {"question": "What does it cost?"} | members), within=60)
+        if json.loads(answer["body"]).get("outcome") not in ("opened", "existing"):
+            raise WrongAnswerError(f"{self.peer.title}: {answer}\n{self.process.end()}")
+
+    def routes(self, members: dict[str, str]) -> list[str]:
+        """Post such a webhook; return the routes of HighLevel that were called."""
+        self.stand_ins.counted()
+        self.send(members)
+        return [name for name, times in self.stand_ins.counted().items() if "/" in name for _ in range(times)]
 
     def cpu_seconds(self) -> float:
         """CPU time of the process with its ended threads, from its clock: clock_getcpuclockid(3)."""
@@ -239,10 +311,10 @@ def _contacts(number: int) -> Iterator[str]:
     return (f"contact{number:06}x{each:06}" for each in range(1_000_000))
 
 
-def _event(contact: str) -> bytes:
+def _event(sample: dict[str, Any], members: dict[str, str]) -> bytes:
     # The time stays the sample's, which the function ignores because it is long ago. With the current time, a start
     # that takes seconds on a busy machine would rightly defer the first submission.
-    event = copy.deepcopy(EVENT)
+    event = copy.deepcopy(sample)
     event["headers"]["authorization"] = f"Bearer {API_SECRET}"
-    event["body"] = json.dumps({"locationId": LOCATION, "contactId": contact})
+    event["body"] = json.dumps(members)
     return json.dumps(event).encode()

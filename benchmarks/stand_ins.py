@@ -25,14 +25,16 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from operator import eq, le
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 ROOT = Path(__file__).parents[1]
 TOKEN = "pit-11111111-2222-3333-4444-555555555555"
-API_SECRET = "api-secret-of-forty-characters-0123456789"
-SECRETS = {"arn:token": TOKEN, "arn:senders": json.dumps({"api": API_SECRET})}
+API_SECRET = "api-secret-of-forty-characters-0123456789"  # of each sender
+SECRETS = {"arn:token": TOKEN, "arn:senders": json.dumps({"api": API_SECRET, "token": API_SECRET})}
 QUOTA = {
     "X-RateLimit-Max": "100",
     "X-RateLimit-Remaining": "99",  # never out of quota: the benchmark sends more than HighLevel allows
@@ -42,6 +44,7 @@ QUOTA = {
 }
 
 type Reply = tuple[int, Mapping[str, str], bytes]
+type Answer = tuple[int, dict[str, Any]]  # status and JSON
 
 
 class StandIns:
@@ -88,13 +91,18 @@ class StandIns:
     def counted(self) -> Counter[str]:
         """Count what arrived since the last time.
 
-        Calls to `highlevel`, `secretsmanager`, `dynamodb`, `sqs`, and `connections` that HighLevel accepted.
+        Calls to `highlevel`, `secretsmanager`, `dynamodb`, `sqs`, and `connections` that HighLevel accepted; each
+        route of HighLevel, too, such as `PUT /conversations/{id}`.
         """
         return Counter(self._ask({}))
 
     def fail(self, failing: bool) -> None:
         """From now on HighLevel answers 503, or serves again."""
         self._ask({"failing": failing})
+
+    def add_contact(self, email: str) -> None:
+        """Give HighLevel a contact that has no conversation."""
+        self._ask({"contact": email})
 
     def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin
@@ -134,35 +142,45 @@ class _State:
     def __init__(self) -> None:
         self.counted: Counter[str] = Counter()
         self.failing = False
-        self.conversations: set[tuple[str, str]] = set()
+        self.conversations: dict[tuple[str, str], str] = {}  # location, contact → id
+        self.threads: dict[str, str] = {}  # contact → the id of its conversation
+        self.unread: Counter[str] = Counter()
+        self.contacts: dict[str, str] = {}  # e-mail address → id
         self.items: dict[tuple[str, str], dict[str, Any]] = {}
 
     # --- HighLevel
 
     def highlevel(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         self.counted["highlevel"] += 1
-        status, content = self._highlevel(f"{method} {path}", headers, body)
+        status, content = self._highlevel(method, urlsplit(path), headers, body)
         return status, QUOTA, json.dumps(content | {"traceId": str(uuid.uuid4())}).encode()
 
-    def _highlevel(self, route: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, Any]]:
+    def _highlevel(self, method: str, url: SplitResult, headers: Mapping[str, str], body: bytes) -> Answer:
         if self.failing:
             return _refusal(503, "Service Unavailable")
-        if route != "POST /conversations/":
-            return _refusal(404, f"Cannot {route}")
+        route, id_ = _route(method, url.path)
+        self.counted[route] += 1
+        if route not in self._routes:
+            return _refusal(404, f"Cannot {method} {url.path}")
         if not headers.get("version"):
             return _refusal(401, "version header was not found.")
         if headers.get("authorization") != f"Bearer {TOKEN}":
             return _refusal(401, "Invalid Private Integration token")
-        members = json.loads(body)
-        if members.keys() != {"locationId", "contactId"} or "json" not in headers.get("content-type", ""):
-            return _refusal(422, "locationId and contactId, as application/json")
+        if body and "json" not in headers.get("content-type", ""):
+            return _refusal(422, "application/json is expected")
+        members = json.loads(body) if body else dict(parse_qsl(url.query))
+        return self._routes[route](self, id_, members)
+
+    def _create_conversation(self, _: str, members: dict[str, Any]) -> Answer:
+        if members.keys() != {"locationId", "contactId"}:
+            return _refusal(422, "locationId and contactId are expected")
         key = location, contact = members["locationId"], members["contactId"]
         if key in self.conversations:
             return _refusal(400, f"Conversation with the contact id:{contact} already exists!")
-        self.conversations.add(key)
+        self.conversations[key] = self.threads[contact] = _new_id()
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         conversation = {
-            "id": uuid.uuid4().hex[:20],
+            "id": self.conversations[key],
             "dateUpdated": now,
             "dateAdded": now,
             "deleted": False,
@@ -173,18 +191,49 @@ class _State:
         }
         return 201, {"success": True, "conversation": conversation}
 
+    def _add_comment(self, _: str, members: dict[str, Any]) -> Answer:
+        if members.keys() != {"type", "contactId", "message"} or members["type"] != "InternalComment":
+            return _refusal(422, "an InternalComment is expected")
+        return 201, {"conversationId": self.threads[members["contactId"]], "messageId": _new_id()}
+
+    def _get_conversation(self, id_: str, _: dict[str, Any]) -> Answer:
+        return 200, {"id": id_, "unreadCount": self.unread[id_]}
+
+    def _update_conversation(self, id_: str, members: dict[str, Any]) -> Answer:
+        self.unread[id_] = members["unreadCount"]
+        return 200, {"success": True, "conversation": {"id": id_, "unreadCount": self.unread[id_]}}
+
+    def _search_contact(self, _: str, members: dict[str, Any]) -> Answer:
+        email = members.get("email", "")
+        if email not in self.contacts:
+            return 200, {"contact": None}
+        return 200, {"contact": {"id": self.contacts[email], "locationId": members["locationId"], "email": email}}
+
+    def _create_contact(self, _: str, members: dict[str, Any]) -> Answer:
+        self.contacts[members["email"]] = _new_id()
+        return 201, {"contact": members | {"id": self.contacts[members["email"]]}}
+
+    _routes: ClassVar[dict[str, Callable[["_State", str, dict[str, Any]], Answer]]] = {
+        "POST /conversations/": _create_conversation,
+        "POST /conversations/messages": _add_comment,
+        "GET /conversations/{id}": _get_conversation,
+        "PUT /conversations/{id}": _update_conversation,
+        "GET /contacts/search/duplicate": _search_contact,
+        "POST /contacts/": _create_contact,
+    }
+
     # --- AWS
 
     def aws(self, _method: str, _path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         service, _, operation = headers["x-amz-target"].partition(".")
         service = {"secretsmanager": "secretsmanager", "AmazonSQS": "sqs"}.get(service, "dynamodb")
         self.counted[service] += 1
-        answer: Callable[[dict[str, Any]], tuple[int, dict[str, Any]]] = getattr(self, f"_{operation}")
+        answer: Callable[[dict[str, Any]], Answer] = getattr(self, f"_{operation}")
         status, content = answer(json.loads(body))
         written = json.dumps(content).encode()
         return (status, {"x-amzn-RequestId": str(uuid.uuid4()), "x-amz-crc32": str(zlib.crc32(written))}, written)
 
-    def _GetSecretValue(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _GetSecretValue(self, asked: dict[str, Any]) -> Answer:
         return 200, {
             "ARN": asked["SecretId"],
             "CreatedDate": 1795358768.123,
@@ -194,38 +243,84 @@ class _State:
             "VersionStages": ["AWSCURRENT"],
         }
 
-    def _GetItem(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _GetItem(self, asked: dict[str, Any]) -> Answer:
         item = self.items.get(_key(asked["TableName"], asked["Key"]))
         return 200, {"Item": item} if item else {}
 
-    def _PutItem(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _BatchGetItem(self, asked: dict[str, Any]) -> Answer:
+        found = {
+            table: [self.items[key] for each in of_table["Keys"] if (key := _key(table, each)) in self.items]
+            for table, of_table in asked["RequestItems"].items()
+        }
+        return 200, {"Responses": found, "UnprocessedKeys": {}}
+
+    def _PutItem(self, asked: dict[str, Any]) -> Answer:
         """With a condition it is an idempotency record, and refused while there is one (none expires during a run)."""
         item = asked["Item"]
         key = _key(asked["TableName"], {"id": item["id"]})
         if "ConditionExpression" in asked and key in self.items:
-            refusal = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
-            return 400, {"__type": refusal, "message": "The conditional request failed", "Item": self.items[key]}
+            status, content = CONDITION_FAILED
+            return status, content | {"Item": self.items[key]}
         self.items[key] = item
         return 200, {}
 
-    def _UpdateItem(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _UpdateItem(self, asked: dict[str, Any]) -> Answer:
         names, values = asked.get("ExpressionAttributeNames", {}), asked["ExpressionAttributeValues"]
-        item = self.items.setdefault(_key(asked["TableName"], asked["Key"]), dict(asked["Key"]))
+        key = _key(asked["TableName"], asked["Key"])
+        if not _holds(asked.get("ConditionExpression"), self.items.get(key, {}), values):
+            return CONDITION_FAILED
+        item = self.items.setdefault(key, dict(asked["Key"]))
         for name, value in re.findall(r"([#\w]+) = (:\w+)", asked["UpdateExpression"]):
             item[names.get(name, name)] = values[value]
         return 200, {}
 
-    def _DeleteItem(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _DeleteItem(self, asked: dict[str, Any]) -> Answer:
         self.items.pop(_key(asked["TableName"], asked["Key"]), None)
         return 200, {}
 
-    def _SendMessage(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _SendMessage(self, asked: dict[str, Any]) -> Answer:
         digest = hashlib.md5(asked["MessageBody"].encode(), usedforsecurity=False).hexdigest()
         return 200, {"MD5OfMessageBody": digest, "MessageId": str(uuid.uuid4())}
 
 
-def _refusal(status: int, message: str) -> tuple[int, dict[str, Any]]:
+CONDITION_FAILED: Answer = (
+    400,
+    {
+        "__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
+        "message": "The conditional request failed",
+    },
+)
+
+
+def _refusal(status: int, message: str) -> Answer:
     return status, {"statusCode": status, "message": message}
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex[:20]
+
+
+def _route(method: str, path: str) -> tuple[str, str]:
+    """Return the route as HighLevel's document has it, and the id of a conversation in the path."""
+    if found := re.fullmatch(r"/conversations/([0-9a-f]{20})", path):
+        return f"{method} /conversations/{{id}}", found[1]
+    return f"{method} {path}", ""
+
+
+def _holds(condition: str | None, item: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Return whether one of the terms between OR holds: `attribute_not_exists(name)`, `name = :value`, or `<=`."""
+    if condition is None:
+        return True
+    for term in condition.split(" OR "):
+        if absent := re.fullmatch(r"attribute_not_exists\((\w+)\)", term):
+            holds = absent[1] not in item
+        else:
+            name, operator, value = term.split(" ")
+            compare = {"=": eq, "<=": le}[operator]
+            holds = name in item and compare(float(item[name]["N"]), float(values[value]["N"]))
+        if holds:
+            return True
+    return False
 
 
 def _key(table: str, key: dict[str, dict[str, str]]) -> tuple[str, str]:
@@ -281,7 +376,10 @@ async def _serve(certificate: str | None = None) -> None:
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     while line := await commands.readline():
-        state.failing = json.loads(line).get("failing", state.failing)
+        command = json.loads(line)
+        state.failing = command.get("failing", state.failing)
+        if email := command.get("contact"):
+            state.contacts[email] = _new_id()
         print(json.dumps(state.counted), flush=True)
         state.counted.clear()
 
