@@ -21,7 +21,7 @@ from nacl.signing import SigningKey
 from cli.signing import sign_event
 from create_conversation.senders.config import Sender, SendersError, load
 from local.application import Answer, Application
-from local.highlevel import LocalHighLevel
+from local.highlevel import Limits, LocalHighLevel
 from local.stack import ROOT, LocalAws, LocalAwsError, build, deploy, exit_on_sigterm
 
 LOCATION = "ve9EPM428h8vShlRW1KT"
@@ -113,7 +113,9 @@ def _run(show: "Screen") -> int:
     token = f"pit-{uuid.uuid4()}"
     with contextlib.ExitStack() as running:
         with show.step("start HighLevel and AWS on 127.0.0.1"):
-            highlevel = running.enter_context(LocalHighLevel(tokens={token: LOCATION}, search_lag=1.0))
+            # All samples name one location, at up to five calls each: more in 10 s than its real limit of 100.
+            limits = Limits(max=1000)
+            highlevel = running.enter_context(LocalHighLevel(tokens={token: LOCATION}, search_lag=1.0, limits=limits))
             aws = running.enter_context(LocalAws(enforce_iam=True))
         with show.step("sam build"):
             built = build()
