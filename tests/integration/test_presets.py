@@ -27,8 +27,8 @@ def deliver(world: World, sent: Sent) -> Answer:
     return world.application.deliver(sent.sender.name, sent.body, sent.headers, sent.query)
 
 
-def upserts(world: World, email: str) -> list[dict[str, Any]]:
-    bodies = [json.loads(call.body) for call in world.highlevel.calls if call.path == "/contacts/upsert"]
+def creates(world: World, email: str) -> list[dict[str, Any]]:
+    bodies = [json.loads(call.body) for call in world.highlevel.calls if call.path == "/contacts/"]
     return [body for body in bodies if body.get("email") == email]
 
 
@@ -37,12 +37,12 @@ def test_a_sample_of_a_preset_opens_a_conversation(name: str, world: World) -> N
     email = PEOPLE[name]["email"]
     for refused in (Sent.of(name).spoilt(), Sent.of(name).without_credentials()):
         assert deliver(world, refused).status == 401
-    assert upserts(world, email) == []
+    assert creates(world, email) == []
 
     answer = deliver(world, Sent.of(name))
     assert_webhook_outcome(answer, "opened")
     assert deliver(world, Sent.of(name)).body["outcome"] == "existing"
-    assert upserts(world, email) == [{"locationId": LOCATION, **PEOPLE[name]}]
+    assert creates(world, email) == [{"locationId": LOCATION, **PEOPLE[name]}]
     line = world.application.wait_for_line(request_id=answer.headers["x-request-id"])
     assert (line["sender"], line["outcome"], line["location_id"]) == (name, "opened", LOCATION)
     assert (LOCATION, line["contact_id"]) in world.highlevel.conversations
@@ -72,7 +72,7 @@ def test_the_secret_may_be_in_a_multipart_body(world: World) -> None:
         sent = body.replace(b"<secret>", secret.encode())
         answer = world.application.deliver("wufoo", sent, {"content-type": content_type})
         assert answer.status == status
-    assert [person["firstName"] for person in upserts(world, "ike@example.com")] == ["Ike"]
+    assert [person["firstName"] for person in creates(world, "ike@example.com")] == ["Ike"]
 
 
 def test_no_address_and_no_secret_is_logged(world: World) -> None:

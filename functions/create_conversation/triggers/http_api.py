@@ -304,10 +304,10 @@ class HttpApiHandler:
 
 def _idempotency_key(request: Request) -> str:
     """Return the caller's id of the delivery, empty if there is none. Raises InvalidError."""
-    key = request.headers.get("idempotency-key", "")
-    if key and not re.fullmatch(r"[!-~]{1,128}", key):
+    key = request.headers.get("idempotency-key")
+    if key is not None and not re.fullmatch(r"[!-~]{1,128}", key):
         raise InvalidError("invalid_idempotency_key")
-    return key
+    return key or ""
 
 
 def _submission(trigger: Trigger, authenticated: Authenticated, request_id: str, received_at: float) -> Submission:
