@@ -261,8 +261,8 @@ class HttpApiHandler:
 
     def _open(self, target: Target, answer_by: float, *, need_id: bool = False) -> Outcome:
         """Open the conversation, then write the message: what that one takes too long for does not change the other."""
-        until, now = answer_by - STORE_SECONDS, self.clock.monotonic()
-        deadline = Deadline(min(until, now + HIGHLEVEL_SECONDS), HIGHLEVEL_SECONDS)
+        until = answer_by - STORE_SECONDS
+        deadline = Deadline(until, HIGHLEVEL_SECONDS)
         no_time = Outcome.from_error(DeferredError("deadline"))
         outcome = self._in_time(lambda: self.opener.open(target, deadline), until) or no_time
         if not outcome.is_open:
