@@ -269,12 +269,15 @@ def _digest(template: Path, architecture: str, excluded: Path) -> str:
 
 def _copy_build(similar: Path, senders: Path, folder: Path) -> None:
     os.utime(similar)
-    shutil.copytree(similar / "build", folder / "build")
+    shutil.copytree(similar, folder, dirs_exist_ok=True)
     for copy in folder.glob("build/*/senders.toml"):
         shutil.copyfile(senders, copy)
 
 
 def _run_build(template: Path, architecture: str, folder: Path) -> None:
+    # With the wheels of the newest build, only new requirements need the package index (packaging/bundle.sh).
+    if wheels := sorted(BUILDS.glob("[0-9a-f]*/wheels"), key=lambda found: found.parent.stat().st_mtime):
+        shutil.copytree(wheels[-1], folder / "wheels")
     arguments: list[str | Path] = ["build", "--template-file", template, "--build-dir", folder / "build"]
     arguments += ["--parameter-overrides", _shorthand("Architecture", architecture)]
     _sam(arguments, environment=clean_environment(), directory=folder)  # pip needs the user's environment

@@ -39,7 +39,11 @@ install() {
 }
 if ! install 2>/dev/null; then
 	rm -rf "$wheels" && mkdir -p "$wheels"
-	download
+	download || {
+		echo "The packages of functions/requirements.txt could not be downloaded from the package index (PyPI). Check the" \
+			"network, a proxy (HTTPS_PROXY) and the index (PIP_INDEX_URL), then build again." >&2
+		exit 1
+	}
 	install
 fi
 

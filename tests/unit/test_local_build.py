@@ -77,6 +77,18 @@ def test_everything_else_is_built_again(project: Project, change: str) -> None:
     assert project.builds == 2
 
 
+def test_new_build_has_the_wheels_of_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a changed module needs no package index."""
+    for name, age, content in (("a1-1", 20, "old"), ("b2-1", 10, "newest"), ("unfinished-x", 0, "half")):
+        (tmp_path / name / "wheels").mkdir(parents=True)
+        (tmp_path / name / "wheels" / "one.whl").write_text(content)
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    monkeypatch.setattr(stack, "BUILDS", tmp_path)
+    monkeypatch.setattr(stack, "_sam", lambda *_arguments, **_named: None)
+    stack._run_build(tmp_path / "template.yaml", stack.ARCHITECTURE, tmp_path / "new")
+    assert (tmp_path / "new" / "wheels" / "one.whl").read_text() == "newest"
+
+
 def test_failed_build_leaves_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise stack.LocalAwsError("sam build failed")
