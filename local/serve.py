@@ -207,10 +207,8 @@ def _greet(show: Screen, application: Application, highlevel: _HighLevel, state:
         ids = {"locationId": "<location id>", "contactId": "<contact id>"}
     show.line(f"\nOpen this page to choose a sender, send a submission and see what happens:\n\n  {state.page_url}\n")
     show.line(f"Webhooks are received at {application.stack.url('/webhooks/')}<sender>")
-    show.line(
-        "Edits of functions/senders.toml are taken up while this runs. Addresses and secrets stay the same when it"
-    )
-    show.line("is started again.\n")
+    show.line("Edits of functions/senders.toml are taken up while this runs.")
+    show.line("Addresses and secrets stay the same when it is started again.\n")
     show.line(
         "Or paste this command"
         + (":\n" if highlevel.local else ", with the ids of one of your locations and contacts:\n")
@@ -235,9 +233,8 @@ def _curl(application: Application, ids: Mapping[str, str]) -> str:
 
 def _greet_highlevel(show: Screen, local: LocalHighLevel, state: ServeState) -> None:
     first, second = state.tokens
-    show.line(
-        f"HighLevel is at {local.url} (GET /_local shows its state). Tokens that it accepts, for {hlc('token set')}:\n"
-    )
+    show.line(f"HighLevel is at {local.url} (GET /_local shows its state).")
+    show.line(f"Tokens that it accepts, for {hlc('token set')}:\n")
     show.line(f"  {first}  any location; stored now")
     show.line(f"  {second}  location {SECOND_LOCATION} only\n")
     show.line(f"For {hlc('connect')} it has two apps (open the printed address here):\n")

@@ -184,8 +184,9 @@ class Page:
 
         A cold start may use up the time for an answer: the first submission would be deferred.
         """
-        name = self._application.stack.resource("CreateConversation")
-        self._application.aws.client("lambda").invoke(FunctionName=name, Payload=b'{"Records": []}')
+        name, functions = self._application.stack.resource("CreateConversation"), self._application.aws.client("lambda")
+        for alias in functions.list_aliases(FunctionName=name)["Aliases"]:  # what the triggers invoke
+            functions.invoke(FunctionName=name, Qualifier=alias["Name"], Payload=b'{"Records": []}')
 
     def _read_highlevel(self) -> dict[str, Any]:
         """Return the state that the local HighLevel shows; {} if another one is used."""

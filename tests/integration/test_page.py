@@ -538,6 +538,24 @@ def test_another_highlevel_is_named_and_has_no_failure_modes(browser: Browser, w
     watching.join()
 
 
+def test_first_submission_finds_a_started_function(page: Page, served: Served, world: World) -> None:
+    """A cold start may use up the time for an answer, so that the user's first submission would be deferred."""
+
+    def processes() -> set[str]:
+        return {file.read_text() for file in world.application.aws._directory.glob("ministack-lambda-*/pid")}
+
+    world.application.aws.kill_workers()
+    before = processes()
+    served._start_function()
+    assert processes() != before
+    started = processes()
+    pick(page, "api")
+    change(page, "Another person")
+    send(page)
+    shows(page, *ALL_PASSED)
+    assert processes() == started
+
+
 def test_server_stops_despite_an_open_browser_and_a_pending_submission(browser: Browser, world: World) -> None:
     page = browser.new_page()
     with Served(world.application, world.highlevel, world.highlevel.url, LOCATION) as served:
