@@ -35,6 +35,9 @@ from shared.time_limit import call_all
 ATTEMPT_SECONDS = 10.0
 # No attempt begins later in a batch: with the last one's time it ends well before the function's timeout, 30 s.
 BATCH_SECONDS = 12.0
+# No attempt for a location begins later than this after its first one of a batch: a location that answers slowly would
+# hold the batch, and others would wait for one of few consumers (RetryConcurrency).
+LOCATION_SECONDS = 4.0
 # No call to SQS begins later than this after the last attempt: the rest of a batch would otherwise wait for a slow SQS
 # until Lambda ends the function.
 STORE_SECONDS = 1.0
@@ -219,14 +222,15 @@ class RetryQueueHandler:
         self.call_all([partial(self._process_location, each, batch) for each in by_location.values()])
 
     def _process_location(self, messages: list[_Message], batch: _Batch) -> None:
-        """Process one location's messages in turn."""
+        """Process one location's messages in turn, as many as begin within LOCATION_SECONDS."""
+        until = min(batch.until, self.clock.monotonic() + LOCATION_SECONDS)
         not_before = 0.0
         for message in messages:
-            self.clock.sleep(max(0.0, min(not_before, batch.until) - self.clock.monotonic()))
+            self.clock.sleep(max(0.0, min(not_before, until) - self.clock.monotonic()))
             started, limits = self.clock.monotonic(), self.opener.rate_limits
             calls_before = limits.calls_made(message.location)
             try:
-                outcome = message.unusable or self._try(message, batch.until)
+                outcome = message.unusable or self._try(message, until)
                 calls = limits.calls_made(message.location) - calls_before
                 not_before = started + calls * limits.min_interval(message.location)
                 if self._finish(message, outcome, batch):
