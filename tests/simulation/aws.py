@@ -52,8 +52,10 @@ class Message:
     body: str
     group: str
     sent_at: float
+    handle: str = ""  # its id too
+    sent_at_text: str = ""  # as SQS shows it
     receives: int = 0
-    version: int = 0  # of its visibility: an older entry in the heap is void
+    version: int = 0  # of its visibility: an entry with an older one is void
     is_ready: bool = False
     is_gone: bool = False
 
@@ -65,15 +67,22 @@ class _Group:
 
 
 class SimulatedSqs(AwsService):
-    """Both queues. `dead_letters`: with attributes and time; `moved`: what SQS itself moved after MAX_RECEIVES."""
+    """Both queues. `dead_letters`: with attributes and time; `moved`: what SQS itself moved after MAX_RECEIVES.
 
-    def __init__(self, loop: Loop, rng: random.Random, visibility: float, throttles: list[Throttle]) -> None:
+    The retry queue is a fair one, unless `is_fair` is false.
+    """
+
+    def __init__(
+        self, loop: Loop, rng: random.Random, visibility: float, throttles: list[Throttle], *, is_fair: bool = True
+    ) -> None:
         self._loop = loop
+        self._is_fair = is_fair
         self._rng = rng
         self._visibility = visibility
         self._faults = _Faults(loop, rng, "RequestThrottled", throttles)
         self._groups: dict[str, _Group] = {}
-        self._delayed: list[tuple[float, int, int, Message]] = []
+        self._delayed: list[tuple[float, int, int, Message]] = []  # a heap: visible when, number, version
+        self._leased: deque[tuple[float, int, Message]] = deque()  # the same for the queue's visibility, in its order
         self._pollers: deque[list[Callable[[], object]]] = deque()
         self._alarm: list[Callable[[], object]] = []
         self._alarm_at = float("inf")
@@ -101,25 +110,29 @@ class SimulatedSqs(AwsService):
         elif operation == "SendMessage":
             self._send(arguments["MessageBody"], arguments["MessageGroupId"], arguments["DelaySeconds"])
         elif operation == "ChangeMessageVisibility":
-            self._change(arguments["ReceiptHandle"], arguments["VisibilityTimeout"])
+            self._change([arguments])
         elif operation == "ChangeMessageVisibilityBatch":
-            for entry in arguments["Entries"]:
-                self._change(entry["ReceiptHandle"], entry["VisibilityTimeout"])
+            self._change(arguments["Entries"])
         else:
             raise NotImplementedError(operation)
         return {}
 
     def _send(self, body: str, group: str, delay: float) -> None:
         self._sent += 1
-        message = Message(self._sent, body, group, self._loop.now)
+        now = self._loop.now
+        group = group if self._is_fair else ""
+        message = Message(self._sent, body, group, now, str(self._sent), str(int(1000 * (START + now))))
         self.messages[message.number] = message
         self._groups.setdefault(group, _Group())
-        self._hide(message, self._loop.now + delay)
+        self._hide(message, now + delay)
+        self._set_alarm()
 
-    def _change(self, handle: str, seconds: float) -> None:
-        message = self.messages.get(int(handle))
-        if message is not None and not message.is_ready:
-            self._hide(message, self._loop.now + seconds)
+    def _change(self, entries: list[dict[str, Any]]) -> None:
+        for entry in entries:
+            message = self.messages.get(int(entry["ReceiptHandle"]))
+            if message is not None and not message.is_ready:
+                self._hide(message, self._loop.now + entry["VisibilityTimeout"])
+        self._set_alarm()
 
     # What Lambda does
 
@@ -145,12 +158,12 @@ class SimulatedSqs(AwsService):
 
     def _record(self, message: Message) -> dict[str, Any]:
         return {
-            "messageId": str(message.number),
-            "receiptHandle": str(message.number),
+            "messageId": message.handle,
+            "receiptHandle": message.handle,
             "body": message.body,
             "attributes": {
                 "ApproximateReceiveCount": str(message.receives),
-                "SentTimestamp": str(int(1000 * (START + message.sent_at))),
+                "SentTimestamp": message.sent_at_text,
             },
         }
 
@@ -158,33 +171,46 @@ class SimulatedSqs(AwsService):
         self._make_ready()
         batch: list[Message] = []
         while self._ready and len(batch) < BATCH and self._in_flight < MAX_IN_FLIGHT:
-            # A fair queue: the group with the fewest messages in flight is first.
-            group = min((group for group in self._groups.values() if group.ready), key=lambda group: group.in_flight)
+            group = self._next_group()
             message = group.ready.popleft()
             self._ready -= 1
-            message.is_ready = False
             if message.is_gone:
                 continue
             if message.receives == MAX_RECEIVES:
                 self.moved.append(message)
                 self._remove(message)
                 continue
+            message.is_ready = False
             message.receives += 1
             self.received += 1
             batch.append(message)
             group.in_flight += 1
             self._in_flight += 1
-            is_duplicate = self._rng.random() < DUPLICATES
-            self._hide(message, self._loop.now + (0.0 if is_duplicate else self._visibility))
+            self._lease(message)
+        self._set_alarm()
         return batch
 
+    def _next_group(self) -> _Group:
+        """Return the one with the fewest messages in flight: the queue is fair."""
+        fewest = MAX_IN_FLIGHT
+        for group in self._groups.values():
+            if group.ready and group.in_flight < fewest:
+                found, fewest = group, group.in_flight
+        return found
+
+    def _lease(self, message: Message) -> None:
+        now = self._loop.now
+        if self._rng.random() < DUPLICATES:
+            self._hide(message, now)
+            return
+        message.version += 1
+        self._leased.append((now + self._visibility, message.version, message))
+
     def _make_ready(self) -> None:
-        while self._delayed and self._delayed[0][0] <= self._loop.now:
-            entry = heapq.heappop(self._delayed)
-            if self._is_void(entry):
-                continue
-            message = entry[-1]
-            if self._loop.now - message.sent_at > RETENTION_SECONDS:
+        now = self._loop.now
+        while self._visible_at() <= now:
+            message = self._pop()
+            if now - message.sent_at > RETENTION_SECONDS:
                 self.expired.append(message)
                 self._remove(message)
                 continue
@@ -193,9 +219,21 @@ class SimulatedSqs(AwsService):
             self._groups[message.group].ready.append(message)
             self._ready += 1
 
-    def _is_void(self, entry: tuple[float, int, int, Message]) -> bool:
-        _, _, version, message = entry
-        return message.is_gone or message.version != version
+    def _visible_at(self) -> float:
+        """Return when the next message becomes visible. Entries of messages that were hidden again, or are gone, go."""
+        delayed, leased = self._delayed, self._leased
+        while delayed and delayed[0][2] != delayed[0][3].version:
+            heapq.heappop(delayed)
+        while leased and leased[0][1] != leased[0][2].version:
+            leased.popleft()
+        at = delayed[0][0] if delayed else float("inf")
+        return min(at, leased[0][0]) if leased else at
+
+    def _pop(self) -> Message:
+        """Return the next message that becomes visible, after `_visible_at`."""
+        if not self._delayed or (self._leased and self._leased[0][0] < self._delayed[0][0]):
+            return self._leased.popleft()[-1]
+        return heapq.heappop(self._delayed)[-1]
 
     def _come_back(self, message: Message) -> None:
         if message.receives and not message.is_ready:
@@ -205,21 +243,19 @@ class SimulatedSqs(AwsService):
     def _hide(self, message: Message, until: float) -> None:
         message.version += 1
         heapq.heappush(self._delayed, (until, message.number, message.version, message))
-        self._set_alarm()
 
     def _remove(self, message: Message) -> None:
         if message.is_gone:
             return
         self._come_back(message)
         message.is_gone = True
+        message.version += 1
         del self.messages[message.number]
         self.receives.append(message.receives)
 
     def _set_alarm(self) -> None:
         """One event at the next visibility, while an instance polls."""
-        while self._delayed and self._is_void(self._delayed[0]):
-            heapq.heappop(self._delayed)
-        at = max(self._loop.now, self._delayed[0][0]) if self._pollers and self._delayed else float("inf")
+        at = max(self._loop.now, self._visible_at()) if self._pollers else float("inf")
         if at < self._alarm_at:
             self._alarm.clear()
             self._alarm, self._alarm_at = self._loop.at(at, self._pass_on), at

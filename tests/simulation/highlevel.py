@@ -21,7 +21,7 @@ class Fault:
     """What befalls calls from `begin` to `end`, of all locations or some. `period`: by turns so many seconds of fault
     and of health."""
 
-    kind: Literal["status", "hang", "reset", "refuse"]
+    kind: Literal["status", "hang", "reset", "refuse", "slow"]
     begin: float
     end: float
     status: int = 503
@@ -29,6 +29,7 @@ class Fault:
     locations: frozenset[str] | None = None
     period: float | None = None
     message: str = "Service Unavailable"
+    seconds: float = 0.0  # of a slow answer, which is right
 
     def befalls(self, location: str, now: float) -> bool:
         if not self.begin <= now < self.end or (self.locations is not None and location not in self.locations):
@@ -59,6 +60,7 @@ class HighLevelModel:
     rng: random.Random
     faults: list[Fault]
     limits: Limits = field(default_factory=Limits)
+    median: float = MEDIAN_SECONDS
     conversations: Counter[tuple[str, str]] = field(default_factory=Counter)
     opened_at: dict[str, float] = field(default_factory=dict)
     tried: dict[str, float] = field(default_factory=dict)
@@ -132,7 +134,9 @@ class SimulatedHighLevel(HighLevel):
         model, pool = self._model, self._connections.pool
         loop = model.loop
         fault = next((fault for fault in model.faults if fault.befalls(location, loop.now)), None)
-        seconds = model.rng.lognormvariate(0.0, SIGMA) * MEDIAN_SECONDS
+        seconds = model.rng.lognormvariate(0.0, SIGMA) * model.median
+        if fault and fault.kind == "slow":
+            seconds, fault = fault.seconds, None
         if fault and fault.kind == "refuse":
             loop.sleep(seconds / 10)
             return NewConnectionError(pool, "refused")  # type: ignore[arg-type]

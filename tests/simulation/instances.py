@@ -86,12 +86,12 @@ class Account:
             if handler is None:
                 self.loop.sleep(COLD_START_SECONDS)
                 handler = self.instance(group)
-            failed: list[str] | None = None
+            failed: set[str] | None = None
 
             def handle(handler: RetryQueueHandler = handler, records: object = records) -> None:
                 nonlocal failed
                 answer = handler.handle({"Records": records}, None)
-                failed = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+                failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
 
             started = self.loop.now
             has_ended = group.run(handle, self._life())

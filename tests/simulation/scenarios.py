@@ -11,23 +11,25 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from create_conversation.errors import NotStoredError
-from create_conversation.queues import Queues
+from create_conversation.queues import MIN_DELAY_SECONDS, Queues
 from create_conversation.submission import Submission
 from tests.factories import SETTINGS
 from tests.simulation.aws import SimulatedDynamoDb, SimulatedSecretsManager, SimulatedSqs, Throttle
-from tests.simulation.highlevel import Fault, HighLevelModel, Limits
+from tests.simulation.highlevel import MEDIAN_SECONDS, Fault, HighLevelModel, Limits
 from tests.simulation.instances import TIMEOUT_SECONDS, Account
 from tests.simulation.loop import START, Loop
 
 HOUR, DAY = 3600.0, 86_400.0
 GIVE_UP_HOURS = SETTINGS.give_up_after / HOUR
 VISIBILITY_SECONDS = 450.0  # as template.yaml has it
-CONSUMERS = 5  # RetryConcurrency
+CONSUMERS = 2  # RetryConcurrency, as template.yaml has it
 ARRIVAL_SECONDS = 600.0  # within which the submissions come, if a scenario says nothing else
 TOKEN = "pit-11111111-2222-3333-4444-555555555555"
 MAX_RECEIVES_EACH = 700
 MIN_LEFT = 4
 DRAIN_SECONDS, DRAIN_SHARE, MAX_429_SHARE = 900.0, 0.95, 0.005
+# That a submission of a quiet location waits; beside one that hangs, for one attempt of 10 s.
+MAX_QUIET_SECONDS, MAX_QUIET_SECONDS_BESIDE_HANG = 6.0, 11.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,10 @@ class Scenario:
     pauses: tuple[tuple[float, float], ...] = ()
     is_mapping_off: bool = True  # during a pause
     killed: float = 0.0
+    consumers: int = CONSUMERS
+    quiet: int = 0  # so many come later, of all locations but the first; the others are the first one's
+    is_fair: bool = True  # the queue
+    median: float = MEDIAN_SECONDS  # of HighLevel's answers
     dynamodb: tuple[Throttle, ...] = ()
     sqs: tuple[Throttle, ...] = ()
 
@@ -68,6 +74,15 @@ RETRY_AFTER = {
     "hour": "3600",
 }
 PAST_AGE = GIVE_UP_HOURS + 24
+NOISY, QUIET = 1000, 200
+_FIRST = frozenset({"location-0"})
+NOISY_FAULTS = {
+    "healthy": (),
+    "slow": (Fault("slow", 0.0, HOUR, locations=_FIRST, seconds=2.0),),
+    "hang": (Fault("hang", 0.0, HOUR, locations=_FIRST),),
+    "5xx": (Fault("status", 0.0, HOUR, 500, locations=_FIRST),),
+    "429": (Fault("status", 0.0, HOUR, 429, locations=_FIRST),),
+}
 SCENARIOS = [
     Scenario("healthy", 4),
     outage("outage-5xx", PAST_AGE, kind="status", status=503),
@@ -110,6 +125,21 @@ SCENARIOS = [
     Scenario("drain-after-pause", 24, pauses=((0.0, 6 * HOUR),), healthy_from=6.0, locations=1),
     replace(outage("drain-people", 6, kind="status", status=503), locations=1, are_people=True),
     Scenario("drain-people-after-pause", 24, pauses=((0.0, 6 * HOUR),), healthy_from=6.0, locations=1, are_people=True),
+    replace(outage("drain-five", 6, kind="status", status=503), locations=1, consumers=5),
+    replace(outage("drain-prompt", 6, kind="status", status=503), locations=1, median=0.03),
+    *(
+        Scenario(
+            f"noisy-{name}",
+            12,
+            faults,
+            healthy_from=1.0,
+            arrival=1.0,
+            locations=21,
+            quiet=QUIET,
+            waiting=NOISY + QUIET,
+        )
+        for name, faults in NOISY_FAULTS.items()
+    ),
     Scenario("over-a-days-quota", 60, locations=1, limits=Limits(daily=0), healthy_from=24.0),
 ]
 
@@ -170,6 +200,7 @@ class Result:
     lost: int
     twice: int
     drain: float | None  # share of the limit at which the waiting were opened, once they could be
+    quiet_seconds: float | None  # that the slowest of the quiet locations' submissions waited after its delay
     left: int  # calls that the fullest window of a location still had for callers
     share_429: float
     still_waiting: int
@@ -190,9 +221,14 @@ class Result:
             "expired, not opened": self.scenario.healthy_from is not None and self.expired_tried,
             "drained too slowly": self.is_slow(),
             f"less than {MIN_LEFT} calls left to callers": self.left < MIN_LEFT,
+            "a noisy location delays others": (self.quiet_seconds or 0.0) > self._max_quiet_seconds(),
             "too many 429": self.share_429 > MAX_429_SHARE and not self._is_429_expected(),
         }
         return [what for what, is_broken in checks.items() if is_broken]
+
+    def _max_quiet_seconds(self) -> float:
+        does_hang = any(fault.kind == "hang" for fault in self.scenario.faults)
+        return MAX_QUIET_SECONDS_BESIDE_HANG if does_hang else MAX_QUIET_SECONDS
 
     def _is_429_expected(self) -> bool:
         """HighLevel's fault, or a daily limit so small that the looks for its end count."""
@@ -212,8 +248,8 @@ def run(scenario: Scenario, waiting: int, seed: int) -> Result:
     def rng(part: str) -> random.Random:
         return random.Random(f"{seed}/{part}")
 
-    highlevel = HighLevelModel(loop, rng("highlevel"), list(scenario.faults), limits)
-    sqs = SimulatedSqs(loop, rng("sqs"), VISIBILITY_SECONDS, list(scenario.sqs))
+    highlevel = HighLevelModel(loop, rng("highlevel"), list(scenario.faults), limits, scenario.median)
+    sqs = SimulatedSqs(loop, rng("sqs"), VISIBILITY_SECONDS, list(scenario.sqs), is_fair=scenario.is_fair)
     account = Account(
         loop,
         SETTINGS,
@@ -228,14 +264,17 @@ def run(scenario: Scenario, waiting: int, seed: int) -> Result:
     )
     arrivals = rng("arrivals")
     have_all_come = False
+    stored_at: dict[str, float] = {}
 
     def arrive() -> None:
         nonlocal have_all_come
         queue = account.queue()
-        times = sorted(arrivals.uniform(0.0, scenario.arrival) for _ in range(waiting))
+        noisy = waiting - scenario.quiet
+        times = sorted(arrivals.uniform(0.0, scenario.arrival) for _ in range(noisy))
+        times += sorted(arrivals.choice([20.0, arrivals.uniform(20.0, 600.0)]) for _ in range(scenario.quiet))
         for number, at in enumerate(times):
             loop.sleep(at - loop.now)
-            location = f"location-{number % scenario.locations}"
+            location = f"location-{_place(scenario, number, noisy)}"
             who = (
                 {"email": f"contact-{number}@example.com"}
                 if scenario.are_people
@@ -246,6 +285,8 @@ def run(scenario: Scenario, waiting: int, seed: int) -> Result:
             submission = Submission(trigger, sender, f"r{number}", loop.time(), "application/json", body)
             while not _is_stored(queue, submission, location):
                 loop.sleep(5.0)  # its sender sends it again
+            if number >= noisy:
+                stored_at[f"contact-{number}"] = loop.now
         have_all_come = True
 
     def watch() -> None:
@@ -257,10 +298,21 @@ def run(scenario: Scenario, waiting: int, seed: int) -> Result:
         loop.start(arrive)
         loop.start(watch)
         loop.start(account.pause_and_resume)
-        for _ in range(CONSUMERS):
+        for _ in range(scenario.consumers):
             loop.start(account.consume)
         loop.run(scenario.hours * HOUR)
-    return _result(scenario, waiting, account, limits, time.monotonic() - began)
+    opened_at = highlevel.opened_at
+    waits = [opened_at.get(contact, float("inf")) - at - MIN_DELAY_SECONDS for contact, at in stored_at.items()]
+    return replace(
+        _result(scenario, waiting, account, limits, time.monotonic() - began), quiet_seconds=max(waits, default=None)
+    )
+
+
+def _place(scenario: Scenario, number: int, noisy: int) -> int:
+    """Number the location of a submission: all in turn, or the first for the noisy ones and the others for the rest."""
+    if not scenario.quiet:
+        return number % scenario.locations
+    return 0 if number < noisy else 1 + number % (scenario.locations - 1)
 
 
 def _is_stored(queue: Queues, submission: Submission, location: str) -> bool:
@@ -304,6 +356,7 @@ def _result(scenario: Scenario, waiting: int, account: Account, limits: Limits, 
         max(0, waiting - ended - len(sqs.messages)) + len(sqs.expired),
         sum(1 for count in highlevel.conversations.values() if count > 1),
         _drain(scenario, waiting, highlevel, limits),
+        None,
         limits.max if highlevel.least_left is None else highlevel.least_left,
         highlevel.statuses[429] / max(1, calls),
         len(sqs.messages),
@@ -314,7 +367,7 @@ def _result(scenario: Scenario, waiting: int, account: Account, limits: Limits, 
 
 def _drain(scenario: Scenario, waiting: int, highlevel: HighLevelModel, limits: Limits) -> float | None:
     """The time that the promise gives for it, as a share of what it took."""
-    if not scenario.healthy_from or scenario.killed or limits.daily < waiting:
+    if not scenario.healthy_from or scenario.killed or scenario.quiet or limits.daily < waiting:
         return None
     healthy_from = max(scenario.healthy_from * HOUR, scenario.arrival)
     took = max((at - healthy_from for at in highlevel.opened_at.values()), default=float("inf"))
