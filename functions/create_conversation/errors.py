@@ -13,8 +13,12 @@ reason's title, advice and detail; the log has the same reason code, and beside 
 trace id. No text here holds a value of a secret or of a body.
 """
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
+
+# How a command in an advice begins. The function knows its stack; the commands of cli/ complete it themselves.
+HLC = f"./hlc --stack {os.environ['METRICS_NAMESPACE']}" if "METRICS_NAMESPACE" in os.environ else "./hlc"
 
 
 class OutcomeName(StrEnum):
@@ -77,7 +81,7 @@ REASONS = {
         _INVALID,
         400,
         "The queue message cannot be read",
-        "It was not written by this stack: look at it with make dead-letters.",
+        f"It was not written by this stack: look at it with {HLC} dead-letters list.",
     ),
     "invalid_idempotency_key": Reason(
         _INVALID,
@@ -111,7 +115,7 @@ REASONS = {
         _INVALID,
         422,
         "No contact is named",
-        "Compare the fields in the detail with the sender's entry; make send DRY_RUN=1 shows its mapping.",
+        f"Compare the fields in the detail with the sender's entry; {HLC} send <name> --dry-run shows its mapping.",
     ),
     "other_event": Reason(
         _IGNORED, 200, "Not an event that opens a conversation", "Nothing; the sender's `when` says which events count."
@@ -122,7 +126,7 @@ REASONS = {
     "ping": Reason(_IGNORED, 200, "The sender checks its URL"),
     "unauthorized": Reason(_UNAUTHORIZED, 401, "The sender is not known"),
     "sender_has_no_secret": Reason(
-        _UNAUTHORIZED, 401, "The sender has no secret in SenderSecrets", "Make one with make sender."
+        _UNAUTHORIZED, 401, "The sender has no secret in SenderSecrets", f"Make one with {HLC} sender add <name>."
     ),
     "credentials_missing": Reason(
         _UNAUTHORIZED,
@@ -146,7 +150,7 @@ REASONS = {
         _UNAUTHORIZED,
         401,
         "The secret or signature does not match",
-        "Store the sender's secret again with make sender.",
+        f"Store the sender's secret again with {HLC} sender import <name>.",
     ),
     "ids_refused": Reason(
         _REJECTED,
@@ -187,13 +191,17 @@ REASONS = {
         "HighLevel's token has no access to this location",
         "HighLevelToken needs a token of this location.",
     ),
-    "no_token": Reason(_REJECTED, 502, "No HighLevel token is set for this location", "Store one with make token."),
-    "token_malformed": Reason(_REJECTED, 502, "The HighLevel token is malformed", "Store it again with make token."),
+    "no_token": Reason(
+        _REJECTED, 502, "No HighLevel token is set for this location", f"Store one with {HLC} token set."
+    ),
+    "token_malformed": Reason(
+        _REJECTED, 502, "The HighLevel token is malformed", f"Store it again with {HLC} token set."
+    ),
     "token_kind_refused": Reason(
         _REJECTED,
         502,
         "The HighLevel token is of the wrong kind",
-        "HighLevelToken holds an agency's token; it needs one of the sub-account, or make connect for the agency.",
+        f"HighLevelToken holds an agency's token; it needs one of the sub-account, or {HLC} connect for the agency.",
     ),
     "scope_missing": Reason(
         _REJECTED, 502, "The HighLevel token lacks a scope", "docs/tokens.md lists the scopes that the token needs."
@@ -231,13 +239,13 @@ REASONS = {
         _DEFERRED,
         202,
         "HighLevel does not accept the token",
-        "Store a valid token with make token; until then it is tried again.",
+        f"Store a valid token with {HLC} token set; until then it is tried again.",
     ),
     "token_expired": Reason(
         _DEFERRED,
         202,
         "The HighLevel access token has expired, and there is no newer one",
-        "make doctor says why the rotation has not renewed it.",
+        f"{HLC} doctor says why the rotation has not renewed it.",
     ),
     "token_unavailable": Reason(_DEFERRED, 202, "The HighLevel token cannot be read now"),
     "already_claimed": Reason(_DEFERRED, 202, "Another attempt has begun to write the message or the contact"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from create_conversation import token_secret
 from create_conversation.circuit_breaker import CircuitBreaker
-from create_conversation.errors import REASONS, DeferredError, RejectedError, SubmissionError
+from create_conversation.errors import HLC, REASONS, DeferredError, RejectedError, SubmissionError
 from create_conversation.idempotency import IdempotencyStore
 from create_conversation.issued_token_cache import IssuedToken, IssuedTokenCache
 from create_conversation.secret_cache import CachedSecret
@@ -38,7 +38,7 @@ _FIRST_POLL_SECONDS, _LAST_POLL_SECONDS = 0.1, 0.5
 _DETAILS = {
     "location_refused": "The app is not installed in this location, or the location is another agency's.",
     "scope_missing": "The agency's connection lacks the scope oauth.write, which issues the tokens of its locations.",
-    "token_kind_refused": "The connection is a sub-account's, not the agency's: make connect, for the whole agency.",
+    "token_kind_refused": f"The connection is a sub-account's, not the agency's: {HLC} connect, for the whole agency.",
 }
 
 

@@ -1,4 +1,4 @@
-"""Whether an operator has paused sending (`make pause`): one item of the table, which every instance reads."""
+"""Whether an operator has paused sending (`./hlc pause`): one item of the table, which every instance reads."""
 
 import time
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # the operator's commands read KEY, without the function's lo
     from create_conversation.idempotency import IdempotencyStore
 
 KEY = {"pk": {"S": "pause"}}
-# How long an instance uses what it has read. `make resume` waits this long before the retry queue is read again.
+# How long an instance uses what it has read. `./hlc resume` waits this long before the retry queue is read again.
 MAX_AGE_SECONDS = 5.0
 
 

@@ -1,6 +1,6 @@
 """The secret HighLevelToken: reading it, with the errors that a submission ends with if it cannot be used."""
 
-from create_conversation.errors import DeferredError, RejectedError
+from create_conversation.errors import HLC, DeferredError, RejectedError
 from create_conversation.issued_token_cache import MARGIN_SECONDS
 from create_conversation.secret_cache import CachedSecret, SecretError, SecretMissingError, SecretUnavailableError
 from highlevel.oauth import OAuth
@@ -12,7 +12,7 @@ def current(secret: CachedSecret) -> str:
     try:
         return secret.get()
     except SecretMissingError:
-        raise RejectedError("no_token", "The secret HighLevelToken has no value yet: run make token.") from None
+        raise RejectedError("no_token", f"The secret HighLevelToken has no value yet: run {HLC} token set.") from None
     except SecretUnavailableError:
         raise DeferredError("token_unavailable") from None
 

@@ -36,7 +36,7 @@ ASSUMED_LIFE_SECONDS = 86_399  # if HighLevel's response does not say; it docume
 class RotationFailedError(Exception):
     """The step failed. `reason` is a reason code for the log; neither it nor `detail` holds any part of the secret.
 
-    Reasons: grant_refused, client_refused, oauth_refused, base_url_refused (permanent: an operator runs make connect),
+    Reasons: grant_refused, client_refused, oauth_refused, base_url_refused (permanent: an operator runs ./hlc connect),
     location_inactive (suspended; the refresh token stays valid), upstream_* and rate_limited (transient),
     token_refused (HighLevel does not know the new access token), not_oauth, oauth_malformed, no_token (the secret's
     text), not_pending, pending_empty, pending_superseded (its labels), aws_request_failed, internal_error,
@@ -140,7 +140,7 @@ class Rotation:
     def _current(self, stages: Stages) -> OAuth:
         text = self._versions.text(stages.current) if stages.current else None
         if not text:
-            raise RotationFailedError("no_token", "the secret has no value: make connect")
+            raise RotationFailedError("no_token", "the secret has no value: run ./hlc connect --stack <its stack>")
         try:
             connection = read_oauth(text)
         except InvalidOAuthSecretError as error:

@@ -35,7 +35,7 @@ def as_list(value: Any) -> list[Any]:
 
 BOUNDARY = {"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]}
 WIRING = {
-    "the retry queue, without Enabled, which make pause sets": (
+    "the retry queue, without Enabled, which ./hlc pause sets": (
         EVENTS["Retry"],
         {
             "Queue": arn("RetryQueue"),
@@ -69,7 +69,7 @@ WIRING = {
         RESOURCES["SenderSecrets"]["Properties"]["GenerateSecretString"],
         {"SecretStringTemplate": "{}", "GenerateStringKey": "api", "PasswordLength": 40, "ExcludePunctuation": True},
     ),
-    "the token has no value before make token": (set(RESOURCES["HighLevelToken"]["Properties"]), {"Description"}),
+    "the token has no value before ./hlc token set": (set(RESOURCES["HighLevelToken"]["Properties"]), {"Description"}),
     "the default deployment": (PARAMETERS["DeploymentPreference"]["Default"], "AllAtOnce"),
     "gradual": (
         TEMPLATE["Conditions"]["IsGradualDeployment"],
@@ -92,7 +92,10 @@ WIRING = {
         },
     ),
     "the deployment role": (RESOURCES["DeploymentRole"]["Condition"], "IsGradualDeployment"),
-    "next command": (TEMPLATE["Outputs"]["NextCommand"]["Value"], {"Fn::Sub": "make token STACK=${AWS::StackName}"}),
+    "next command": (
+        TEMPLATE["Outputs"]["NextCommand"]["Value"],
+        {"Fn::Sub": "./hlc token set --stack ${AWS::StackName}"},
+    ),
     "the last output": (list(TEMPLATE["Outputs"])[-1], "NextCommand"),
 }
 

@@ -53,7 +53,7 @@ LAST_AGE_SECONDS = 13 * 86_400.0
 # A message that was received more often may be what kills the process: it waits until the others are processed.
 FRESH_RECEIVES = 2
 _IN_FLIGHT = Outcome("deferred")
-# `make pause` turns the event source mapping off. A message that comes all the same waits, however old it is.
+# `./hlc pause` turns the event source mapping off. A message that comes all the same waits, however old it is.
 _PAUSED = Outcome("deferred", "paused", retry_after=MAX_WAIT_SECONDS)
 # These deferrals cost no call to HighLevel: they get no log line, or there would be one for each waiting message.
 _REASONS_NOT_LOGGED = ("quota_exhausted", "breaker_open", "deadline")
