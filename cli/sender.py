@@ -458,7 +458,7 @@ def _paste_generic(sender: Sender) -> str:
         )
     else:
         where = "Paste the URL as the endpoint in the sender's webhook settings."
-    return f"{where}\nA new entry in functions/senders.toml works only after: ./hlc deploy"
+    return f"{where}\nIf its entry in functions/senders.toml is new, then ./hlc deploy"
 
 
 _PLACES = {

@@ -60,8 +60,9 @@ _EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 _UNKNOWN = ("InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidAccessKeyId")
 _COMMAND = re.compile(r"\./hlc(?= [a-z])")
-# The local stack cannot be deployed.
+# The local stack cannot be deployed. `make serve` takes up senders.toml while it runs, all else when it starts.
 _DEPLOY = re.compile(r"\./hlc deploy\b(?! [A-Z])")
+_DEPLOY_SENDERS = re.compile(r"(functions/senders\.toml\b[^\n]*?)then \./hlc deploy\b")
 DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 
 
@@ -159,9 +160,10 @@ def explain(error: StackError | ClientError | BotoCoreError) -> str:
 def for_stack(text: str, hlc: str) -> str:
     """Complete the commands in a text: a pasted command must work on this stack and on no other.
 
-    `hlc`: how such a command begins. The local stack cannot be deployed: `make serve` must be started again.
+    `hlc`: how such a command begins. On the local stack `make serve` deploys.
     """
     if f"--stack {LOCAL}" in hlc:
+        text = _DEPLOY_SENDERS.sub(r"\1make serve takes it up in about 10 seconds", text)
         text = _DEPLOY.sub("start make serve again", text)
     return _COMMAND.sub(hlc, text)
 

@@ -252,7 +252,7 @@ REASONS = {
     "claim_unavailable": Reason(_DEFERRED, 202, "The claim on the message or the contact cannot be written now"),
     "not_readable": Reason(_DEFERRED, 202, "HighLevel does not show yet whether the message was written"),
     "deadline": Reason(_DEFERRED, 202, "There was no time left to call HighLevel"),
-    "paused": Reason(_DEFERRED, 202, "Sending to HighLevel is paused", "Deploy with Paused=false."),
+    "paused": Reason(_DEFERRED, 202, "Sending to HighLevel is paused", f"It is sent after {HLC} resume."),
     "internal_error": Reason(
         _DEFERRED, 202, "An internal error occurred", "It is tried again; the log has the stack frames."
     ),

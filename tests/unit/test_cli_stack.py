@@ -197,6 +197,12 @@ def test_local_stack_is_not_running(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         pytest.param("then ./hlc deploy", Settings("mine"), "then ./hlc --stack mine deploy", id="another stack"),
         pytest.param("then ./hlc deploy", Settings("local"), "then start make serve again", id="the local stack"),
         pytest.param(
+            "in functions/senders.toml put app_id under [x], then ./hlc deploy",
+            Settings("local"),
+            "in functions/senders.toml put app_id under [x], make serve takes it up in about 10 seconds",
+            id="the local senders",
+        ),
+        pytest.param(
             "./hlc deploy RotateToken=true",
             Settings(env="staging", region="eu-west-1"),
             "./hlc --env staging --region eu-west-1 deploy RotateToken=true",
