@@ -7,8 +7,16 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 type Call = Callable[[], object]
+
+
+class TimeLimit(Protocol):
+    """Runs a call with a time limit: `call_with_time_limit`, or a simulation's in virtual time."""
+
+    def __call__[Result](self, call: Callable[[], Result], seconds: float, /) -> Result:
+        """Return or raise as the call does. Raises TimeoutError after so many seconds."""
 
 
 def call_with_time_limit[Result](call: Callable[[], Result], seconds: float) -> Result:

@@ -37,8 +37,9 @@ class EventBridgeHandler:
         members = event if isinstance(event, dict) else {}
         sender = of_event(self.senders, members.get("source"), members.get("detail-type"))
         log = SubmissionLog(Trigger.EVENT, _request_id(members, context), sender.name)
+        deadline = Deadline(self.clock.monotonic() + ATTEMPT_SECONDS, ATTEMPT_SECONDS)
         submission = Submission.from_event(event, log.request_id, self.clock.time(), sender.name)
-        outcome = self._open(submission, log)
+        outcome = self._open(submission, log, deadline)
         try:
             self._store(submission, log, outcome)
         except SubmissionError as error:
@@ -47,7 +48,7 @@ class EventBridgeHandler:
         log.write(outcome, self.settings.metrics_namespace)
         self.results.publish([log.result_detail()], BACKGROUND_SECONDS)
 
-    def _open(self, submission: Submission, log: SubmissionLog) -> Outcome:
+    def _open(self, submission: Submission, log: SubmissionLog, deadline: Deadline) -> Outcome:
         try:
             log.target = target_of(
                 submission,
@@ -55,7 +56,7 @@ class EventBridgeHandler:
                 self.settings.location_id,
                 self.settings.writes_messages,
             )
-            return self.opener.process(log.target, Deadline(log.started + ATTEMPT_SECONDS, ATTEMPT_SECONDS))
+            return self.opener.process(log.target, deadline)
         except SubmissionError as error:
             return Outcome.from_error(error)
 

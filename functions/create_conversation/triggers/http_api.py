@@ -46,7 +46,7 @@ from create_conversation.triggers.api_gateway import (
 )
 from shared.clock import Clock
 from shared.observability import internal_error
-from shared.time_limit import call_with_time_limit
+from shared.time_limit import TimeLimit, call_with_time_limit
 
 HIGHLEVEL_SECONDS = 2.5
 RESULTS_SECONDS = 0.25  # a response waits this long at most for the result events
@@ -83,6 +83,7 @@ class HttpApiHandler:
     queues: Queues
     results: ResultEvents
     clock: Clock = time
+    call_with_time_limit: TimeLimit = call_with_time_limit
 
     def handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """Take an API Gateway event; return API Gateway's response (status, headers, body)."""
@@ -240,13 +241,15 @@ class HttpApiHandler:
         """
         text = self.sender_secrets.cached
         if text is None:
-            text = call_with_time_limit(self.sender_secrets.get, answer_by - self.clock.monotonic())
+            text = self.call_with_time_limit(self.sender_secrets.get, answer_by - self.clock.monotonic())
         secrets = secrets_for(text, sender.name)
         reason = refusal(sender, request, secrets, self.clock.time())
         if not reason:
             return secrets
         # The sender may know a newer one: its secret was rotated a moment ago.
-        newer = call_with_time_limit(lambda: self.sender_secrets.newer_than(text), answer_by - self.clock.monotonic())
+        newer = self.call_with_time_limit(
+            lambda: self.sender_secrets.newer_than(text), answer_by - self.clock.monotonic()
+        )
         secrets_now = secrets_for(newer, sender.name) if newer is not None else ()
         if newer is not None and not refusal(sender, request, secrets_now, self.clock.time()):
             return secrets_now + secrets
@@ -276,7 +279,7 @@ class HttpApiHandler:
         if left <= 0:
             return None
         try:
-            return call_with_time_limit(step, left)
+            return self.call_with_time_limit(step, left)
         except TimeoutError:
             return None
 
@@ -292,7 +295,7 @@ class HttpApiHandler:
     def _store(self, store: Callable[[], None], answer_by: float) -> None:
         # Most of its second even when the rest is used up: the sender waits 5 seconds, not 4.
         try:
-            call_with_time_limit(store, max(answer_by - self.clock.monotonic(), 0.8 * STORE_SECONDS))
+            self.call_with_time_limit(store, max(answer_by - self.clock.monotonic(), 0.8 * STORE_SECONDS))
         except TimeoutError:
             raise NotStoredError("not_stored", _SEND_AGAIN, MIN_DELAY_SECONDS) from None
 
