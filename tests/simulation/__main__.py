@@ -1,7 +1,7 @@
 """Days in seconds: what becomes of what waits. Exits 1 if a promise is broken.
 
 Environment: SCENARIO (names, or beginnings of them; random-17 is the seventeenth schedule of chance; default: all named
-and ten of chance), WAITING (default: 100), SEED (default: 1),
+and ten of chance), WAITING (default: 100; for message-step: deliveries), SEED (default: 1),
 HOURS (default: as long as each needs).
 """
 
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 
+from tests.simulation import message_step
 from tests.simulation.scenarios import SCENARIOS, Result, Scenario, random_scenario, run
 
 HEAD = (
@@ -41,11 +42,25 @@ def chosen(names: Iterable[str]) -> list[Scenario]:
     return [replace(scenario, hours=float(hours)) if hours else scenario for scenario in found]
 
 
+def _simulate_message_step(name: str, waiting: int, seed: int) -> bool:
+    """Print what becomes of that many deliveries. Returns whether a promise is broken."""
+    result = message_step.run(name, waiting, seed)
+    print(f"{message_step.HEAD}\n{message_step.table(result)}", flush=True)
+    return bool(result.broken())
+
+
 def main() -> int:
     seed, waiting = int(os.environ.get("SEED", "1")), int(os.environ.get("WAITING", "100"))
-    print(f"seed {seed}\n{HEAD}", flush=True)
+    wanted = os.environ.get("SCENARIO", "").split()
+    of_messages = [name for name in message_step.SCENARIOS if not wanted or name.startswith(tuple(wanted))]
+    print(f"seed {seed}", flush=True)
     is_broken = False
-    for scenario in chosen(os.environ.get("SCENARIO", "").split()):
+    for name in of_messages:
+        is_broken |= _simulate_message_step(name, waiting, seed)
+    scenarios = chosen(wanted)
+    if scenarios:
+        print(HEAD, flush=True)
+    for scenario in scenarios:
         result = run(scenario, waiting, seed)
         is_broken |= bool(result.broken())
         print(row(result), flush=True)
