@@ -61,10 +61,10 @@ class Senders:
 
     def _send_until_accepted(self, delivery: Delivery, words_of: str) -> None:
         send = self._send_event if delivery.row.trigger == "event" else self._send_request
-        for _ in range(MAX_SENDS):
+        for sends in range(MAX_SENDS):
             if send(delivery, words_of):
                 return
-            self._loop.sleep(delivery.row.repeat)
+            self._loop.sleep(max(delivery.row.repeat, sends))
         self.refused.append(delivery)
 
     def _send_request(self, delivery: Delivery, words_of: str) -> bool:
