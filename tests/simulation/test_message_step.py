@@ -101,12 +101,12 @@ def _sent_however_late(patch: Patch) -> None:
 
 
 def _place_not_in_the_claim(patch: Patch) -> None:
-    read_call = MessageStep._read_call
+    read_back = MessageStep._read_back
 
     def read_comments(step: MessageStep, attempt: Any, earlier: Any) -> Any:
-        return read_call(step, attempt, replace(earlier, place="comment"))
+        return read_back(step, attempt, replace(earlier, place="comment"))
 
-    patch.setattr(MessageStep, "_read_call", read_comments)
+    patch.setattr(MessageStep, "_read_back", read_comments)
 
 
 def _records_end_the_submission(patch: Patch) -> None:
