@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from cli import token_check
 from cli.options import Settings
+from cli.progress import progress
 from cli.stack import Stack, StackError, explain, for_stack, printable
 from highlevel.client import DEFAULT_BASE_URL, HighLevel
 from highlevel.oauth import AuthorizationCode, OAuth, OAuthError, UserType, exchange_code
@@ -313,9 +314,10 @@ def _attach(stack: Stack) -> None:
             Parameters=[*parameters, {"ParameterKey": ROTATE, "ParameterValue": "true"}],  # type: ignore[list-item]
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
-        stack.formation.get_waiter("stack_update_complete").wait(
-            StackName=stack.name, WaiterConfig={"Delay": 1 if stack.is_local else 5, "MaxAttempts": 240}
-        )
+        with progress("CloudFormation updates the stack"):
+            stack.formation.get_waiter("stack_update_complete").wait(
+                StackName=stack.name, WaiterConfig={"Delay": 1 if stack.is_local else 5, "MaxAttempts": 240}
+            )
     except WaiterError:
         raise StackError(
             f"the connection is stored, but its rotation is not attached: {by_hand} shows the reason"

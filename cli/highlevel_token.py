@@ -28,7 +28,9 @@ def set_token(settings: Settings, location: str | None) -> int:
     token = _ask()
     kind = _check(token)
     report = Report(settings)
-    if not is_accepted(stack, token, location, report):
+    with progress("asking HighLevel"):
+        accepted = is_accepted(stack, token, location, report)
+    if not accepted:
         instead = " instead of the current one" if current else ""
         stays = "; the stored value did not change" if current else ""
         settings.confirm(f"Store it anyway{instead}?", f"nothing was stored{stays}")

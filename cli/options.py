@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 from click.shell_completion import CompletionItem
 
+from cli.progress import clear_progress
+
 if TYPE_CHECKING:
     from cli.stack import Stack
 
@@ -77,6 +79,7 @@ class Settings:
     def say(self, text: str = "") -> None:
         """Print a line for the operator; nothing with `--json`."""
         if not self.json:
+            clear_progress()
             print(text, flush=True)
 
 
