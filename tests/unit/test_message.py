@@ -23,6 +23,7 @@ from create_conversation.senders.message import (
 from create_conversation.senders.message_lines import is_private, shown_label
 from create_conversation.senders.redaction import without_secrets
 from create_conversation.senders.verification import Request
+from tests.factories import CONTACT, LOCATION
 from tests.messages import REFERENCE, deliveries, expected, payload_of, samples, texts
 from tests.samples import SENDERS, Sent, secret_of
 
@@ -435,6 +436,20 @@ def test_a_private_answer_is_not_shown_by_an_expression_that_names_its_object() 
 )
 def test_what_is_technical_is_left_out(name: str, value: str) -> None:
     assert text_of({"message": "Hello", name: value}) == "Webhook\nMessage: Hello"
+
+
+@pytest.mark.parametrize(
+    ("key", "expression", "payload"),
+    [
+        ("location_id", "site.location", {"site": {"location": LOCATION}}),
+        ("location_id", "branch || 'default'", {"branch": LOCATION}),
+        ("location_id", '"our-location"', {"our-location": LOCATION}),
+        ("contact_id", "person.crm || crm", {"crm": CONTACT}),
+    ],
+)
+def test_the_ids_that_an_entry_names_are_left_out(key: str, expression: str, payload: dict[str, Any]) -> None:
+    paths = SENDERS["token"].paths | {key: JmesPath(expression)}
+    assert text_of({"message": "Hello"} | payload, paths=paths) == "Webhook\nMessage: Hello"
 
 
 @pytest.mark.parametrize(

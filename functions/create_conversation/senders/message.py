@@ -109,8 +109,9 @@ def _of_path(found: Any) -> Iterator[_Part]:
 def _of_payload(sender: Sender, payload: Any) -> Iterator[_Part]:
     from create_conversation.senders.message_formats import lines_of
 
-    form = _form(sender, payload)
-    answers = (answer for answer in lines_of(payload, sender.format) if not (form and _is_form(answer, form)))
+    form, ids = _form(sender, payload), _members_of_ids(sender)
+    shown = (answer for answer in lines_of(payload, sender.format) if answer.label not in ids)
+    answers = (answer for answer in shown if not (form and _is_form(answer, form)))
     first = next(answers, None)
     if first is None and (not form or sender.scheme == "event"):
         return
@@ -118,6 +119,12 @@ def _of_payload(sender: Sender, payload: Any) -> Iterator[_Part]:
     if first is not None:
         yield first
         yield from answers
+
+
+def _members_of_ids(sender: Sender) -> set[str]:
+    """Name the members in which the sender's entry finds HighLevel's ids, whatever they are called."""
+    found = [sender.paths[name] for name in ("location_id", "contact_id") if name in sender.paths]
+    return {each.expression.replace('"', "") for path in found for each in path.alternatives}
 
 
 def _name_of(sender: Sender) -> str:
