@@ -73,8 +73,16 @@ class SimulatedSqs(AwsService):
     """
 
     def __init__(
-        self, loop: Loop, rng: random.Random, visibility: float, throttles: list[Throttle], *, is_fair: bool = True
+        self,
+        loop: Loop,
+        rng: random.Random,
+        visibility: float,
+        throttles: list[Throttle],
+        *,
+        is_fair: bool = True,
+        duplicates: float = DUPLICATES,
     ) -> None:
+        self._duplicates = duplicates
         self._loop = loop
         self._is_fair = is_fair
         self._rng = rng
@@ -153,7 +161,7 @@ class SimulatedSqs(AwsService):
         self.requests += bool(message_ids)
         for message_id in message_ids:
             message = self.messages.get(int(message_id))
-            if message is not None and self._rng.random() >= DUPLICATES:
+            if message is not None and self._rng.random() >= self._duplicates:
                 self._remove(message)
 
     def _record(self, message: Message) -> dict[str, Any]:
@@ -200,7 +208,7 @@ class SimulatedSqs(AwsService):
 
     def _lease(self, message: Message) -> None:
         now = self._loop.now
-        if self._rng.random() < DUPLICATES:
+        if self._rng.random() < self._duplicates:
             self._hide(message, now)
             return
         message.version += 1
@@ -281,6 +289,23 @@ class SimulatedDynamoDb(FakeDynamoDb):
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         self._faults.answer(operation)
         return self._handle(operation, parameters)
+
+
+class CrashingDynamoDb(AwsService):
+    """One instance's client: its process may die before and after a call that writes a claim."""
+
+    def __init__(self, dynamodb: SimulatedDynamoDb, crash: Callable[[str], None]) -> None:
+        self._dynamodb = dynamodb
+        self._crash = crash
+
+    def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        is_claim = operation == "UpdateItem" and "claims" in parameters["UpdateExpression"]
+        if is_claim:
+            self._crash("claim")
+        answer = self._dynamodb.call(operation, **parameters)
+        if is_claim:
+            self._crash("claim")
+        return answer
 
 
 class SimulatedSecretsManager(AwsService):

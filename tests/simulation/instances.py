@@ -21,7 +21,7 @@ from create_conversation.settings import Settings
 from create_conversation.token_provider import TokenProvider
 from create_conversation.triggers.retry_queue import RetryQueueHandler
 from tests.factories import DEAD_LETTER_URL, RETRY_URL
-from tests.simulation.aws import SimulatedDynamoDb, SimulatedSecretsManager, SimulatedSqs
+from tests.simulation.aws import CrashingDynamoDb, SimulatedDynamoDb, SimulatedSecretsManager, SimulatedSqs
 from tests.simulation.highlevel import HighLevelModel, SimulatedHighLevel
 from tests.simulation.loop import Group, Loop
 
@@ -45,6 +45,7 @@ class Account:
     killed: float = 0.0
     pauses: tuple[tuple[float, float], ...] = ()  # of sending, by `./hlc pause`
     is_mapping_off: bool = True  # during a pause
+    crashes: float = 0.0  # the share of claims and of writing calls before which, and after which, the process dies
 
     def pause_and_resume(self) -> None:
         """Set the item and remove it, as the commands do."""
@@ -60,12 +61,18 @@ class Account:
     def instance(self, group: Group) -> RetryQueueHandler:
         """With nothing in its memory, as a new one."""
         loop, settings = self.loop, self.settings
-        highlevel, breaker = SimulatedHighLevel(self.highlevel), CircuitBreaker(loop)
-        records = IdempotencyStore(self.dynamodb, settings.records_table, settings.record_ttl, loop)
+
+        def crash(_where: str) -> None:
+            if self.crashes and self.rng.random() < self.crashes:
+                group.crash()
+
+        dynamodb = CrashingDynamoDb(self.dynamodb, crash)
+        highlevel, breaker = SimulatedHighLevel(self.highlevel, crash), CircuitBreaker(loop)
+        records = IdempotencyStore(dynamodb, settings.records_table, settings.record_ttl, loop)
         secret = CachedSecret(self.secrets, settings.highlevel_token_arn, 300.0, loop)
         tokens = TokenProvider(secret, LocationTokens(secret, highlevel, records, breaker, loop), loop)
         calls = HighLevelCalls(highlevel, tokens, breaker, RateLimits(loop), Pause(records, loop), loop)
-        claims = ClaimStore(self.dynamodb, settings.records_table, loop)
+        claims = ClaimStore(dynamodb, settings.records_table, loop, lambda: f"{self.rng.getrandbits(64):x}")
         messages = MessageStep(calls, claims, settings.message, loop)
         flow = ConversationOpener(
             calls, records, ContactStep(calls, claims, loop), messages, settings.mark_unread, loop

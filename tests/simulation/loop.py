@@ -100,6 +100,11 @@ class Group:
         if main is not None:
             main.throw(Killed)
 
+    def crash(self) -> None:
+        """End the process here, in the midst of a call of its own."""
+        self._loop.at(self._loop.now, self.kill)
+        self._loop.sleep(1.0)
+
     def side_by_side(self, calls: list[Callable[[], None]]) -> None:
         """Run them in greenlets of their own; return when all have returned."""
         if len(calls) < 2:

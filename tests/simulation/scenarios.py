@@ -6,15 +6,16 @@ import json
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from create_conversation.errors import NotStoredError
-from create_conversation.queues import MIN_DELAY_SECONDS, Queues
+from create_conversation.queues import MIN_DELAY_SECONDS
 from create_conversation.submission import Submission
-from tests.factories import SETTINGS
-from tests.simulation.aws import SimulatedDynamoDb, SimulatedSecretsManager, SimulatedSqs, Throttle
+from tests.factories import RETRY_URL, SETTINGS
+from tests.simulation.aws import DUPLICATES, SimulatedDynamoDb, SimulatedSecretsManager, SimulatedSqs, Throttle
 from tests.simulation.highlevel import MEDIAN_SECONDS, Fault, HighLevelModel, Limits
 from tests.simulation.instances import TIMEOUT_SECONDS, Account
 from tests.simulation.loop import START, Loop
@@ -53,6 +54,12 @@ class Scenario:
     quiet: int = 0  # so many come later, of all locations but the first; the others are the first one's
     is_fair: bool = True  # the queue
     median: float = MEDIAN_SECONDS  # of HighLevel's answers
+    has_messages: bool = False  # the submissions bring words
+    crashes: float = 0.0
+    duplicates: float = DUPLICATES
+    repeats: float = 0.0  # the share of deliveries that their sender makes again, up to three days later
+    lag: float = 0.0  # until HighLevel's lists show what was written
+    redrive_at: float | None = None  # when all dead letters are sent to the retry queue again
     dynamodb: tuple[Throttle, ...] = ()
     sqs: tuple[Throttle, ...] = ()
 
@@ -64,6 +71,35 @@ def outage(name: str, hours: float, **fault: Any) -> Scenario:
         return Scenario(name, GIVE_UP_HOURS + 4, faults, healthy_from=None)
     return Scenario(name, hours + 12, faults, healthy_from=hours)
 
+
+# Each row of the message step's rules: crashes around the claim and the call, commits after the caller has given up,
+# threads that lag and cannot be read, DynamoDB down, repeats, a redrive after 15 days.
+_NO_COMMENTS, UNREADABLE = frozenset({"location-1", "location-2"}), frozenset({"location-3"})
+_WRITES = ("/conversations/messages", "/contacts/notes")
+_READS = ("/conversations/thread",)
+_NO_SCOPE: dict[str, Any] = {"status": 401, "message": "The token is not authorized for this scope."}
+MESSAGE_STEP = Scenario(
+    "message-step",
+    22 * 24,
+    (
+        Fault("status", 6 * HOUR, 90 * HOUR, 503, locations=frozenset({"location-4"}), routes=_WRITES),
+        Fault("status", 0.0, 30 * DAY, locations=_NO_COMMENTS, routes=_WRITES[:1], **_NO_SCOPE),
+        Fault("status", 0.0, 30 * DAY, locations=UNREADABLE, routes=_READS, **_NO_SCOPE),
+        Fault("late", 0.0, 5 * DAY, routes=_WRITES, share=0.1),
+        Fault("hang", 0.0, 5 * DAY, routes=_WRITES, share=0.05),
+        Fault("reset", 0.0, 5 * DAY, share=0.05),
+        Fault("status", 0.0, 5 * DAY, 503, routes=(*_READS, "/contacts/notes"), share=0.3),
+    ),
+    healthy_from=None,
+    arrival=2 * DAY,
+    has_messages=True,
+    crashes=0.03,
+    duplicates=0.03,
+    repeats=0.2,
+    lag=20.0,
+    redrive_at=19 * DAY,
+    dynamodb=(Throttle(10 * HOUR, 11 * HOUR, 1.0), Throttle(20 * HOUR, 30 * HOUR, 0.2)),
+)
 
 RETRY_AFTER = {
     "absent": None,
@@ -140,6 +176,7 @@ SCENARIOS = [
         )
         for name, faults in NOISY_FAULTS.items()
     ),
+    MESSAGE_STEP,
     Scenario("over-a-days-quota", 60, locations=1, limits=Limits(daily=0), healthy_from=24.0),
 ]
 
@@ -201,6 +238,9 @@ class Result:
     twice: int
     drain: float | None  # share of the limit at which the waiting were opened, once they could be
     quiet_seconds: float | None  # that the slowest of the quiet locations' submissions waited after its delay
+    words_lost: int
+    words_twice: int  # where HighLevel lets itself be read
+    possible_duplicates: int  # logged, because the scope to read is missing
     left: int  # calls that the fullest window of a location still had for callers
     share_429: float
     still_waiting: int
@@ -215,6 +255,8 @@ class Result:
             "expired too early": self.expired_too_early,
             "rejected": self.rejected,
             "lost": self.lost,
+            "words lost": self.words_lost,
+            "words written twice": self.words_twice,
             "opened twice": self.twice,
             "still waiting": self.still_waiting,
             f"more than {MAX_RECEIVES_EACH} receives": self.receives_max > MAX_RECEIVES_EACH,
@@ -248,64 +290,112 @@ def run(scenario: Scenario, waiting: int, seed: int) -> Result:
     def rng(part: str) -> random.Random:
         return random.Random(f"{seed}/{part}")
 
-    highlevel = HighLevelModel(loop, rng("highlevel"), list(scenario.faults), limits, scenario.median)
-    sqs = SimulatedSqs(loop, rng("sqs"), VISIBILITY_SECONDS, list(scenario.sqs), is_fair=scenario.is_fair)
+    faults = list(scenario.faults)
+    highlevel = HighLevelModel(loop, rng("highlevel"), faults, limits, scenario.median, scenario.lag)
+    throttles, is_fair, duplicates = list(scenario.sqs), scenario.is_fair, scenario.duplicates
     account = Account(
         loop,
-        SETTINGS,
+        replace(SETTINGS, message="comment") if scenario.has_messages else SETTINGS,
         highlevel,
-        sqs,
+        SimulatedSqs(loop, rng("sqs"), VISIBILITY_SECONDS, throttles, is_fair=is_fair, duplicates=duplicates),
         SimulatedDynamoDb(loop, rng("dynamodb"), list(scenario.dynamodb)),
         SimulatedSecretsManager(loop, rng("secrets"), TOKEN),
         rng("lambda"),
         scenario.killed,
         scenario.pauses,
         scenario.is_mapping_off,
+        scenario.crashes,
     )
-    arrivals = rng("arrivals")
-    have_all_come = False
-    stored_at: dict[str, float] = {}
-
-    def arrive() -> None:
-        nonlocal have_all_come
-        queue = account.queue()
-        noisy = waiting - scenario.quiet
-        times = sorted(arrivals.uniform(0.0, scenario.arrival) for _ in range(noisy))
-        times += sorted(arrivals.choice([20.0, arrivals.uniform(20.0, 600.0)]) for _ in range(scenario.quiet))
-        for number, at in enumerate(times):
-            loop.sleep(at - loop.now)
-            location = f"location-{_place(scenario, number, noisy)}"
-            who = (
-                {"email": f"contact-{number}@example.com"}
-                if scenario.are_people
-                else {"contactId": f"contact-{number}"}
-            )
-            body = json.dumps({"locationId": location} | who).encode()
-            trigger, sender = ("webhook", "token") if scenario.are_people else ("http", "api")
-            submission = Submission(trigger, sender, f"r{number}", loop.time(), "application/json", body)
-            while not _is_stored(queue, submission, location):
-                loop.sleep(5.0)  # its sender sends it again
-            if number >= noisy:
-                stored_at[f"contact-{number}"] = loop.now
-        have_all_come = True
-
-    def watch() -> None:
-        while not have_all_come or sqs.messages:
-            loop.sleep(60.0)
-        loop.stop()
-
-    with silence():
-        loop.start(arrive)
-        loop.start(watch)
+    senders = _Senders(scenario, waiting, account, rng("arrivals"))
+    with silence() as warnings:
+        loop.start(senders.send)
+        loop.start(senders.repeat)
+        loop.start(senders.redrive)
+        loop.start(senders.stop_at_the_end)
         loop.start(account.pause_and_resume)
         for _ in range(scenario.consumers):
             loop.start(account.consume)
         loop.run(scenario.hours * HOUR)
-    opened_at = highlevel.opened_at
-    waits = [opened_at.get(contact, float("inf")) - at - MIN_DELAY_SECONDS for contact, at in stored_at.items()]
+    result = _result(scenario, waiting, account, limits, time.monotonic() - began)
     return replace(
-        _result(scenario, waiting, account, limits, time.monotonic() - began), quiet_seconds=max(waits, default=None)
+        result, quiet_seconds=senders.slowest_of_the_quiet(), possible_duplicates=warnings["possible_duplicate"]
     )
+
+
+@dataclass(slots=True)
+class _Senders:
+    """Who stores submissions in the retry queue, as the other triggers do, and who redrives dead letters."""
+
+    scenario: Scenario
+    waiting: int
+    account: Account
+    rng: random.Random
+    have_all_come: bool = False
+    stored_at: dict[str, float] = field(default_factory=dict)  # of the quiet locations' contacts
+    again: list[tuple[float, Submission, str]] = field(default_factory=list)
+
+    def send(self) -> None:
+        loop, scenario, rng = self.account.loop, self.scenario, self.rng
+        noisy = self.waiting - scenario.quiet
+        times = sorted(rng.uniform(0.0, scenario.arrival) for _ in range(noisy))
+        times += sorted(rng.choice([20.0, rng.uniform(20.0, 600.0)]) for _ in range(scenario.quiet))
+        for number, at in enumerate(times):
+            loop.sleep(at - loop.now)
+            location = f"location-{_place(scenario, number, noisy)}"
+            submission = self._submission(number, location)
+            while not self._is_stored(submission, location):
+                loop.sleep(5.0)  # its sender sends it again
+            if scenario.repeats and rng.random() < scenario.repeats:
+                self.again.append((loop.now + rng.choice([1.0, 30.0, 75 * HOUR]), submission, location))
+            if number >= noisy:
+                self.stored_at[f"contact-{number}"] = loop.now
+        self.have_all_come = True
+
+    def _submission(self, number: int, location: str) -> Submission:
+        scenario = self.scenario
+        who = {"email": f"contact-{number}@example.com"} if scenario.are_people else {"contactId": f"contact-{number}"}
+        words = {"message": f"The words of {number}."} if scenario.has_messages else {}
+        body = json.dumps({"locationId": location} | who | words).encode()
+        trigger, sender = ("webhook", "token") if scenario.are_people else ("http", "api")
+        received_at = self.account.loop.time()
+        return Submission(trigger, sender, f"r{number}", received_at, "application/json", body, f"delivery-{number}")
+
+    def _is_stored(self, submission: Submission, location: str) -> bool:
+        try:
+            self.account.queue().enqueue(submission, location, None)
+        except NotStoredError:
+            return False
+        return True
+
+    def repeat(self) -> None:
+        """Store again what senders send again: the same delivery, received later."""
+        loop = self.account.loop
+        while not self.have_all_come or self.again:
+            loop.sleep(10.0)
+            for each in [each for each in self.again if each[0] <= loop.now]:
+                self.again.remove(each)
+                self._is_stored(replace(each[1], received_at=loop.time()), each[2])
+
+    def redrive(self) -> None:
+        if self.scenario.redrive_at is None:
+            return
+        self.account.loop.sleep(self.scenario.redrive_at)
+        sqs = self.account.sqs
+        letters, sqs.dead_letters = sqs.dead_letters, []
+        for _, body, attributes in letters:
+            group = attributes["location"]
+            sqs.call("SendMessage", QueueUrl=RETRY_URL, MessageBody=body, MessageGroupId=group, DelaySeconds=0)
+
+    def stop_at_the_end(self) -> None:
+        loop, redrive_at = self.account.loop, self.scenario.redrive_at or 0.0
+        while not self.have_all_come or self.again or self.account.sqs.messages or loop.now < redrive_at + 60.0:
+            loop.sleep(60.0)
+        loop.stop()
+
+    def slowest_of_the_quiet(self) -> float | None:
+        opened_at = self.account.highlevel.opened_at
+        waits = [opened_at.get(who, float("inf")) - at - MIN_DELAY_SECONDS for who, at in self.stored_at.items()]
+        return max(waits, default=None)
 
 
 def _place(scenario: Scenario, number: int, noisy: int) -> int:
@@ -313,14 +403,6 @@ def _place(scenario: Scenario, number: int, noisy: int) -> int:
     if not scenario.quiet:
         return number % scenario.locations
     return 0 if number < noisy else 1 + number % (scenario.locations - 1)
-
-
-def _is_stored(queue: Queues, submission: Submission, location: str) -> bool:
-    try:
-        queue.enqueue(submission, location, None)
-    except NotStoredError:
-        return False
-    return True
 
 
 def _result(scenario: Scenario, waiting: int, account: Account, limits: Limits, wall: float) -> Result:
@@ -357,6 +439,8 @@ def _result(scenario: Scenario, waiting: int, account: Account, limits: Limits, 
         sum(1 for count in highlevel.conversations.values() if count > 1),
         _drain(scenario, waiting, highlevel, limits),
         None,
+        *_words(scenario, waiting, account),
+        0,
         limits.max if highlevel.least_left is None else highlevel.least_left,
         highlevel.statuses[429] / max(1, calls),
         len(sqs.messages),
@@ -373,21 +457,46 @@ def _drain(scenario: Scenario, waiting: int, highlevel: HighLevelModel, limits: 
     took = max((at - healthy_from for at in highlevel.opened_at.values()), default=float("inf"))
     rate = limits.max / limits.seconds * scenario.locations
     asked_for = HOUR if any(fault.retry_after == "3600" for fault in scenario.faults) else 0.0
-    calls = 2 * waiting if scenario.are_people else waiting
+    calls = 3 * waiting if scenario.are_people else waiting  # find, create, conversation
     promised = asked_for + DRAIN_SECONDS + calls / (DRAIN_SHARE * rate)
     return promised / took if took > 0 else None
 
 
+def _words(scenario: Scenario, waiting: int, account: Account) -> tuple[int, int]:
+    """Count the submissions whose words are nowhere, and those whose words are there twice for no known reason."""
+    if not scenario.has_messages:
+        return 0, 0
+    highlevel = account.highlevel
+    stored = [Submission.from_message(body).request_id for _, body, _ in account.sqs.dead_letters]
+    stored += [Submission.from_message(message.body).request_id for message in account.sqs.messages.values()]
+    counts = {
+        f"r{number}": sum(
+            f"The words of {number}." in text for _, _, text in highlevel.texts.get(f"contact-{number}", [])
+        )
+        for number in range(waiting)
+    }
+    lost = sum(not count for name, count in counts.items() if name not in stored)
+    unreadable = {f"r{number}" for number in range(waiting) if f"location-{number % scenario.locations}" in UNREADABLE}
+    return lost, sum(count > 1 for name, count in counts.items() if name not in unreadable)
+
+
 @contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """Neither log nor metrics: a line for each of millions of tries."""
+def silence() -> Iterator[Counter[str]]:
+    """Write neither log nor metrics, or there would be a line for each of millions of tries; count the warnings."""
     logger = logging.getLogger("highlevel-conversations")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    level, warnings = logger.level, Counter[str]()
+
+    def count(record: logging.LogRecord) -> bool:
+        warnings[record.getMessage()] += 1
+        return False
+
+    logger.setLevel(logging.WARNING)
+    logger.addFilter(count)
     try:
         with contextlib.redirect_stdout(_Nothing()):
-            yield
+            yield warnings
     finally:
+        logger.removeFilter(count)
         logger.setLevel(level)
 
 

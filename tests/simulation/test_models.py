@@ -8,7 +8,7 @@ import pytest
 
 from tests.factories import RETRY_URL
 from tests.simulation.aws import MAX_RECEIVES, RETENTION_SECONDS, SimulatedSqs
-from tests.simulation.highlevel import Fault, HighLevelModel, SimulatedHighLevel
+from tests.simulation.highlevel import Asked, Fault, HighLevelModel, SimulatedHighLevel
 from tests.simulation.loop import Group, Killed, Loop
 from tests.simulation.scenarios import SCENARIOS, Scenario, run
 
@@ -191,15 +191,19 @@ def test_each_fault_is_what_the_real_client_takes_it_for(fault: Fault | None, ou
     assert 0 < loop.now <= 2.0
 
 
+def create(location: str, contact: str) -> Asked:
+    return Asked("/conversations/", "POST", location, contact)
+
+
 def test_a_location_has_a_hundred_calls_in_ten_seconds() -> None:
     loop = Loop()
     model = HighLevelModel(loop, random.Random(1), [])
-    statuses = [model.answer("/conversations/", "loc", f"contact-{number}").status for number in range(101)]
+    statuses = [model.answer(create("loc", f"contact-{number}")).status for number in range(101)]
     assert statuses == [201] * 100 + [429]
-    assert model.answer("/conversations/", "another", "contact").status == 201
+    assert model.answer(create("another", "contact")).status == 201
     loop.sleep(10.0)
-    assert model.answer("/conversations/", "loc", "contact-0").status == 400
-    assert model.answer("/conversations/", "loc", "contact-100").status == 201
+    assert model.answer(create("loc", "contact-0")).status == 400
+    assert model.answer(create("loc", "contact-100")).status == 201
 
 
 # The whole

@@ -3,9 +3,11 @@
 A seed of chance that has failed is added to SEEDS.
 """
 
+from dataclasses import replace
+
 import pytest
 
-from tests.simulation.scenarios import SCENARIOS, Scenario, random_scenario, run
+from tests.simulation.scenarios import MESSAGE_STEP, SCENARIOS, Scenario, random_scenario, run
 
 WAITING = 6
 SEEDS = range(1, 9)
@@ -13,6 +15,8 @@ SEEDS = range(1, 9)
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_each_promise_holds(scenario: Scenario) -> None:
+    if scenario.quiet:
+        scenario = replace(scenario, waiting=150, quiet=50)
     result = run(scenario, WAITING, seed=1)
     assert result.broken() == []
     assert result.opened + result.expired_tried == result.waiting
@@ -29,3 +33,10 @@ def test_a_large_backlog_drains_in_time_and_leaves_calls_to_callers(name: str) -
     (scenario,) = [scenario for scenario in SCENARIOS if scenario.name == name]
     result = run(scenario, 1500, seed=1)
     assert (result.broken(), result.opened) == ([], 1500)
+
+
+def test_words_are_written_once() -> None:
+    """Crashes around the claim and the call, late commits, unreadable threads, DynamoDB down, repeats, a redrive."""
+    result = run(MESSAGE_STEP, 200, seed=1)
+    assert (result.broken(), result.opened, result.words_lost, result.words_twice) == ([], 200, 0, 0)
+    assert result.possible_duplicates, "a location cannot be read"
