@@ -79,7 +79,7 @@ _WRITES = ("/conversations/messages", "/contacts/notes")
 _READS = ("/conversations/thread",)
 _NO_SCOPE: dict[str, Any] = {"status": 401, "message": "The token is not authorized for this scope."}
 MESSAGE_STEP = Scenario(
-    "message-step",
+    "words-under-crashes",
     22 * 24,
     (
         Fault("status", 6 * HOUR, 90 * HOUR, 503, locations=frozenset({"location-4"}), routes=_WRITES),
