@@ -82,7 +82,7 @@ ROWS = (
         spans=(("search conversation", 0.0, HOUR, CallFault("empty")),),
         trigger="api",
     ),
-    Row("DynamoDB down", down=300.0, sends=(0.0, 10.0, 200.0), trigger="api"),
+    Row("DynamoDB down", down=300.0, sends=(0.0, 0.0, 10.0, 200.0), trigger="api"),
     Row("claim write timed out", table=(TableFault("timeout"),)),
     Row("claim write timed out, carried out", table=(TableFault("timeout after"),)),
     Row("result not saved", table=(TableFault("none"), TableFault("refused"))),
