@@ -179,7 +179,7 @@ class MessageStep:
         if claim.place == COMMENT:
             return self._send_note(attempt, item, claim, earlier, outcome.reason)
         self._claims.release(item, claim, earlier)  # a redrive writes it
-        return MessageResult(MessageStatus.REFUSED, unfinished=outcome, upstream=outcome)
+        return MessageResult(MessageStatus.REFUSED, unfinished=_refusal_explained(outcome), upstream=outcome)
 
     def _send_note(
         self, attempt: Attempt, item: ClaimItem, refused: Claim, earlier: Claim | None, reason: str
@@ -283,6 +283,14 @@ def _is_certainly_not_written(outcome: Outcome) -> bool:
 
 def _status(place: str) -> MessageStatus:
     return MessageStatus.NOTE if place == NOTE else MessageStatus.WRITTEN
+
+
+def _refusal_explained(outcome: Outcome) -> Outcome:
+    """Say why HighLevel refuses the note, as far as its answer may be shown."""
+    if outcome.reason == "scope_missing":
+        return replace(outcome, detail="A note needs the scope contacts.write.")
+    message = outcome.upstream.message if outcome.upstream else ""
+    return replace(outcome, detail=f"HighLevel: {message}.") if message else outcome
 
 
 def _unfinished(outcome: Outcome) -> MessageResult:

@@ -425,14 +425,24 @@ def test_a_note_of_unknown_outcome_is_looked_for_among_the_notes(
     assert (len(inbox.comments), len(inbox.notes)) == (0, 1)
 
 
-def test_what_is_refused_as_comment_and_as_note_needs_an_operator(stack: Stack, inbox: Inbox, message: Message) -> None:
-    inbox.refusals |= {"comment": (422, "no"), "note": (422, "no")}
+@pytest.mark.parametrize(
+    ("refusal", "detail"),
+    [
+        pytest.param((422, "no"), "message_refused: HighLevel: no.", id="with HighLevel's message"),
+        pytest.param((422, "no ann@example.com"), "message_refused", id="its message has an address"),
+        pytest.param((401, SCOPE), "scope_missing: A note needs the scope contacts.write.", id="the scope"),
+    ],
+)
+def test_what_is_refused_as_comment_and_as_note_needs_an_operator(
+    stack: Stack, inbox: Inbox, message: Message, refusal: tuple[int, str], detail: str
+) -> None:
+    inbox.refusals |= {"comment": (422, "no"), "note": refusal}
     outcome = stack.process(message)
     assert (outcome.name, outcome.message) == ("opened", MessageStatus.REFUSED)
     assert outcome.to_retry is None
     letter = outcome.to_dead_letter
     assert letter is not None
-    assert (letter.name, letter.reason, letter.detail) == ("rejected", "message_failed", "message_refused")
+    assert (letter.name, letter.reason, letter.detail) == ("rejected", "message_failed", detail)
     inbox.refusals.clear()
     assert status_of(stack, message) == ("written", ""), "a redrive"
 

@@ -190,7 +190,7 @@ def test_a_refused_message_is_a_dead_letter_and_a_redrive_writes_it(world: World
         "sender": "api",
         "location": LOCATION,
         "attempts": "1",
-        "last_error": "message_refused",
+        "last_error": "message_refused: HighLevel: no.",
     }
     assert (log.line["outcome"], log.line["message_status"]) == ("opened", "refused")
     world.highlevel.heal()
