@@ -177,6 +177,8 @@ class MessageStep:
         if outcome.name != OutcomeName.REJECTED:
             return _unfinished(outcome)
         if claim.place == COMMENT:
+            why = outcome.upstream.message if outcome.upstream else ""
+            logger.warning("comment_refused", location_id=attempt.location, reason=outcome.reason, detail=why or None)
             return self._send_note(attempt, item, claim, earlier, outcome.reason)
         self._claims.release(item, claim, earlier)  # a redrive writes it
         return MessageResult(MessageStatus.REFUSED, unfinished=_refusal_explained(outcome), upstream=outcome)

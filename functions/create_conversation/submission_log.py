@@ -99,7 +99,7 @@ class SubmissionLog:
             location_id=self.location(outcome),
             contact_id=self.contact(outcome),
             conversation_id=outcome.conversation,
-            detail=outcome.detail or None,
+            detail=outcome.detail or (unfinished.detail if unfinished else "") or None,
             message_status=message_status,
             message_reason=unfinished.reason if unfinished else None,
             message_only=self.is_reported or None,

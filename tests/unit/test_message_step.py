@@ -469,6 +469,24 @@ def test_a_redrive_reads_what_could_neither_be_read_nor_written_before(
     assert len(inbox.comments) + len(inbox.notes) == 1
 
 
+@pytest.mark.parametrize(
+    ("refusal", "logged"),
+    [
+        pytest.param((400, "Type is not allowed"), ("message_refused", "type is not allowed"), id="type"),
+        pytest.param((400, "no +49 170 1234567"), ("message_refused", None), id="a message with a number"),
+        pytest.param((401, "Auth channel OAUTH is not supported"), ("scope_missing", None), id="channel"),
+    ],
+)
+def test_the_log_says_why_a_comment_is_refused(
+    stack: Stack, inbox: Inbox, message: Message, log: Log, refusal: tuple[int, str], logged: tuple[str, str | None]
+) -> None:
+    inbox.refusals["comment"] = refusal
+    assert status_of(stack, message) == ("note", "")
+    [line] = [line for line in map(json.loads, log.text.splitlines()) if line.get("message") == "comment_refused"]
+    assert (line["level"], line["location_id"]) == ("WARNING", LOCATION)
+    assert (line["reason"], line.get("detail")) == logged
+
+
 def test_what_is_not_about_the_scope_is_not_a_possible_duplicate(
     stack: Stack, inbox: Inbox, message: Message, clock: Clock, log: Log
 ) -> None:

@@ -193,6 +193,7 @@ def test_a_refused_message_is_a_dead_letter_and_a_redrive_writes_it(world: World
         "last_error": "message_refused: HighLevel: no.",
     }
     assert (log.line["outcome"], log.line["message_status"]) == ("opened", "refused")
+    assert (log.line["message_reason"], log.line["detail"]) == ("message_refused", "HighLevel: no.")
     world.highlevel.heal()
     assert world.retry(make_sqs_record(letter["MessageBody"])) == []
     assert comments(world) == ["Hello"]
