@@ -357,8 +357,20 @@ def test_a_member_s_name_is_written_as_words(label: str, shown: str) -> None:
 # --- what is left out -------------------------------------------------------------------------------------------------
 
 PRIVATE = [
+    *("payment.card.exp", "card_exp_month"),
     *("Password", "Passwort", "Mot de passe", "Contraseña", "Wachtwoord", "Hasło", "Şifre", "Пароль", "パスワード"),
-    *("密码", "비밀번호", "סיסמה", "كلمة المرور", "passwd", "userPassword", "new_password", "Confirm password *"),
+    *(
+        "密码",
+        "비밀번호",
+        "סיסמה",
+        "كلمة المرور",
+        "passwd",
+        "userPassword",
+        "user_pass",
+        "pass1",
+        "new_password",
+        "Confirm password *",
+    ),
     *("Credit card number", "card_number", "cardNumber", "Kartennummer", "Numéro de carte", "Número de tarjeta"),
     *("Kreditkartennummer", "クレジットカード番号", "信用卡号", "카드번호", "Numero di carta"),
     *("CVC", "CVV2", "cvc_code", "Security code", "Prüfziffer", "Código de seguridad", "PIN"),
@@ -370,6 +382,7 @@ PRIVATE = [
     f"A visitor asks a question that is much longer than the name of any field, {'and then goes on ' * 9}your password",
 ]
 NOT_PRIVATE = [
+    *("Pass type", "Season pass", "Card experience"),
     *("Name", "Email", "Zip / PIN code", "Pin code", "Gift card?", "Business card design", "Ile dni?", "Order number"),
     *("Company number", "How did you pass the time?", "Security system installed?", "Social media", "Insurance number"),
     *("Personal message", "Passions", "Number of cards", "Sin fecha", "Card design", "Cvičení", "so that we can help"),

@@ -257,7 +257,8 @@ de fr es it pt nl: durchwahl, dw, nst, nebenstelle, poste, ext tel, extension no
 
 # What a message never shows: passwords and keys, payment data, numbers of the person's identity documents.
 PRIVATE = """
-en: ccv*, ccnum, cc exp*, ccexp*, ni number, nric*, mykad*, cnic*, hkid*, emirates id, iqama*, bvn, nin, password*,
+en: pass1, pass2, user pass, userpass, card exp, card exp date, card exp month, card exp year,
+  ccv*, ccnum, cc exp*, ccexp*, ni number, nric*, mykad*, cnic*, hkid*, emirates id, iqama*, bvn, nin, password*,
   passwd, passphrase, passcode, pwd, api key, apikey, secret key, access token, auth token, bearer token,
   client secret, private key, security answer, pin, pin number, one time code, otp, card number, cardnumber, card no,
   card num, creditcard number, credit card, creditcard*, debit card, debitcard*, cc number, ccnumber, cvc*, cvv*, cvn,
