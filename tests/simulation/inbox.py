@@ -117,7 +117,9 @@ class InboxModel(HighLevelModel):
     people: dict[int, Person] = field(default_factory=dict)
     comments: dict[str, list[Text]] = field(default_factory=dict)  # by contact
     notes: dict[str, list[Text]] = field(default_factory=dict)
-    contacts: dict[str, list[tuple[str, float]]] = field(default_factory=dict)  # by address: id, shown from when on
+    ids_by_address: dict[str, list[tuple[str, float]]] = field(
+        default_factory=dict
+    )  # by address: id, shown from when on
     written: Counter[int] = field(default_factory=Counter)
     written_notes: Counter[int] = field(default_factory=Counter)
     sent: Counter[str] = field(default_factory=Counter)  # by call
@@ -133,7 +135,7 @@ class InboxModel(HighLevelModel):
         if not is_free:
             return _json(429, {"statusCode": 429, "message": "Too Many Requests"}, headers)
         handlers: dict[str, Callable[[str, str, dict[str, Any]], tuple[int, dict[str, Any]]]] = {
-            "conversation": self._create_conversation,
+            "conversation": self._open_conversation,
             "search conversation": self._search_conversation,
             "read conversation": lambda contact, *_: (200, {"id": f"conversation-{contact}", "unreadCount": 0}),
             "unread": lambda contact, *_: (200, {"conversation": {"id": f"conversation-{contact}"}}),
@@ -142,14 +144,14 @@ class InboxModel(HighLevelModel):
             "note": self._note,
             "notes": lambda contact, *_: (200, {"notes": self._shown(self.notes.get(contact, []), contact)}),
             "search contact": self._search_contact,
-            "contact": self._create_contact,
+            "contact": self._add_contact,
             "tags": lambda *_: (201, {"tags": []}),
             "update": lambda *_: (200, {"succeded": True}),
         }
         status, answer = handlers[call](about.removeprefix("conversation-"), path, members)
         return _json(status, answer, headers)
 
-    def _create_conversation(self, contact: str, _path: str, members: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _open_conversation(self, contact: str, _path: str, members: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         location = members["locationId"]
         if self.conversations[location, contact]:
             return 400, {"statusCode": 400, "message": "Conversation already exists"}
@@ -163,19 +165,19 @@ class InboxModel(HighLevelModel):
         return 200, {"conversations": [found] if self.conversations[location, contact] else []}
 
     def _comment(self, contact: str, _path: str, members: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        self._write(self.comments, contact, members["message"])
+        self._add_text(self.comments, contact, members["message"])
         person = self.person(contact)
         chatter, person.chatter = person.chatter, 0
         for number in range(chatter):
             at = self.loop.now + 30.0 + number
-            self.loop.at(at, lambda: self._write(self.comments, contact, "Call them back."))
+            self.loop.at(at, lambda: self._add_text(self.comments, contact, "Call them back."))
         return 201, {"conversationId": f"conversation-{contact}", "messageId": "message-1"}
 
     def _note(self, contact: str, _path: str, members: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        text = self._write(self.notes, contact, members["body"])
+        text = self._add_text(self.notes, contact, members["body"])
         return 201, {"note": {"id": text.id, "body": text.body}}
 
-    def _write(self, texts: dict[str, list[Text]], contact: str, body: str) -> Text:
+    def _add_text(self, texts: dict[str, list[Text]], contact: str, body: str) -> Text:
         now = self.loop.now
         known = texts.setdefault(contact, [])
         text = Text(f"{contact}-{len(known)}", body, now, now + self.person(contact).lag)
@@ -209,11 +211,11 @@ class InboxModel(HighLevelModel):
         ]
 
     def _search_contact(self, email: str, _path: str, _members: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        shown = [contact for contact, seen_at in self.contacts.get(email, []) if seen_at <= self.loop.now]
+        shown = [contact for contact, seen_at in self.ids_by_address.get(email, []) if seen_at <= self.loop.now]
         return 200, {"contact": {"id": shown[0], "email": email} if shown else None}
 
-    def _create_contact(self, email: str, _path: str, _members: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        person, known = self.person(email), self.contacts.setdefault(email, [])
+    def _add_contact(self, email: str, _path: str, _members: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        person, known = self.person(email), self.ids_by_address.setdefault(email, [])
         if known and not person.allows_duplicates:
             message = "This location does not allow duplicated contacts."
             return 400, {"statusCode": 400, "message": message, "meta": {"contactId": known[0][0]}}

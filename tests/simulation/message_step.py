@@ -322,7 +322,7 @@ def _result(
         number = delivery.number
         written, notes = highlevel.written[number], highlevel.written_notes[number]
         difference = written + notes - expected[number]
-        contacts = len(highlevel.contacts.get(f"person-{number}@example.com", ()))
+        contacts = len(highlevel.ids_by_address.get(f"person-{number}@example.com", ()))
         if difference > 0:
             result.doubled.append(delivery)
         if difference < 0:
