@@ -6,6 +6,7 @@ because HighLevel creates it twice where the location allows duplicates. Tags an
 
 import hashlib
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -273,8 +274,9 @@ def without(outcome: Outcome, note: str) -> Outcome:
 
 
 def _address_key(location: str, address: str) -> str:
-    """Return the key of an address's claim, without the address."""
-    return f"address#{location}#{hashlib.sha256(address.casefold().encode()).hexdigest()[:32]}"
+    """Return the key of an address's claim, without the address: the same for each spelling of a phone number."""
+    spelled = address.casefold() if "@" in address else re.sub(r"[^\d+]", "", address)
+    return f"address#{location}#{hashlib.sha256(spelled.encode()).hexdigest()[:32]}"
 
 
 def _extras(target: Target) -> dict[str, Any]:

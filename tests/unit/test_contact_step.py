@@ -50,8 +50,9 @@ def test_two_deliveries_of_a_new_person_together_make_one_contact(stack: Stack, 
         (None, "+15555550100"),
         ("JANE@EXAMPLE.COM", None),
         ("other@example.com", "+15555550100"),
+        (None, "+1 (555) 555-0100"),
     ],
-    ids=["e-mail", "phone", "another case", "another e-mail"],
+    ids=["e-mail", "phone", "another case", "another e-mail", "another spelling"],
 )
 def test_each_address_is_claimed(stack: Stack, inbox: Inbox, second: tuple[str | None, str | None]) -> None:
     inbox.lag = 3600.0
