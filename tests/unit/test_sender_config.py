@@ -90,7 +90,11 @@ def test_the_place_of_the_clone_does_not_matter(tmp_path: Path) -> None:
         (TOKEN + 'message = "leng(a)"', "message", "JMESPath has no function leng"),
         *((TOKEN + f"form = {value}", "form", "must be a text") for value in ('""', "false", "[]")),
         (TOKEN + 'form = "a["', "form", "is not JMESPath"),
-        *((TOKEN + f"tags = {value}", "tags", "must be a list of texts") for value in ('"a"', "[]", '[""]', "[1]")),
+        *(
+            (TOKEN + f"tags = {value}", "tags", "must be a list of texts")
+            for value in ('"a"', "[]", '[""]', '[" "]', "[1]")
+        ),
+        (TOKEN + 'source = " "', "source", "must be a text"),
         *((TOKEN + f"source = {value}", "source", "must be a text") for value in ('""', "1", '["a"]')),
         *(
             (TOKEN + f"custom_fields = {value}", "custom_fields", "must be paths by the id of a custom field")

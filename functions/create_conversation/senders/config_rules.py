@@ -91,7 +91,7 @@ def _hint(key: str, known: set[str]) -> str:
 
 
 def _text(value: Any, _scheme: str) -> str:
-    return "" if isinstance(value, str) and value else "must be a text"
+    return "" if isinstance(value, str) and value.strip() else "must be a text"
 
 
 def _text_or_empty(value: Any, _scheme: str) -> str:
@@ -99,7 +99,7 @@ def _text_or_empty(value: Any, _scheme: str) -> str:
 
 
 def _texts(value: Any, _scheme: str) -> str:
-    is_list = isinstance(value, list) and value and all(isinstance(item, str) and item for item in value)
+    is_list = isinstance(value, list) and value and all(isinstance(item, str) and item.strip() for item in value)
     return "" if is_list else 'must be a list of texts, such as ["…"]'
 
 
