@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from local.application import Answer
+from local.highlevel import Limits
 from tests.assertions import assert_webhook_outcome
 from tests.integration.world import TOKEN, World, deployed_world
 from tests.payloads import delivery, on_the_wire
@@ -18,6 +19,7 @@ def world() -> Iterator[World]:
     """A stack of one sub-account, in which each sender has its secret."""
     with deployed_world(LocationId=LOCATION) as world:
         world.highlevel.tokens = {TOKEN: LOCATION}
+        world.highlevel.limits = Limits(max=1000)  # all samples name one location, at up to five calls each
         for sender in PEOPLE:
             world.application.store_sender_secret(sender, secret_of(sender))
         yield world
