@@ -131,8 +131,9 @@ def test_first_secret_and_sample_open_a_conversation(world: World, served: tuple
     assert len(world.highlevel.conversations) == len(SENT)
 
 
-def test_every_other_preset_opens_a_conversation(world: World, run: Run) -> None:
-    world.highlevel.limits = Limits(max=1000)  # all samples name one location, at up to five calls each
+def test_every_other_preset_opens_a_conversation(world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All samples name one location, at up to five calls each.
+    monkeypatch.setattr(world.highlevel, "limits", Limits(max=1000))
     for name in OTHERS:
         code, printed = run("sender", "add", name)
         assert code == 0
