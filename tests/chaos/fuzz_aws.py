@@ -60,11 +60,22 @@ class FakeAws:
         item = self.records.get(self._key(arguments))
         return {"Item": item} if item else {}
 
+    def _BatchGetItem(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, list[Any]] = {}
+        for table, asked in arguments["RequestItems"].items():
+            keys = [self._key({"Key": key}) for key in asked["Keys"]]
+            found[table] = [self.records[key] | {"pk": {"S": key}} for key in keys if key in self.records]
+        return {"Responses": found, "UnprocessedKeys": {}}
+
     def _UpdateItem(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        values = arguments["ExpressionAttributeValues"]
-        named = {"conversation_id": ":id", "contact_id": ":contact", "expires_at": ":expires_at"}
-        item = {name: values[place] for name, place in named.items() if place in values}
-        self.records[self._key(arguments)] = item
+        key, values = self._key(arguments), arguments["ExpressionAttributeValues"]
+        item = self.records.get(key, {})
+        if not _is_met(arguments.get("ConditionExpression", ""), item, values):
+            raise _RefusedError("com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException")
+        changes, _, removed = arguments["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
+        named = dict(change.split(" = ") for change in changes.split(", "))
+        item = item | {name: values[place] for name, place in named.items()}
+        self.records[key] = {name: value for name, value in item.items() if name != removed}
         return {}
 
     def _key(self, arguments: dict[str, Any]) -> str:
@@ -133,6 +144,16 @@ class FakeAws:
     def _refuse(self, promise: str, what: str) -> None:
         self._refusals.append((promise, what))
         raise _RefusedError("com.amazonaws.sqs#InvalidMessageContents")
+
+
+def _is_met(condition: str, item: dict[str, Any], values: dict[str, Any]) -> bool:
+    """Whether the item meets the condition: one of the two forms that the function uses."""
+    if not condition:
+        return True
+    if missing := re.fullmatch(r"attribute_not_exists\((\w+)\) OR expires_at <= :now", condition):
+        return missing[1] not in item or int(item["expires_at"]["N"]) <= int(values[":now"]["N"])
+    name, place = condition.split(" = ")
+    return bool(item.get(name) == values[place])
 
 
 class _RefusedError(Exception):

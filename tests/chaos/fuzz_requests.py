@@ -47,6 +47,10 @@ location_id = "site"
 locations = ["*"]
 when = "length(kind) > `2` && max(scores) > min(scores) && sum(scores) > `0`"
 id = "json:to_string(delivery)"
+source = "Our site"
+tags = ["website"]
+update_contact = true
+custom_fields = { scoreField01 = "scores", noteField0002 = "message" }
 
 [one-location]
 scheme = "token"
@@ -98,6 +102,7 @@ _GENERAL: dict[str, Any] = {
     "appId": "our-app",
     "webhookId": "<delivery>",
     "delivery": "<delivery>",
+    "message": "Please call me\nafter five",
 }
 
 

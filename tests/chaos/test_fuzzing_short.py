@@ -114,8 +114,34 @@ def test_a_request_let_in_without_authentication_is_reported(function: FuzzedFun
 
 
 CALL = Call(0, "POST", "/conversations/", {}, {"host": "h"}, b'{"locationId": "a", "contactId": "b"}', ("h", 1))
-SEARCH = replace(CALL, method="GET", path="/conversations/search")
-PERSON = replace(CALL, path="/contacts/upsert", body=b'{"locationId": "a", "email": "a@b", "firstName": "Zo\\u00eb"}')
+PERSON = replace(CALL, path="/contacts/", body=b'{"locationId": "a", "email": "a@b", "firstName": "Zo\\u00eb"}')
+SEARCH = replace(
+    CALL, method="GET", path="/contacts/search/duplicate", query={"locationId": "a", "email": "a@b", "number": "+1555"}
+)
+SEARCH_CONVERSATION = replace(SEARCH, path="/conversations/search", query={"locationId": "a", "contactId": "b"})
+WORDS = "Form\\nName: \\u00e4\\n\\nref 0123456789abcdef"
+COMMENT = replace(
+    CALL,
+    path="/conversations/messages",
+    body=f'{{"type": "InternalComment", "contactId": "b", "message": "{WORDS}"}}'.encode(),
+)
+NOTE = replace(CALL, path="/contacts/b/notes", body=f'{{"body": "{WORDS}"}}'.encode())
+BADGE = replace(CALL, method="PUT", path="/conversations/c", body=b'{"locationId": "a", "unreadCount": 1}')
+TAGS = replace(CALL, path="/contacts/b/tags", body=b'{"tags": ["website"]}')
+FIELDS = replace(
+    CALL, method="PUT", path="/contacts/b", body=b'{"customFields": [{"id": "f", "field_value": "a\\nb"}]}'
+)
+CLEAN_CALLS = {
+    "conversation": CALL,
+    "new-contact": PERSON,
+    "find-contact": SEARCH,
+    "find-conversation": SEARCH_CONVERSATION,
+    "comment": COMMENT,
+    "note": NOTE,
+    "badge": BADGE,
+    "tags": TAGS,
+    "fields": FIELDS,
+}
 
 
 UNCLEAN_CALLS = {
@@ -132,16 +158,39 @@ UNCLEAN_CALLS = {
     "email-surrogate": replace(PERSON, body=b'{"locationId": "a", "email": "a\\ud800@b"}'),
     "phone-other-digits": replace(PERSON, body=b'{"locationId": "a", "phone": "\\u0661\\u0662\\u0663\\u0664"}'),
     "no-address": replace(PERSON, body=b'{"locationId": "a", "firstName": "Ann"}'),
-    "search-path": replace(
-        CALL, method="GET", path="/conversations/search", query={"locationId": "a", "contactId": "b/c"}
-    ),
+    "upsert": replace(PERSON, path="/contacts/upsert"),
+    "search-id": replace(SEARCH_CONVERSATION, query={"locationId": "a", "contactId": "b/c"}),
+    "search-no-location": replace(SEARCH, query={"email": "a@b"}),
+    "search-no-address": replace(SEARCH, query={"locationId": "a"}),
+    "search-email-newline": replace(SEARCH, query={"locationId": "a", "email": "a\n@b"}),
+    "search-phone-letters": replace(SEARCH, query={"locationId": "a", "number": "+1555ext1"}),
+    "search-extra": replace(SEARCH, query=SEARCH.query | {"phone": "+1555"}),
+    "comment-control": replace(COMMENT, body=COMMENT.body.replace(b"Form", b"\\u001b[31m")),
+    "comment-surrogate": replace(COMMENT, body=COMMENT.body.replace(b"Form", b"\\ud800")),
+    "comment-no-reference": replace(COMMENT, body=COMMENT.body.replace(b"ref ", b"")),
+    "comment-too-long": replace(COMMENT, body=COMMENT.body.replace(b"Form", b"x" * 5000)),
+    "comment-extra": replace(COMMENT, body=COMMENT.body.replace(b'"type"', b'"html": "x", "type"')),
+    "note-path": replace(NOTE, path="/contacts/b/../c/notes"),
+    "note-nul": replace(NOTE, body=NOTE.body.replace(b"Form", b"\\u0000")),
+    "badge-text": replace(BADGE, body=BADGE.body.replace(b"1", b'"1"')),
+    "badge-true": replace(BADGE, body=BADGE.body.replace(b"1", b"true")),
+    "tags-text": replace(TAGS, body=b'{"tags": "website"}'),
+    "tags-empty": replace(TAGS, body=b'{"tags": []}'),
+    "fields-object": replace(FIELDS, body=b'{"customFields": [{"id": "f", "field_value": {}}]}'),
+    "fields-infinity": replace(FIELDS, body=b'{"customFields": [{"id": "f", "field_value": Infinity}]}'),
+    "fields-nul": replace(FIELDS, body=FIELDS.body.replace(b"a", b"\\u0000")),
+    "fields-tags": replace(FIELDS, body=b'{"tags": ["website"]}'),
 }
 
 
 @pytest.mark.parametrize("call", UNCLEAN_CALLS.values(), ids=UNCLEAN_CALLS)
 def test_an_unclean_call_is_reported(call: Call) -> None:
     assert list(unclean(call))
-    assert list(unclean(CALL)) == list(unclean(PERSON)) == []
+
+
+@pytest.mark.parametrize("call", CLEAN_CALLS.values(), ids=CLEAN_CALLS)
+def test_a_clean_call_is_not_reported(call: Call) -> None:
+    assert list(unclean(call)) == []
 
 
 MESSAGE = {"QueueUrl": "https://q/retry", "MessageBody": "text", "MessageGroupId": "loc", "DelaySeconds": 5}
