@@ -50,7 +50,7 @@ id = "json:to_string(delivery)"
 source = "Our site"
 tags = ["website"]
 update_contact = true
-custom_fields = { scoreField01 = "scores", noteField0002 = "message" }
+custom_fields = { scoreField01 = "max(scores)", noteField0002 = "message" }
 
 [one-location]
 scheme = "token"
@@ -268,7 +268,8 @@ def _samples(name: str) -> list[Any]:
             marked["appId"] = _GENERAL["appId"]
         samples = [marked, marked, _GENERAL]
     if name == API:
-        samples = [{"locationId": "<location>", "contactId": "<contact>"}]
+        ids = {"locationId": "<location>", "contactId": "<contact>"}
+        samples = [ids, ids | {"message": _GENERAL["message"]}]
     return samples
 
 

@@ -215,6 +215,27 @@ def test_an_entry_says_what_the_contact_gets(tmp_path: Path) -> None:
     assert (target.message.user_id, target.message.mentions) == ("u1", ("u2", "u3"))
 
 
+@pytest.mark.parametrize(
+    ("json_text", "expected"),
+    [
+        pytest.param('"a\\u0000b\\u001b[31m"', "ab[31m", id="control-characters"),
+        pytest.param('"a\\ud800b"', "ab", id="lone-surrogate"),
+        pytest.param('"one\\r\\ntwo\\tthree"', "one\ntwo\tthree", id="lines-stay"),
+        pytest.param('"\\u0000 "', None, id="nothing-left"),
+        pytest.param('["red\\u0007", "\\u0000", "\U0001f600"]', ["red", "\U0001f600"], id="list"),
+        pytest.param('["red", 1]', None, id="list-of-others"),
+        pytest.param("1e400", None, id="infinity"),
+        pytest.param("-2.5", -2.5, id="number"),
+        pytest.param("false", False, id="false"),
+    ],
+)
+def test_a_custom_field_gets_what_it_can_hold(json_text: str, expected: object, tmp_path: Path) -> None:
+    (tmp_path / "senders.toml").write_text("[token]\ncustom_fields = { field = 'note' }\n", "utf-8")
+    payload = documented("token") | json.loads(f'{{"note": {json_text}}}')
+    fields = target_of(submission("token", payload), load(tmp_path), LOCATION).fields
+    assert fields.custom_fields == ({} if expected is None else {"field": expected})
+
+
 def _toml(value: object) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{name} = {json.dumps(path)}" for name, path in value.items()) + " }"

@@ -4,6 +4,7 @@ Pure; each try maps again, so a redrive uses the mapping of its time.
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -348,16 +349,28 @@ def _has_message(sender: Sender, payload: dict[str, Any]) -> bool:
 def _contact_fields(sender: Sender, payload: dict[str, Any]) -> ContactFields:
     if not (sender.tags or sender.source or sender.custom_fields or sender.update_contact):
         return NO_FIELDS
-    found = {name: _search(path, payload) for name, path in sender.custom_fields.items()}
-    values = {name: value for name, value in found.items() if _is_field_value(value)}
+    found = {name: _field_value(_search(path, payload)) for name, path in sender.custom_fields.items()}
+    values = {name: value for name, value in found.items() if value is not None}
     return ContactFields(sender.tags, _source(sender), values, sender.update_contact)
 
 
-def _is_field_value(value: Any) -> bool:
-    """Return whether a custom field of HighLevel can hold it: a text, a number, true or false, or a list of texts."""
-    if isinstance(value, list):
-        return bool(value) and all(isinstance(each, str) for each in value)
-    return isinstance(value, int | float) or (isinstance(value, str) and bool(value.strip()))
+def _field_value(value: Any) -> str | float | list[str] | None:
+    """Return what a custom field of HighLevel can hold: a text, a number, true or false, or a list of texts."""
+    if isinstance(value, int | float):
+        return value if isinstance(value, int) or math.isfinite(value) else None
+    if isinstance(value, str):
+        return _clean_text(value) or None
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return [text for each in value if (text := _clean_text(each))] or None
+    return None
+
+
+_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def _clean_text(text: str) -> str:
+    """Remove control characters and lone surrogates; lines stay."""
+    return _NO_TEXT.sub("", text.replace("\r\n", "\n")).strip()
 
 
 def _source(sender: Sender) -> str:
