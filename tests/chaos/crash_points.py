@@ -1,7 +1,8 @@
 """Crash points: the worker is killed once at each step of a submission, for each trigger, when a service has its call.
 
 The sender then does what it does in production: a caller and a webhook sender repeat an unanswered request, Lambda
-repeats an event, SQS shows a message again, an operator runs the redrive again. It must end in one conversation.
+repeats an event, SQS shows a message again, an operator runs the redrive again. It must end in one conversation, which
+has the submission's words once.
 """
 
 import json
@@ -14,6 +15,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from create_conversation.errors import MessageStatus
+from create_conversation.message_claims import LOOK_AGAIN_SECONDS, TAKE_OVER_SECONDS
 from create_conversation.triggers.retry_queue import LEASE_JITTER_SECONDS, LEASE_SECONDS
 from local.application import Answer
 from local.fault_proxy import Request
@@ -24,12 +27,14 @@ from tests.integration.aws_faults import FaultyWorld, faulty_world
 ROUNDS = 5
 QUEUES = ("RetryQueue", "DeadLetterQueue")
 SENDER = "token"
+WORDS = {"message": "Please call me"}
 REPEATS = 5
 TRIES = 3  # of a crash point: on a busy machine the function may give up on the call before it is killed
 REDRIVE_CRASH_POINTS = 2
 FIRST_JITTER_SECONDS = LEASE_JITTER_SECONDS + 6.5
-# Two leases with their jitter, if a kill met another message's try, and what a busy machine needs.
-BACK_WITHIN_SECONDS = 2 * (LEASE_SECONDS + FIRST_JITTER_SECONDS) + 60
+# Two leases with their jitter, if a kill met another message's try, the take-over of a message's claim, and what a busy
+# machine needs.
+BACK_WITHIN_SECONDS = 2 * (LEASE_SECONDS + FIRST_JITTER_SECONDS) + TAKE_OVER_SECONDS + LOOK_AGAIN_SECONDS + 60
 VISIBILITY_SECONDS = 45  # of the retry queue, for a worker that dies before it takes its lease; 450 in production
 HIDDEN_SECONDS = 5  # for which a killed redrive's dead letters stay hidden; 300 in production
 REDRIVE = f"""
@@ -87,12 +92,19 @@ def run(size: float, progress: Progress) -> Part:
         part.problems += [f"two conversations: {contact}" for contact in twice]
         lost = [contact for contact in sent if not world.is_open(location, contact)]
         part.problems += [f"no conversation: {contact}" for contact in lost]
+        words = {contact: world.comments(location, contact) for contact in sent}
+        without_words = [contact for contact in sent if words[contact] == 0]
+        part.problems += [f"no words: {contact}" for contact in without_words]
+        words_twice = [contact for contact in sent if words[contact] > 1]
+        part.problems += [f"words twice: {contact}" for contact in words_twice]
         part.figures += [
             Figure(
                 "kills: each crash point, for each trigger that has it", kills, rounds * (_KILLS + REDRIVE_CRASH_POINTS)
             ),
             Figure("submissions lost", len(lost), 0),
             Figure("second conversations", len(twice), 0),
+            Figure("submissions without their words", len(without_words), 0),
+            Figure("submissions with their words twice", len(words_twice), 0),
             Figure("internal errors", len(errors), 0),
         ]
     return part
@@ -102,13 +114,12 @@ def run(size: float, progress: Progress) -> Part:
 
 
 def _http(world: FaultyWorld, location: str, contact: str, _secret: str) -> str | None:
-    return _repeated(
-        world, location, contact, lambda: world.application.post({"locationId": location, "contactId": contact})
-    )
+    members = {"locationId": location, "contactId": contact, **WORDS}
+    return _repeated(world, location, contact, lambda: world.application.post(members))
 
 
 def _webhook(world: FaultyWorld, location: str, contact: str, secret: str) -> str | None:
-    body = json.dumps({"locationId": location, "contactId": contact}).encode()
+    body = json.dumps({"locationId": location, "contactId": contact, **WORDS}).encode()
     headers = {"content-type": "application/json", "x-webhook-token": secret}
     return _repeated(world, location, contact, lambda: world.application.deliver(SENDER, body, headers))
 
@@ -131,11 +142,11 @@ def _repeated(world: FaultyWorld, location: str, contact: str, send: Callable[[]
 
 
 def _event(world: FaultyWorld, location: str, contact: str, _secret: str) -> None:
-    world.put_event(location, contact)
+    world.put_event(location, contact, **WORDS)
 
 
 def _retry(world: FaultyWorld, location: str, contact: str, _secret: str) -> None:
-    world.enqueue(location, contact)
+    world.enqueue(location, contact, **WORDS)
 
 
 SENDERS = {"http": _http, "webhook": _webhook, "event": _event, "retry": _retry}
@@ -144,11 +155,12 @@ SENDERS = {"http": _http, "webhook": _webhook, "event": _event, "retry": _retry}
 # --- the crash points -------------------------------------------------------------------------------------------------
 
 
-def _in_highlevel(kind: str) -> Callable[[FaultyWorld, str, str], threading.Event]:
+def _in_highlevel(kind: str, path: str) -> Callable[[FaultyWorld, str, str], threading.Event]:
     """HighLevel has the call and answers too late: with `hang` it has not handled the call, with `slow` it has."""
 
     def arm(world: FaultyWorld, _location: str, contact: str) -> threading.Event:
-        fault = world.highlevel.fail(kind, contact=contact, times=1, **({"seconds": 8} if kind == "slow" else {}))
+        seconds = {"seconds": 8} if kind == "slow" else {}
+        fault = world.highlevel.fail(kind, path=path, contact=contact, times=1, **seconds)
         killed = threading.Event()
 
         def watch() -> None:
@@ -164,8 +176,13 @@ def _in_highlevel(kind: str) -> Callable[[FaultyWorld, str, str], threading.Even
     return arm
 
 
-def _at(service: str, operation: str, *, answered: bool) -> Callable[[FaultyWorld, str, str], threading.Event]:
-    return lambda world, _location, contact: world.kill_at(service, operation, contact, answered=answered)
+def _at(operation: str, item: str, *texts: str, answered: bool) -> Callable[[FaultyWorld, str, str], threading.Event]:
+    """DynamoDB has a call for an item of the contact: its record (`contact`), or the claim of its words (`message`)."""
+
+    def arm(world: FaultyWorld, location: str, contact: str) -> threading.Event:
+        return world.kill_at("dynamodb", operation, f"{item}#{location}#{contact}", *texts, answered=answered)
+
+    return arm
 
 
 def _while_storing(*, answered: bool) -> Callable[[FaultyWorld, str, str], threading.Event]:
@@ -188,13 +205,22 @@ def _while_dead_lettering(*, answered: bool) -> Callable[[FaultyWorld, str, str]
     return arm
 
 
+MESSAGES = "/conversations/messages"
+WRITTEN = MessageStatus.WRITTEN.value  # the result in a claim
 ALL = ("http", "webhook", "event", "retry")
 CRASH_POINTS = (
-    CrashPoint("before the call", ALL, _at("dynamodb", "GetItem", answered=True)),
-    CrashPoint("HighLevel has the call and has not handled it", ALL, _in_highlevel("hang")),
-    CrashPoint("after the call, before the answer has come", ALL, _in_highlevel("slow")),
-    CrashPoint("after the call, before the record", ALL, _at("dynamodb", "UpdateItem", answered=False)),
-    CrashPoint("after the record, before the answer or the delete", ALL, _at("dynamodb", "UpdateItem", answered=True)),
+    CrashPoint("before the call", ALL, _at("BatchGetItem", "contact", answered=True)),
+    CrashPoint("HighLevel has the call and has not handled it", ALL, _in_highlevel("hang", "/conversations/")),
+    CrashPoint("after the call, before the answer has come", ALL, _in_highlevel("slow", "/conversations/")),
+    CrashPoint("after the call, before the record", ALL, _at("UpdateItem", "contact", answered=False)),
+    CrashPoint("after the record, before the claim of the words", ALL, _at("UpdateItem", "contact", answered=True)),
+    CrashPoint("after the claim, before the words", ALL, _at("UpdateItem", "message", answered=True)),
+    CrashPoint("HighLevel has the words and has not handled them", ALL, _in_highlevel("hang", MESSAGES)),
+    CrashPoint("after the words, before the answer has come", ALL, _in_highlevel("slow", MESSAGES)),
+    CrashPoint("after the words, before their result", ALL, _at("UpdateItem", "message", WRITTEN, answered=False)),
+    CrashPoint(
+        "after the result, before the answer or the delete", ALL, _at("UpdateItem", "message", WRITTEN, answered=True)
+    ),
     CrashPoint("before storing", ("http", "webhook", "event"), _while_storing(answered=False)),
     CrashPoint("after storing, before the answer", ("http", "webhook", "event"), _while_storing(answered=True)),
     CrashPoint("before dead-lettering", ("webhook", "event", "retry"), _while_dead_lettering(answered=False)),
@@ -211,7 +237,7 @@ def _redrive_killed(world: FaultyWorld, location: str, contact: str) -> int:
     """Kill the redrive of a dead letter before it sends, and between send and delete; then let it end. Return the
     number of kills."""
     refused = world.highlevel.fail("status", status=422, contact=contact)
-    world.put_event(location, contact)
+    world.put_event(location, contact, **WORDS)
     world.line(contact, "event", outcome="rejected")
     world.highlevel.faults.remove(refused)
     killed = 0

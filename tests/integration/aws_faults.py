@@ -1,6 +1,7 @@
 """The application behind a fault proxy, in an AWS of its own: for tests in which something breaks."""
 
 import contextlib
+import json
 import threading
 import time
 import uuid
@@ -14,7 +15,7 @@ from local.application import Answer, Application
 from local.fault_proxy import FaultProxy, Request
 from local.highlevel import LocalHighLevel
 from local.stack import LocalAws, deploy, free_port
-from tests.factories import make_submission
+from tests.factories import make_ids, make_submission
 from tests.integration.world import TOKEN, World, built_for_any_location
 
 
@@ -30,15 +31,16 @@ class FaultyWorld(World):
         assert answer.seconds < 5
         return answer
 
-    def put_event(self, location: str, contact: str) -> str:
+    def put_event(self, location: str, contact: str, **members: str) -> str:
         """Put an event on the bus; its id."""
-        return self.application.put_event({"locationId": location, "contactId": contact})
+        return self.application.put_event({"locationId": location, "contactId": contact, **members})
 
-    def enqueue(self, location: str, *contacts: str) -> None:
+    def enqueue(self, location: str, *contacts: str, **members: str) -> None:
         """Put submissions into the retry queue, as the function does but without a delay. Each has its contact as its
         request id."""
         for contact in contacts:
-            submission = make_submission(location, contact, request_id=contact)
+            body = json.dumps(make_ids(location, contact) | members).encode()
+            submission = make_submission(body=body, request_id=contact)
             self._sqs.send_message(
                 QueueUrl=self.url("RetryQueue"), MessageBody=submission.to_message(), MessageGroupId=location
             )
@@ -50,6 +52,11 @@ class FaultyWorld(World):
     def is_open(self, location: str, *contacts: str) -> bool:
         """Whether every one of them has its conversation."""
         return all((location, contact) in self.highlevel.conversations for contact in contacts)
+
+    def comments(self, location: str, contact: str) -> int:
+        """How many comments the contact's conversation has."""
+        conversation = self.highlevel.conversations.get((location, contact))
+        return len(self.highlevel.thread(conversation["id"]).comments) if conversation else 0
 
     def creations(self, location: str) -> list[str]:
         """The contacts of that location, sorted, once for each conversation that HighLevel has created."""
@@ -97,13 +104,13 @@ class FaultyWorld(World):
         time.sleep(0.2)  # a call that reaches a dying process would end as a crash
         return killed
 
-    def kill_at(self, service: str, operation: str, contact: str, *, answered: bool) -> threading.Event:
-        """Kill the function once, at its next such call that names the contact: before AWS sees it or, `answered`,
-        when AWS has carried it out. The event is set when that has happened."""
+    def kill_at(self, service: str, operation: str, *texts: str, answered: bool) -> threading.Event:
+        """Kill the function once, at its next such call that contains these texts, such as a contact's id: before AWS
+        sees it or, `answered`, when AWS has carried it out. The event is set when that has happened."""
         killed = threading.Event()
 
         def hook(request: Request) -> None:
-            if _names(request, contact) and not killed.is_set():
+            if all(_contains(request, text) for text in texts) and not killed.is_set():
                 self.kill()
                 killed.set()
 
@@ -161,12 +168,12 @@ def warm_up(world: FaultyWorld) -> None:
         time.sleep(0.2)
 
 
-def _names(request: Request, contact: str) -> bool:
-    """Whether the call is about that contact; a message contains the submission in base64."""
+def _contains(request: Request, text: str) -> bool:
+    """Whether the call contains that text; a message contains the submission in base64."""
     if request.operation == "SendMessage":
         with contextlib.suppress(ValueError):
-            return contact.encode() in Submission.from_message(request.json()["MessageBody"]).body
-    return contact.encode() in request.body
+            return text.encode() in Submission.from_message(request.json()["MessageBody"]).body
+    return text.encode() in request.body
 
 
 @contextlib.contextmanager
