@@ -263,6 +263,38 @@ def test_what_the_stack_s_own_writes_cause_is_ignored(
     assert world.highlevel.calls == [] if reason else len(world.highlevel.calls) == 1
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        {"email": "ann@example.com"},
+        {"email": "ANN@WORK.example"},
+        {"phone": "+1 (555) 555-0100"},
+        {"email": "ann@work.example", "phone": "+15555550100"},
+    ],
+    ids=["primary", "secondary", "phone", "secondary-and-phone"],
+)
+def test_a_known_contact_stays_as_it_is(world: World, address: dict[str, str]) -> None:
+    known = {
+        "id": "ann",
+        "locationId": LOCATION,
+        "email": "ann@example.com",
+        "phone": "+15555550100",
+        "firstName": "Ann-Marie",
+        "lastName": "McDoe",
+        "additionalEmails": [{"email": "ann@work.example"}],
+        "tags": ["customer"],
+        "source": "fair",
+    }
+    world.highlevel.contacts["ann"] = dict(known)
+    names = {"locationId": LOCATION, "firstName": "ann", "lastName": "MCDOE", "message": "Hello", **address}
+    answer = world.post(make_webhook_event(names))
+    assert_webhook_outcome(answer, "opened")
+    assert json.loads(answer["body"])["messageStatus"] == "written"
+    assert {name: world.highlevel.contacts["ann"].get(name) for name in known} == known
+    assert [*world.highlevel.contacts] == ["ann"]
+    assert (LOCATION, "ann") in world.highlevel.conversations
+
+
 def test_a_sender_s_tags_source_and_fields_reach_a_new_contact(world: World, tmp_path: Any) -> None:
     entry = {"tags": ["lead"], "source": "form", "locations": ["*"]}
     world.senders = make_senders(tmp_path, token=entry)
