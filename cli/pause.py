@@ -7,7 +7,7 @@ from cli.pausing import pause, paused, waiting
 from cli.stack import for_stack
 
 _EFFECTS = {
-    "sending": "sending is paused: each submission is stored, and none is sent to HighLevel",
+    "sending": "sending is paused: from 5 seconds on each submission is stored, and none is sent to HighLevel",
     "retrying": "retrying is paused: submissions that wait are not retried; new ones are sent",
     "accepting": "accepting is paused: API Gateway answers each request 429. Senders that do not repeat lose theirs",
 }

@@ -183,7 +183,7 @@ REASONS = {
         _REJECTED,
         403,
         "This sender may not name this location",
-        "This stack serves one location only, and it is another.",
+        "Neither the sender's `locations` in senders.toml nor LocationId names it: add it there, deploy, and redrive.",
     ),
     "location_refused": Reason(
         _REJECTED,
