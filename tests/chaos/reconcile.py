@@ -19,7 +19,7 @@ from tests.integration.aws_faults import FaultyWorld
 
 ANSWER_SECONDS = 5.0
 LATE_MS = 1000 * ANSWER_SECONDS
-TRANSIENT_REASONS = ("expired", "unhandled")
+TRANSIENT_REASONS = ("expired", "unhandled", "message_failed")
 DYING_SECONDS = 0.5
 SHOWN = 5  # of each kind of problem
 
