@@ -20,7 +20,6 @@ from highlevel.responses import (
     classify_failure,
     classify_new_contact,
     classify_response,
-    classify_upsert,
     classify_write,
     found_conversation,
     response_facts,
@@ -75,14 +74,6 @@ class HighLevel:
     def _search(self, token: str, location: str, contact: str, within: float) -> HttpResponse | Exception:
         query = urlencode({"locationId": location, "contactId": contact})
         return self.call("GET", f"/conversations/search?{query}", token, None, within)
-
-    def upsert_contact(self, token: str, location: str, details: Mapping[str, str], *, within: float) -> ApiResult:
-        """Call `POST /contacts/upsert` with `details` (email, phone, firstName, lastName, name). Raises nothing.
-
-        The result `found` has the contact's id, new or not. Never send tags: they would replace all of the contact's.
-        """
-        body = json.dumps({"locationId": location, **details}).encode()
-        return classify_upsert(self.call("POST", "/contacts/upsert", token, body, within), location)
 
     # --- contacts (their scopes: contacts.readonly, contacts.write) ---------------------------------------------------
 

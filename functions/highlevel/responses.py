@@ -183,13 +183,6 @@ def classify_new_contact(result: HttpResponse | Exception, location: str) -> Api
     return classify_failure(result, "contact_refused")
 
 
-def classify_upsert(result: HttpResponse | Exception, location: str) -> ApiResult:
-    """Classify the result of `POST /contacts/upsert`: found, with the contact's id, or as `classify_failure` does."""
-    if isinstance(result, HttpResponse) and result.status in (200, 201):
-        return _found_contact(result, location)
-    return classify_failure(result, "contact_refused")
-
-
 def classify_contact_search(result: HttpResponse | Exception, location: str) -> ApiResult:
     """Classify the result of `GET /contacts/search/duplicate`: found, missing, or as `classify_failure` does.
 

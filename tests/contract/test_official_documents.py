@@ -54,7 +54,6 @@ CLIENT_CALLS: dict[str, tuple[list[Any], dict[str, Any]]] = {
         {"conversation_id": "{conversation}", "user_id": "u1", "mentions": ["u2"]},
     ),
     "list_comments": (["{conversation}"], {"since": 0.0}),
-    "upsert_contact": (["mine", DETAILS | {"name": "Ann Doe"}], {}),
     "get_contact": (["mine", "{contact}"], {}),
     "search_contact": (["mine"], {"email": "ann@example.com", "phone": "+15555550100"}),
     "create_contact": (["mine", DETAILS | FIELDS | {"tags": ["lead"]}], {}),

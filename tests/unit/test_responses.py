@@ -24,7 +24,6 @@ from highlevel.responses import (
     classify_conversation_search,
     classify_new_contact,
     classify_response,
-    classify_upsert,
     classify_write,
     found_conversation,
 )
@@ -336,13 +335,13 @@ def test_a_search_says_why_it_shows_no_conversation(status: int, body: object, o
     assert (result.conversation, result.unread_count) == (("conv-1", 2) if outcome == "found" else (None, None))
 
 
-# The contact's upsert
+# A new contact
 
 
-def judge_upsert(status: int, body: object = b"", **headers: str) -> ApiResult:
+def judge_new_contact(status: int, body: object = b"", **headers: str) -> ApiResult:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return classify_upsert(HttpResponse(status, named, content), LOCATION)
+    return classify_new_contact(HttpResponse(status, named, content), LOCATION)
 
 
 @pytest.mark.parametrize("status", [200, 201])
@@ -357,7 +356,7 @@ def judge_upsert(status: int, body: object = b"", **headers: str) -> ApiResult:
 def test_an_upsert_finds_the_contact_new_or_not(status: int, contact: dict[str, Any]) -> None:
     headers = {"x_ratelimit_remaining": "7"}
     for new in (True, False):
-        judged = judge_upsert(status, {"new": new, "contact": contact, "traceId": "t-1"}, **headers)
+        judged = judge_new_contact(status, {"new": new, "contact": contact, "traceId": "t-1"}, **headers)
         assert (judged.outcome, judged.reason, judged.contact) == ("found", "", CONTACT)
         assert (judged.status, judged.trace_id, judged.body) == (status, "t-1", None)
         assert judged.rate_limit is not None
@@ -392,7 +391,7 @@ def test_an_upsert_finds_the_contact_new_or_not(status: int, contact: dict[str, 
     ids=lambda body: str(body)[:40],
 )
 def test_an_upsert_that_names_no_contact_of_this_location_is_deferred(status: int, body: object) -> None:
-    judged = judge_upsert(status, body)
+    judged = judge_new_contact(status, body)
     assert (judged.outcome, judged.reason, judged.contact) == ("deferred", "upstream_unexpected", None)
     assert judged.status == status
 
@@ -427,7 +426,7 @@ def test_an_upsert_that_names_no_contact_of_this_location_is_deferred(status: in
 def test_a_refused_upsert_is_classified_by_status_and_message(
     envelope: Any, status: int, message: object, outcome: str, reason: str, suspect: bool
 ) -> None:
-    judged = judge_upsert(status, envelope(status, message), retry_after="17")
+    judged = judge_new_contact(status, envelope(status, message), retry_after="17")
     assert (judged.outcome, judged.reason, judged.token_suspect) == (outcome, reason, suspect)
     assert (judged.status, judged.trace_id, judged.contact, judged.body) == (status, "t-1", None, None)
     assert judged.retry_after == (17 if outcome == "deferred" else None)
@@ -436,8 +435,8 @@ def test_a_refused_upsert_is_classified_by_status_and_message(
 
 @pytest.mark.parametrize("status", [202, 204, 302, 401, 403, 404, 422, 500])
 def test_an_upsert_that_another_server_answers_is_deferred(status: int) -> None:
-    assert judge_upsert(status, HTML).outcome == "deferred"
-    assert judge_upsert(status).outcome == "deferred"
+    assert judge_new_contact(status, HTML).outcome == "deferred"
+    assert judge_new_contact(status).outcome == "deferred"
 
 
 @pytest.mark.parametrize(
@@ -450,8 +449,8 @@ def test_an_upsert_that_another_server_answers_is_deferred(status: int) -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_an_upsert_fails_as_a_create_does(error: Exception) -> None:
-    assert classify_upsert(error, LOCATION) == classify_response(error, LOCATION, CONTACT)
+def test_a_new_contact_fails_as_a_conversation_does(error: Exception) -> None:
+    assert classify_new_contact(error, LOCATION) == classify_response(error, LOCATION, CONTACT)
 
 
 # --- whatever comes ---------------------------------------------------------------------------------------------------
@@ -510,7 +509,7 @@ RESPONSES = st.builds(
 def test_any_response_is_one_of_the_outcomes(response: HttpResponse) -> None:
     each = {
         "create": classify_response(response, LOCATION, CONTACT),
-        "upsert": classify_upsert(response, LOCATION),
+        "contact": classify_new_contact(response, LOCATION),
         "read": classify_contact(response, LOCATION, CONTACT),
     }
     for call, result in each.items():
