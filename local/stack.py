@@ -270,7 +270,7 @@ def _digest(template: Path, architecture: str, excluded: Path) -> str:
 
 def _copy_build(similar: Path, senders: Path, folder: Path) -> None:
     os.utime(similar)
-    shutil.copytree(similar, folder, dirs_exist_ok=True)
+    shutil.copytree(similar, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("packaged"))
     for copy in folder.glob("build/*/senders.toml"):
         shutil.copyfile(senders, copy)
 

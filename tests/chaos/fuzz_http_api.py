@@ -18,8 +18,9 @@ from create_conversation.senders.config import load
 from local.application import Application
 from local.highlevel import Call, LocalHighLevel
 from local.highlevel_rules import Limits
-from local.stack import LocalAws, deploy
+from local.stack import LocalAws
 from tests.chaos.fuzz_requests import Requests
+from tests.integration.packaged import deploy_packaged
 from tests.integration.world import built_for_any_location
 
 SECONDS = 10.0
@@ -34,7 +35,9 @@ def fuzz_over_sockets(seed: int, count: int) -> tuple[Counter[str], list[tuple[s
     token = requests.canary.token()
     limits = Limits(10**9, 10_000, 10**9)
     with LocalHighLevel(tokens={token: "*"}, limits=limits) as highlevel, LocalAws(enforce_iam=True) as aws:
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url}, built=built_for_any_location()))
+        application = Application(
+            aws, deploy_packaged(aws, {"HighLevelBaseUrl": highlevel.url}, built=built_for_any_location())
+        )
         application.store_token(token)
         secrets = aws.client("secretsmanager")
         secrets.put_secret_value(

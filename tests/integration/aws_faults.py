@@ -14,8 +14,9 @@ from create_conversation.triggers.retry_queue import LEASE_SECONDS
 from local.application import Answer, Application
 from local.fault_proxy import FaultProxy, Request
 from local.highlevel import LocalHighLevel
-from local.stack import LocalAws, deploy, free_port
+from local.stack import LocalAws, free_port
 from tests.factories import make_ids, make_submission
+from tests.integration.packaged import deploy_packaged
 from tests.integration.world import TOKEN, World, built_for_any_location
 
 
@@ -188,6 +189,6 @@ def faulty_world(**parameters: str) -> Iterator[FaultyWorld]:
         if bus := parameters.get("EventBusName"):
             aws.client("events").create_event_bus(Name=bus)
         settings = {"HighLevelBaseUrl": highlevel.url, **parameters}
-        application = Application(aws, deploy(aws, settings, built=built_for_any_location()))
+        application = Application(aws, deploy_packaged(aws, settings, built=built_for_any_location()))
         application.store_token(TOKEN)
         yield FaultyWorld(highlevel, application, proxy)

@@ -6,9 +6,9 @@ from typing import Any
 
 from highlevel.oauth import OAuth, read_oauth
 from local.highlevel_oauth import Installation
-from local.stack import deploy
 from tests.factories import make_connection
 from tests.integration.aws_faults import FaultyWorld
+from tests.integration.packaged import deploy_packaged
 
 CURRENT, PENDING, PREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
 
@@ -37,7 +37,9 @@ class Rotating:
 
     def attach(self) -> None:
         """Deploy the rotation's schedule, which rotates immediately."""
-        deploy(self.world.application.aws, {"HighLevelBaseUrl": self.world.highlevel.url, "RotateToken": "true"})
+        deploy_packaged(
+            self.world.application.aws, {"HighLevelBaseUrl": self.world.highlevel.url, "RotateToken": "true"}
+        )
 
     @property
     def arn(self) -> str:

@@ -21,7 +21,8 @@ from create_conversation.senders.config import load
 from local.application import Answer, Application
 from local.highlevel import Limits, LocalHighLevel
 from local.serve import announcement
-from local.stack import ROOT, LocalAws, clean_environment, deploy
+from local.stack import ROOT, LocalAws, clean_environment
+from tests.integration.packaged import deploy_packaged
 from tests.integration.world import World, eventually
 
 LOCATION = "ve9EPM428h8vShlRW1KT"
@@ -37,7 +38,9 @@ type Run = Callable[..., tuple[int, str]]
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Path]]:
     """The stack, and the file in which the commands find its address."""
     with LocalHighLevel(tokens={TOKEN: LOCATION}) as highlevel, LocalAws(enforce_iam=True) as aws:
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, "LocationId": LOCATION}))
+        application = Application(
+            aws, deploy_packaged(aws, {"HighLevelBaseUrl": highlevel.url, "LocationId": LOCATION})
+        )
         application.store_token(TOKEN)
         where = tmp_path_factory.mktemp("serve") / "serve.json"
         where.write_text(json.dumps(announcement(application)))

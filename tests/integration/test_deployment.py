@@ -15,6 +15,7 @@ import pytest
 from local.application import Application
 from local.highlevel import LocalHighLevel
 from local.stack import LocalAws, LocalAwsError, Stack, deploy
+from tests.integration.packaged import deploy_packaged
 from tests.integration.world import TOKEN
 
 BOUNDARY = "arn:aws:iam::000000000000:policy/Boundary"
@@ -114,6 +115,17 @@ def test_a_stack_is_updated_and_rolled_back(deployed: DeployedStack) -> None:
     [rule] = deployed.aws.client("events").list_rules(EventBusName="crm")["Rules"]
     lost = ["AWS/Events", "InvocationsFailedToBeSentToDlq", "EventBusName", "crm", "RuleName", rule["Name"]]
     assert lost in [metric[:6] for metric in metrics_of_dashboard(deployed)]
+
+
+def test_other_tests_deploy_what_sam_cli_deploys(deployed: DeployedStack) -> None:
+    def state() -> tuple[Any, int]:
+        events = deployed.formation.describe_stack_events(StackName=deployed.stack.name)["StackEvents"]
+        return deployed.formation.get_template(StackName=deployed.stack.name)["TemplateBody"], len(events)
+
+    deploy_packaged(deployed.aws)  # if it is this build's first deployment, by SAM CLI
+    before = state()
+    deploy_packaged(deployed.aws)
+    assert state() == before
 
 
 def test_a_failed_first_deployment_leaves_nothing(deployed: DeployedStack) -> None:

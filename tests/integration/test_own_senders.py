@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from local.application import Answer, Application
 from local.highlevel import LocalHighLevel
-from local.stack import ROOT, LocalAws, build, deploy
+from local.stack import ROOT, LocalAws, build
 from tests.assertions import assert_dead_letter, assert_webhook_outcome
+from tests.integration.packaged import deploy_packaged
 from tests.integration.world import TOKEN, World, eventually
 
 APP = Ed25519PrivateKey.generate()  # stands for HighLevel's key
@@ -54,7 +55,7 @@ class Project:
     def deploy(self, senders: str) -> Application:
         (self._folder / "functions" / "senders.toml").write_text(senders)
         built = build(self._folder / "template.yaml")
-        return Application(self._aws, deploy(self._aws, self._parameters, built=built))
+        return Application(self._aws, deploy_packaged(self._aws, self._parameters, built=built))
 
 
 @pytest.fixture(scope="module")

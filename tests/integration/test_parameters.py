@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from local.highlevel import LocalHighLevel
-from local.stack import LocalAws, Stack, deploy
+from local.stack import LocalAws, Stack
+from tests.integration.packaged import deploy_packaged
 from tests.unit.template import TEMPLATE, values_of
 
 PAIRS = [  # of parameters that share a part of the function's configuration, each with the values to go through
@@ -75,7 +76,7 @@ def changing() -> Iterator[Changing]:
     with LocalHighLevel() as highlevel, LocalAws(enforce_iam=True) as aws:
         for bus in ("crm", "crm2"):
             aws.client("events").create_event_bus(Name=bus)
-        yield Changing(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url}))
+        yield Changing(aws, deploy_packaged(aws, {"HighLevelBaseUrl": highlevel.url}))
 
 
 def changes(name: str) -> list[dict[str, str]]:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cli.pausing import LAST_WAIT_SECONDS
-from local.stack import deploy
 from tests.integration.aws_faults import FaultyWorld, faulty_world, warm_up
+from tests.integration.packaged import deploy_packaged
 from tests.integration.world import eventually
 
 NOTHING = ["✓ pauses: none: HighLevel is called, the retry queue is processed, the API accepts requests"]
@@ -47,7 +47,7 @@ def doctor(world: FaultyWorld) -> list[str]:
 def redeploy(world: FaultyWorld, **parameters: str) -> None:
     """Deploy with a parameter that changes the function, its version and the event source mapping."""
     world.kill()  # not after it: when a pause ends, a batch is in flight immediately
-    deploy(world.application.aws, {"HighLevelBaseUrl": world.highlevel.url, **parameters})
+    deploy_packaged(world.application.aws, {"HighLevelBaseUrl": world.highlevel.url, **parameters})
     world.application.post({}, {"authorization": "Bearer wrong"})  # a cold start takes long on a busy machine
 
 

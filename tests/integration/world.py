@@ -20,7 +20,8 @@ from local.application import Application
 from local.highlevel import LocalHighLevel
 from local.page.server import Page
 from local.run import LOCATION
-from local.stack import ROOT, LocalAws, build, clean_environment, deploy
+from local.stack import ROOT, LocalAws, build, clean_environment
+from tests.integration.packaged import deploy_packaged
 from tests.samples import ANYWHERE
 
 TOKEN = f"pit-{uuid.uuid4()}"
@@ -119,7 +120,9 @@ class World:
 def deployed_world(built: Path | None = None, **parameters: str) -> Iterator[World]:
     """The unchanged template with these parameters and its roles enforced; the local HighLevel accepts TOKEN."""
     with LocalHighLevel(tokens={TOKEN: "*"}) as highlevel, LocalAws(enforce_iam=True) as aws:
-        application = Application(aws, deploy(aws, {"HighLevelBaseUrl": highlevel.url, **parameters}, built=built))
+        application = Application(
+            aws, deploy_packaged(aws, {"HighLevelBaseUrl": highlevel.url, **parameters}, built=built)
+        )
         application.store_token(TOKEN)
         yield World(highlevel, application)
 
