@@ -278,9 +278,13 @@ def _kill_redrive(world: FaultyWorld, *, answered: bool) -> bool:
 
 
 def _reconcile(world: FaultyWorld, location: str, sent: list[str]) -> list[str]:
-    """Wait until the queues are empty, and redrive dead letters; return what still waits after too long a time."""
+    """Wait until the queues are empty, and redrive dead letters; return what still waits after too long a time.
+
+    The time for which the claim of a killed attempt is respected does not pass: the claims are made older.
+    """
     until = time.monotonic() + BACK_WITHIN_SECONDS
     while time.monotonic() < until and not _is_done(world, location, sent):
+        world.age_claims()
         if world.application.count("RetryQueue") == 0 and world.application.count("DeadLetterQueue"):
             world.redrive()
         time.sleep(1)

@@ -6,9 +6,10 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from create_conversation.message_claims import TAKE_OVER_SECONDS, claim_item
 from create_conversation.submission import Submission
 from create_conversation.triggers.retry_queue import LEASE_SECONDS
 from local.application import Answer, Application
@@ -18,6 +19,8 @@ from local.stack import LocalAws, free_port
 from tests.factories import make_ids, make_submission
 from tests.integration.packaged import deploy_packaged
 from tests.integration.world import TOKEN, World, built_for_any_location
+
+ATTEMPT_SECONDS = 15.0  # longer than any attempt
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,32 @@ class FaultyWorld(World):
     def show_again_after(self, seconds: int) -> None:
         """Set the retry queue's visibility timeout, 450 s in the template."""
         self._sqs.set_queue_attributes(QueueUrl=self.url("RetryQueue"), Attributes={"VisibilityTimeout": str(seconds)})
+
+    def age_claims(self) -> None:
+        """Make the claims of attempts that have certainly ended as old as another attempt waits to take them over."""
+        dynamodb, table = self.application.aws.client("dynamodb"), self.application.stack.resource("IdempotencyTable")
+        ended = time.time() - ATTEMPT_SECONDS
+        for item in dynamodb.scan(TableName=table)["Items"]:
+            found = claim_item(item["pk"]["S"], item, time.time())
+            claims = [
+                replace(claim, claimed_at=claim.claimed_at - TAKE_OVER_SECONDS)
+                if not claim.result and ended - TAKE_OVER_SECONDS < claim.claimed_at < ended
+                else claim
+                for claim in found.claims
+            ]
+            if claims == list(found.claims):
+                continue
+            with contextlib.suppress(dynamodb.exceptions.ConditionalCheckFailedException):  # an attempt has changed it
+                dynamodb.update_item(
+                    TableName=table,
+                    Key={"pk": item["pk"]},
+                    UpdateExpression="SET claims = :claims",
+                    ConditionExpression="claims_version = :read",
+                    ExpressionAttributeValues={
+                        ":claims": {"S": json.dumps([asdict(claim) for claim in claims])},
+                        ":read": {"N": str(found.version)},
+                    },
+                )
 
     def watch_leases(self) -> list[tuple[str, int]]:
         """The leases that the function sets from now on: receipt handle and seconds."""
