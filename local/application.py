@@ -96,10 +96,12 @@ class Application:
 
     def wait_for_line(self, within: float = 30.0, **fields: Any) -> dict[str, Any]:
         """Wait for the first canonical log line with these values. Raises TimeoutError."""
-        until = time.monotonic() + within
+        until, since = time.monotonic() + within, 0.0
         while time.monotonic() < until:
-            if lines := self.lines(**fields):
+            asked = time.time()
+            if lines := self.lines(since, **fields):
                 return lines[0]
+            since = asked - 5  # all lines until then have been read
             time.sleep(0.1)
         raise TimeoutError(f"no canonical log line with {fields} within {within:.0f} s")
 

@@ -9,6 +9,7 @@ ends when its standard input ends. A command calls `exit_on_sigterm()` first, so
 """
 
 import contextlib
+import functools
 import hashlib
 import http.client
 import json
@@ -161,8 +162,7 @@ class LocalAws:
     def client(self, service: str) -> Any:
         """Return a botocore client of this AWS (root user), one per service. It ignores the user's AWS settings."""
         if service not in self._clients:
-            variables = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
-            self._clients[service] = botocore.session.Session(session_vars=variables).create_client(
+            self._clients[service] = _session().create_client(
                 service,
                 region_name=REGION,
                 endpoint_url=self.endpoint,
@@ -224,6 +224,13 @@ class LocalAws:
             except OSError:
                 time.sleep(0.05)
         raise LocalAwsError(f"the local AWS was not ready within {START_SECONDS:.0f} s:\n{self.log()}")
+
+
+@functools.cache
+def _session() -> botocore.session.Session:
+    """Return the session of all clients of this process: it reads each service's description once."""
+    variables = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
+    return botocore.session.Session(session_vars=variables)
 
 
 def build(template: Path = ROOT / "template.yaml", architecture: str = ARCHITECTURE) -> Path:

@@ -1,16 +1,22 @@
 """Fixtures for all tests: a test depends neither on how it was started nor on what another test leaves open."""
 
+import functools
 import gc
 import sys
 import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import is_dataclass
 
+import botocore.session
 import pytest
 
 from tests import children
 
 children.remove_settings()  # before any module reads them
+
+# Every command of ./hlc opens a session of its own; in one process of tests they all read each service's description
+# once.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 @pytest.fixture(scope="session", autouse=True)

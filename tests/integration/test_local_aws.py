@@ -172,6 +172,18 @@ def test_worker_can_be_killed_at_a_crash_point(probe: Probe) -> None:
     assert probe.post({})[0] == 200
 
 
+def test_a_new_process_runs_the_code_that_is_extracted_already(probe: Probe) -> None:
+    def extracted() -> set[Path]:
+        return {code.resolve() for code in probe.aws._directory.glob("ministack-lambda-*/code")}
+
+    assert probe.post({"do": "find", "module": "app"}) == (200, True)
+    before = extracted()
+    probe.aws.kill_workers()
+    assert eventually(lambda: probe.post({"do": "find", "module": "app"})) == (200, True)
+    assert extracted() == before
+    assert len(before) == 1
+
+
 def test_failed_event_is_retried_and_then_dead_lettered(probe: Probe) -> None:
     since = time.time()
     probe.aws.client("events").put_events(
