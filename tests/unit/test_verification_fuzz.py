@@ -1,6 +1,6 @@
 """No fuzzed request gets in, and none makes the sender check raise.
 
-FUZZ=2000 sets how many requests each verifier gets (20000 without it); the same number means the same requests.
+FUZZ=2000 sets how many requests each verifier gets (5000 without it); the same number means the same requests.
 """
 
 import base64
@@ -19,7 +19,7 @@ from create_conversation.senders.config import Sender, load
 from create_conversation.senders.verification import Request, delivery_id, is_authentic, secrets_for
 from tests.factories import make_senders
 
-COUNT = int(os.environ.get("FUZZ", "20000"))
+COUNT = int(os.environ.get("FUZZ", "5000"))
 DATA: dict[str, Any] = json.loads((Path(__file__).parent.parent / "data" / "signatures.json").read_text("utf-8"))
 PRESETS = {name: sender for name, sender in load().items() if sender.scheme != "event"}
 SIGNING = tuple(name for name, sender in PRESETS.items() if sender.scheme != "token")
