@@ -34,15 +34,15 @@ serve: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/
 
 ##### Develop
 
-# Tests marked `alone` measure, or use the whole machine. Of the others those in tests/chaos take longest, and start first.
+# Tests marked `alone` measure. Of the others a file runs in one process, because its tests share a stack; four files at
+# a time keep two processors busy, because the tests of a stack mostly wait. tests/conftest.py orders them.
 .PHONY: test
 test: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## Run all tests                                      [TESTS=tests/unit]
 ifdef TESTS
 	@.venv/bin/pytest $(TESTS)
 else
-	@.venv/bin/pytest tests/unit tests/contract tests/simulation -m 'not alone' --numprocesses 2
-	@.venv/bin/pytest tests/chaos tests/integration -m 'not alone' --numprocesses 3 --dist loadfile --no-loadscope-reorder
-	@.venv/bin/pytest -m alone
+	@.venv/bin/pytest -m 'not alone' --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	@.venv/bin/pytest $$(grep -rl 'mark\.alone' tests --include='test_*.py') -m alone
 endif
 
 .PHONY: test-quick

@@ -18,6 +18,23 @@ children.remove_settings()  # before any module reads them
 # once.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
+STACK_TESTS = {"chaos", "integration"}  # folders
+LONGEST = ["load_short", "crash_points_short", "aws_faults", "cli", "fuzzing_short", "page", "cli_senders", "pausing"]
+LONGEST += ["location_tokens", "verify", "stored", "rotation_short", "deployment", "rotation", "outcomes", "local_aws"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files for several processes: those that deploy a stack mostly wait, the longest of them begin first,
+    and the others, which use the processor, are spread between them."""
+    files = list(dict.fromkeys(item.path for item in items))
+    ranks = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
+    waiting = sorted(
+        (file for file in files if file.parent.name in STACK_TESTS), key=lambda file: ranks.get(file.name, len(ranks))
+    )
+    working = [file for file in files if file not in waiting]
+    place = {file: number / len(group) for group in (waiting, working) for number, file in enumerate(group)}
+    items.sort(key=lambda item: place[item.path])
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _default_signals() -> None:

@@ -8,7 +8,6 @@ from tests.chaos import load
 from tests.chaos.__main__ import size_of
 
 
-@pytest.mark.alone
 def test_load_with_faults_loses_no_submission() -> None:
     part = load.run(0.01, print)
     assert part.problems == []
