@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,8 +15,10 @@ from nacl.signing import SigningKey
 from cli.signing import FORM, Signed, sign
 from create_conversation.senders.config import load
 from create_conversation.submission import Submission
+from local.highlevel_settings import CommentRefusal
 from local.stack import ROOT
 from tests.chaos.canary_secrets import Canary
+from tests.samples import ANYWHERE
 
 type Trigger = Literal["http", "webhook", "event", "queue"]
 
@@ -26,17 +29,23 @@ WEBHOOKS = {"typeform": 7, "tally": 7, "standard-webhooks": 7, V1A: 7, "highleve
 WITHOUT_CONTACT_ID = 25  # of 100 submissions in a webhook, event or message have no contact id
 BAD = {"ids_refused": 2, "location_refused": 1, "no_token": 1, "expired": 1, "no_contact": 1, "invalid_body": 1}
 ARRAY = 4  # elements at most
+# The preset that writes no words writes them too.
+SENDERS_TOML = f'{ANYWHERE}[highlevel-workflow]\nmessage = "customData.message"\n'
+NAME = re.compile(r"delivery-\d{6}-\d")
 PLACES = ("bearer", "basic", "header:x-webhook-token", "query:token", "body:token")
 
 # Prefixes of contacts. The local HighLevel refuses the first kind and always fails for the second.
 REFUSED, SICK = "refused", "sick"
 STRANGE_LOCATION, UNKNOWN_LOCATION = "location-of-another-token", "location-without-token"
+# Locations that refuse comments, so that words become notes; and one whose token may not read comments.
+WITHOUT_COMMENTS: dict[str, CommentRefusal] = {"location00": "scope", "location01": "type"}
+UNREADABLE = "location02"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The conversation that a submission asks for. `name` is in the body, where nothing maps it. `dead_for`: the reason
-    of the dead letter it must become, if it cannot be opened."""
+    """The conversation that a submission asks for. `name`: its words, in no other one's body. `dead_for`: the reason of
+    the dead letter it must become, if it cannot be opened."""
 
     name: str
     location: str
@@ -58,6 +67,11 @@ class Delivery:
     once: bool = False
     accepted_at: float = 0.0  # monotonic seconds; 0: not accepted
     attempts: int = 0
+
+    @property
+    def submissions(self) -> int:
+        """How often its words are to be written: an event that is put again is another one, with an id of its own."""
+        return self.attempts if self.trigger == "event" else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +154,7 @@ def plan(count: int, locations: list[str], canary: Canary, rng: random.Random) -
 def detail(asked: Asked) -> dict[str, str]:
     """As `POST /conversations` and events have it."""
     members = {"locationId": asked.location, "contactId": asked.contact, "email": asked.email, "phone": asked.phone}
-    return {name: value for name, value in members.items() if value} | {"note": asked.name}
+    return {name: value for name, value in members.items() if value} | {"message": asked.name}
 
 
 _senders: dict[str, Any] = {}
@@ -194,7 +208,7 @@ def _payload(delivery: Delivery) -> tuple[str, bytes]:
     if delivery.sender == "token":
         return _token_payload(delivery)
     payload = _FORMATS[delivery.sender](_recorded(delivery.sender), asked[0], number)
-    return JSON, json.dumps(payload | {"note": asked[0].name}).encode()
+    return JSON, json.dumps(payload).encode()
 
 
 def _token_payload(delivery: Delivery) -> tuple[str, bytes]:
@@ -215,7 +229,9 @@ def _typeform(payload: dict[str, Any], asked: Asked, number: int) -> dict[str, A
     form = payload["form_response"]
     form["hidden"] = {"location_id": asked.location} | ({"contact_id": asked.contact} if asked.contact else {})
     form["answers"] = [
-        {"type": kind, kind: value} for kind, value in (("email", asked.email), ("phone_number", asked.phone)) if value
+        {"type": kind, kind: value}
+        for kind, value in (("text", asked.name), ("email", asked.email), ("phone_number", asked.phone))
+        if value
     ]
     return payload | {"event_id": f"event-{number}"}
 
@@ -224,6 +240,7 @@ def _tally(payload: dict[str, Any], asked: Asked, number: int) -> dict[str, Any]
     fields = [
         ("HIDDEN_FIELDS", "location_id", asked.location),
         ("HIDDEN_FIELDS", "contact_id", asked.contact),
+        ("TEXTAREA", "Message", asked.name),
         ("INPUT_EMAIL", "E-mail", asked.email),
         ("INPUT_PHONE_NUMBER", "Phone", asked.phone),
     ]
@@ -239,7 +256,7 @@ def _standard(payload: dict[str, Any], asked: Asked, _number: int) -> dict[str, 
 
 def _workflow(payload: dict[str, Any], asked: Asked, _number: int) -> dict[str, Any]:
     members = {"contact_id": asked.contact, "email": asked.email, "phone": asked.phone}
-    return payload | members | {"location": {"id": asked.location}}
+    return payload | members | {"location": {"id": asked.location}, "customData": {"message": asked.name}}
 
 
 _FORMATS: dict[str, Callable[[dict[str, Any], Asked, int], dict[str, Any]]] = {

@@ -16,11 +16,24 @@ from nacl.signing import SigningKey
 from local.application import Answer
 from local.fault_proxy import Mode, Request
 from local.highlevel import Fault, Limits
+from local.highlevel_oauth import SCOPES
 from tests.chaos.canary_secrets import Canary
-from tests.chaos.deliveries import REFUSED, SICK, STRANGE_LOCATION, Asked, Delivery, Senders, detail, plan
+from tests.chaos.deliveries import (
+    REFUSED,
+    SENDERS_TOML,
+    SICK,
+    STRANGE_LOCATION,
+    UNREADABLE,
+    WITHOUT_COMMENTS,
+    Delivery,
+    Senders,
+    detail,
+    plan,
+)
 from tests.chaos.function_log import FunctionLog
 from tests.chaos.reconcile import (
     TRANSIENT_REASONS,
+    WRITES,
     Answered,
     LoadPart,
     Observed,
@@ -72,6 +85,8 @@ FAULTS: list[tuple[int, Fault]] = [
     (1, Fault("drip_headers", seconds=1)),
     (2, Fault("hang")),
 ]
+# The worst fault of a call that HighLevel would carry out twice: the words are written, and the response is lost.
+WORDS_LOSE_THEIR_ANSWER = 0.1
 
 type AwsFault = tuple[str, Mode]
 
@@ -117,6 +132,7 @@ class Scale:
     kill_every: float  # share of the deliveries
     longest_wait: float  # of a sender before it repeats
     window: float  # of HighLevel's rate limit
+    ages_claims: bool  # of messages, once HighLevel has recovered: two minutes would be most of the run
     short: bool
 
     @classmethod
@@ -132,6 +148,7 @@ class Scale:
             kill_every=min(0.12, max(0.014, 0.014 / (5 * size))),
             longest_wait=min(5.0, max(1.0, 5 * size * 5)),
             window=min(10.0, max(2.0, 10 * size * 5)),
+            ages_claims=size < 0.2,
             short=size < SHORT,
         )
 
@@ -140,7 +157,7 @@ def run(size: float, progress: Progress) -> LoadPart:
     """Send, break, recover, reconcile. `size`: 1.0 for 20,000 deliveries; the kinds of faults are the same for all."""
     scale, rng, canary = Scale.of(size), random.Random(1), Canary.new()
     progress(f"load: {scale.deliveries} deliveries at up to {scale.per_second:.0f} a second, {LOCATIONS} locations")
-    with faulty_world() as world:
+    with faulty_world(SENDERS_TOML) as world:
         hours = {"GIVE_UP_AFTER_HOURS": f"{scale.give_up_after / 3600:.6f}", "BACKOFF_CAP_SECONDS": scale.backoff_cap}
         hours |= {"RECORD_TTL_SECONDS": f"{scale.record_ttl:.0f}", "POWERTOOLS_LOG_LEVEL": "DEBUG"}
         with world.configured(**{name: str(value) for name, value in hours.items()}):
@@ -178,7 +195,6 @@ class _Load:
         self.log = FunctionLog(world.application)
         self._progress = progress
         self._lock = threading.Lock()
-        self._accepted: set[Asked] = set()
         self._delayed: list[tuple[float, int, _Job]] = []
         self._order = itertools.count()
         self._ready: collections.deque[tuple[float, _Job]] = collections.deque()
@@ -206,6 +222,8 @@ class _Load:
         self.world.show_again_after(round(self.scale.visibility))
         highlevel.faults += [_ForContacts("status", 422, ["contactId must be a valid id"], contact=REFUSED)]
         highlevel.faults += [_ForContacts("status", 500, contact=SICK)]
+        highlevel.refuse_comments = dict(WITHOUT_COMMENTS)
+        highlevel.scopes[tokens[UNREADABLE]] = set(SCOPES.split()) - {"conversations/message.readonly"}
         highlevel.limits = Limits(interval_ms=round(1000 * self.scale.window))
         self._warm_up()
         self._watch_queues()
@@ -229,6 +247,9 @@ class _Load:
         expired."""
         # Each kind once for certain, soon; then at random.
         self.world.highlevel.faults += [replace(fault, probability=0.1, times=1) for fault in _one_of_each_kind()]
+        self.world.highlevel.faults += [
+            Fault("commit_then_drop", method="POST", path=path, probability=WORDS_LOSE_THEIR_ANSWER) for path in WRITES
+        ]
         self.world.highlevel.faults += _random_faults()
         self._started = time.monotonic()
         background = [self._thread(work) for work in (self._watch, self._break_aws, self._kill_workers)]
@@ -336,7 +357,6 @@ class _Load:
         if delivery.trigger in ("event", "queue") or (answer and answer.status < 300):
             with self._lock:
                 delivery.accepted_at = delivery.accepted_at or time.monotonic()
-                self._accepted.update(delivery.asked)
             return None
         again = answer is None or answer.status in (429, 500, 503, 504)
         if not again or delivery.once or delivery.attempts >= TRIES * (1 + bool(delivery.accepted_at)):
@@ -428,8 +448,7 @@ class _Load:
     def sample(self) -> None:
         """Note how much is accepted, opened, waiting and dead."""
         application = self.world.application
-        with self._lock:
-            accepted = len(self._accepted)
+        accepted = sum(len(delivery.asked) for delivery in self.deliveries if delivery.accepted_at)
         opened = len(self.world.highlevel.conversations)
         waiting, dead = application.count("RetryQueue"), application.count("DeadLetterQueue")
         self.seen.samples.append(Sample(self._elapsed(), accepted, opened, waiting, dead))
@@ -472,14 +491,16 @@ class _Load:
 
     def _until_nothing_waits(self) -> None:
         """Until the retry queue is empty, and no event is under way, which no queue shows: until all that was accepted
-        is open or dead, or would be by now."""
+        is written or dead, or would be by now."""
         until = time.monotonic() + LONGEST_DRAIN_SECONDS
         while self.world.application.count("RetryQueue") and time.monotonic() < until:
-            time.sleep(0.2)
+            if self.scale.ages_claims:
+                self.world.age_claims()
+            time.sleep(0.5)
         until = time.monotonic() + LONGEST_EVENT_SECONDS
         while True:
             letters = self.world.dead_letters()
-            if not missing(self.world, self._accepted, letters) or time.monotonic() > until:
+            if not missing(self.world, self.deliveries, letters) or time.monotonic() > until:
                 break
             time.sleep(1)
         self.seen.dead.append(letters)

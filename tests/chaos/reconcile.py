@@ -2,9 +2,8 @@
 
 import base64
 import collections
-import re
+import json
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ from create_conversation.submission import Submission
 from local.application import Answer
 from local.highlevel_faults import KINDS
 from tests.chaos.canary_secrets import Canary
-from tests.chaos.deliveries import REFUSED, SICK, Asked, Delivery
+from tests.chaos.deliveries import NAME, REFUSED, SICK, UNREADABLE, Asked, Delivery
 from tests.chaos.function_log import FunctionLog
 from tests.chaos.results import Figure, Part
 from tests.integration.aws_faults import FaultyWorld
@@ -21,6 +20,8 @@ ANSWER_SECONDS = 5.0
 LATE_MS = 1000 * ANSWER_SECONDS
 TRANSIENT_REASONS = ("expired", "unhandled", "message_failed")
 DYING_SECONDS = 0.5
+POSSIBLE, UNREADABLE_REASON = '"message":"possible_duplicate"', "scope_missing"
+WRITES = ("/conversations/messages", "/contacts/{contactId}/notes")
 SHOWN = 5  # of each kind of problem
 
 
@@ -110,8 +111,17 @@ def reconcile(
         Figure("deliveries accepted, duplicates not counted", len(accepted)),
     ]
     part.figures += _end_figures(asked, records, before, after)
+    words = Words(world)
+    twice, permitted = words.twice(deliveries, _possible_duplicates(log))
+    part.figures += [
+        *words.figures(),
+        Figure(f"words written twice, logged as possible_duplicate ({UNREADABLE_REASON})", permitted),
+    ]
     for title, problems, must in (
         ("lost", [f"{one}" for one in asked if not records.was_opened(one) and not before.reasons(one)], 0),
+        ("words lost", words.lost(accepted), 0),
+        ("words written twice", twice, 0),
+        ("unread counts above the number of submissions", words.wrong_counts, 0),
         ("with another end than expected", _wrong_ends(asked, records, before, after), 0),
         ("dead letters without a reason or a known submission", before.strange + after.strange, 0),
         ("second conversations", records.second_conversations(asked), 0),
@@ -177,10 +187,15 @@ def _time_figures(answers: "_Answers", lines: list[dict[str, Any]]) -> list[Figu
     ]
 
 
-def missing(world: FaultyWorld, asked: Iterable[Asked], letters: list[dict[str, Any]]) -> list[Asked]:
-    """The submissions that have neither a conversation nor a dead letter at this moment."""
-    records, dead = _HighLevelRecords(world), DeadLetters(letters)
-    return [one for one in asked if not records.is_open(one) and not dead.reasons(one)]
+def missing(world: FaultyWorld, deliveries: list[Delivery], letters: list[dict[str, Any]]) -> list[Asked]:
+    """The accepted submissions whose words are neither written nor in a dead letter at this moment."""
+    words, dead = Words(world), DeadLetters(letters)
+    return [
+        one
+        for delivery in deliveries
+        for one in delivery.asked
+        if delivery.accepted_at and words.written[one.name] < delivery.submissions and not dead.reasons(one)
+    ]
 
 
 def reason_of(letter: dict[str, Any]) -> str:
@@ -200,7 +215,7 @@ class DeadLetters:
             except ValueError:
                 body = ""
             reason = reason_of(letter)
-            names = re.findall(r"delivery-\d{6}-\d", body)
+            names = NAME.findall(body)
             if not reason or not names:
                 self.strange.append(f"dead letter {letter['attributes']}, {letter['text'][:300]}")
             for name in names:
@@ -208,6 +223,58 @@ class DeadLetters:
 
     def reasons(self, one: Asked) -> set[str]:
         return self._reasons.get(one.name, set())
+
+
+class Words:
+    """The words in the local HighLevel's threads and notes. `written`: how often each submission's are there."""
+
+    def __init__(self, world: FaultyWorld) -> None:
+        highlevel = world.highlevel
+        self.written: collections.Counter[str] = collections.Counter()
+        self.wrong_counts: list[str] = []
+        self._notes = 0
+        self._unanswered = sum(
+            call.method == "POST" and call.route in WRITES and call.fault == "commit_then_drop"
+            for call in list(highlevel.calls)
+        )
+        for (_, contact), conversation in list(highlevel.conversations.items()):
+            thread = highlevel.thread(conversation["id"])
+            notes = [note["body"] for note in (highlevel.contact_now(contact) or {"notes": []})["notes"]]
+            texts = [comment.message["body"] for comment in thread.comments] + notes
+            self.written.update(name for text in texts for name in set(NAME.findall(text)))
+            self._notes += len(notes)
+            if thread.unread_count > len(texts):
+                self.wrong_counts.append(f"{contact}: {thread.unread_count} unread, {len(texts)} submissions")
+
+    def lost(self, accepted: list[Delivery]) -> list[str]:
+        """Submissions that were accepted and can be opened, but whose words are not there."""
+        return [
+            f"{one}: {self.written[one.name]} of {each.submissions}"
+            for each in accepted
+            for one in each.asked
+            if one.dead_for in ("", "expired") and self.written[one.name] < each.submissions
+        ]
+
+    def twice(self, deliveries: list[Delivery], possible: int) -> tuple[list[str], int]:
+        """Submissions whose words are there too often; and how many more, that the log has as possible duplicates."""
+        found = {one: self.written[one.name] - each.submissions for each in deliveries for one in each.asked}
+        permitted = sum(more for one, more in found.items() if more > 0 and one.location == UNREADABLE)
+        twice = [f"{one}: {more} too many" for one, more in found.items() if more > 0 and one.location != UNREADABLE]
+        if permitted > possible:
+            twice.append(f"{UNREADABLE}: {permitted} too many, but {possible} in the log")
+        return twice, permitted
+
+    def figures(self) -> list[Figure]:
+        return [
+            Figure("comments and notes that HighLevel wrote without an answer", self._unanswered),
+            Figure("words written as a note, because the location refuses comments", self._notes),
+        ]
+
+
+def _possible_duplicates(log: FunctionLog) -> int:
+    """How often the log has `possible_duplicate` for the location whose token may not read comments."""
+    lines = (json.loads(line) for each in log.invocations for line in each.text.splitlines() if POSSIBLE in line)
+    return sum(line["location_id"] == UNREADABLE and line["reason"] == UNREADABLE_REASON for line in lines)
 
 
 class _HighLevelRecords:

@@ -16,6 +16,8 @@ def test_load_with_faults_loses_no_submission() -> None:
     # There was a load, and there were faults; otherwise the zeros show nothing.
     assert found["submissions in them (an array has several)"] > 150
     assert 15 <= found["per cent of them that failed or were damaged"] <= 40
+    assert found["comments and notes that HighLevel wrote without an answer"] >= 3
+    assert found["words written as a note, because the location refuses comments"] >= 1
     assert found["workers killed"] >= 5
     assert len(part.shades) == len(load.PHASES)
     assert part.samples[-1].waiting == 0

@@ -18,7 +18,8 @@ from local.highlevel import LocalHighLevel
 from local.stack import LocalAws, free_port
 from tests.factories import make_ids, make_submission
 from tests.integration.packaged import deploy_packaged
-from tests.integration.world import TOKEN, World, built_for_any_location
+from tests.integration.world import TOKEN, World, built_with_senders
+from tests.samples import ANYWHERE
 
 ATTEMPT_SECONDS = 15.0  # longer than any attempt
 
@@ -207,8 +208,8 @@ def _contains(request: Request, text: str) -> bool:
 
 
 @contextlib.contextmanager
-def faulty_world(**parameters: str) -> Iterator[FaultyWorld]:
-    """The unchanged template, its roles enforced, with these parameters."""
+def faulty_world(senders: str = ANYWHERE, **parameters: str) -> Iterator[FaultyWorld]:
+    """The unchanged template, its roles enforced, with these parameters; `senders`: the text of senders.toml."""
     port = free_port()
     with (
         LocalHighLevel(tokens={TOKEN: "*"}) as highlevel,
@@ -218,6 +219,6 @@ def faulty_world(**parameters: str) -> Iterator[FaultyWorld]:
         if bus := parameters.get("EventBusName"):
             aws.client("events").create_event_bus(Name=bus)
         settings = {"HighLevelBaseUrl": highlevel.url, **parameters}
-        application = Application(aws, deploy_packaged(aws, settings, built=built_for_any_location()))
+        application = Application(aws, deploy_packaged(aws, settings, built=built_with_senders(senders)))
         application.store_token(TOKEN)
         yield FaultyWorld(highlevel, application, proxy)
