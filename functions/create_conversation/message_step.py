@@ -176,6 +176,8 @@ class MessageStep:
             return self._written(attempt, item, claim, result)
         if outcome.name != OutcomeName.REJECTED:
             return _unfinished(outcome)
+        if _may_be_written(claim, outcome) and self._is_written(attempt, claim):
+            return self._written(attempt, item, claim, MessageResult(MessageStatus.WRITTEN, is_own=True))
         if claim.place == COMMENT:
             why = outcome.upstream.message if outcome.upstream else ""
             logger.warning("comment_refused", location_id=attempt.location, reason=outcome.reason, detail=why or None)
@@ -281,6 +283,11 @@ def _is_certainly_not_written(outcome: Outcome) -> bool:
     if outcome.name != OutcomeName.DEFERRED:
         return False
     return outcome.upstream is None or not outcome.upstream.is_sent or outcome.upstream.status in (401, 429)
+
+
+def _may_be_written(claim: Claim, refusal: Outcome) -> bool:
+    """Return whether a refused comment may be in the thread: HighLevel has answered 422 to a write and done it."""
+    return claim.place == COMMENT and refusal.upstream is not None and refusal.upstream.status == 422
 
 
 def _status(place: str) -> MessageStatus:

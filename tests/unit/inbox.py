@@ -54,9 +54,9 @@ class Text:
 class Inbox:
     """What HighLevel holds, for all instances. `faults`: by call (see `_name`), what happens to the next ones.
 
-    A fault: a status, or one with a message; "lost" and "late" (carried out, now or later; no answer), "timeout" (not
-    carried out, no answer), "unsent", "killed" and "killed after" (the process dies before or after HighLevel takes the
-    call), or a function that runs before the call.
+    A fault: a status, or one with a message; "lost" and "late" (carried out, now or later; no answer), "written 422"
+    (carried out, and refused), "timeout" (not carried out, no answer), "unsent", "killed" and "killed after" (the
+    process dies before or after HighLevel takes the call), or a function that runs before the call.
     """
 
     clock: Clock
@@ -212,8 +212,14 @@ class InboxClient(HighLevel):
             inbox.clock.now = at
             return ReadTimeoutError(self._connections.pool, path, "the deadline passed")
         answer = inbox.answer(name, path, members)
+        return self._damaged(fault, answer)
+
+    def _damaged(self, fault: Any, answer: HttpResponse) -> HttpResponse | Exception:
+        """Return what the caller gets of the answer to a call that was carried out."""
         if fault == "killed after":
             raise KilledError
+        if fault == "written 422":
+            return self._refused(422, "Unprocessable")
         return ProtocolError("Connection aborted.", ConnectionResetError()) if fault == "lost" else answer
 
     def _refused(self, status: int, message: str) -> HttpResponse:

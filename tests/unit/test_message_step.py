@@ -413,6 +413,26 @@ def test_a_comment_of_unknown_outcome_is_looked_for_before_a_note_is_written(
     assert (len(inbox.comments), len(inbox.notes)) == (1, 0)
 
 
+def test_a_comment_that_was_written_and_refused_gets_no_note(stack: Stack, inbox: Inbox, message: Message) -> None:
+    inbox.faults["comment"] = ["written 422"]
+    assert status_of(stack, message) == ("written", "")
+    assert (len(inbox.comments), len(inbox.notes)) == (1, 0)
+    assert inbox.unread == {inbox.conversations[CONTACT]: 1}
+    assert status_of(stack, message) == ("written", "")
+    assert len(inbox.comments) == 1
+
+
+@pytest.mark.parametrize("answer", [503, 429, "timeout"])
+def test_where_the_thread_cannot_be_read_now_a_refused_comment_waits(
+    stack: Stack, inbox: Inbox, message: Message, clock: Clock, answer: int | str
+) -> None:
+    inbox.faults = {"comment": ["written 422"], "comments": [answer]}
+    assert status_of(stack, message)[0] == "deferred"
+    clock.now += TAKE_OVER_SECONDS
+    assert status_of(stack, message) == ("written", "")
+    assert (len(inbox.comments), len(inbox.notes)) == (1, 0)
+
+
 def test_a_note_of_unknown_outcome_is_looked_for_among_the_notes(
     stack: Stack, inbox: Inbox, message: Message, clock: Clock
 ) -> None:
