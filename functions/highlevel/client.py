@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,6 +33,10 @@ from shared.time_limit import call_with_time_limit
 DEFAULT_BASE_URL = "https://services.leadconnectorhq.com"
 OTHER_VERSION = "2021-07-28"  # the only one that HighLevel documents for its contacts and for OAuth
 
+# Sends a request (method, path, headers, body) within so many seconds, if its guard lets it, and returns the response.
+# Raises urllib3's HTTPError, or TimeoutError.
+type Exchange = Callable[[str, str, Mapping[str, str], bytes | None, SendGuard, float], HttpResponse]
+
 
 class HighLevel:
     """HighLevel's API at `base_url` (scheme and host; plain http only to a loopback address, else ValueError).
@@ -43,13 +47,20 @@ class HighLevel:
     `within` is always in seconds: a call returns after them at the latest, raises nothing, and is not sent after them,
     by the wall clock either (an environment may have been frozen meanwhile). The writes that HighLevel carries out
     twice if they come twice (a comment, a note, a new contact) are sent once at most, and not after `not_after` (Unix
-    time).
+    time). `exchange`: what sends a request, instead of its connections.
     """
 
-    def __init__(self, base_url: str = DEFAULT_BASE_URL, version: str = "2021-04-15", clock: Clock = time) -> None:
+    def __init__(
+        self,
+        base_url: str = DEFAULT_BASE_URL,
+        version: str = "2021-04-15",
+        clock: Clock = time,
+        exchange: Exchange | None = None,
+    ) -> None:
         self._version = version
         self._clock = clock
         self._connections = ConnectionPool(base_url)
+        self._send = exchange or self._over_connections
 
     def create_conversation(self, token: str, location: str, contact: str, *, within: float) -> ApiResult:
         """Call `POST /conversations/` (without the last slash HighLevel answers 404). Raises nothing.
@@ -235,17 +246,22 @@ class HighLevel:
         if body is not None:
             headers["Content-Type"] = media
         guard = SendGuard(within, self._clock, send_once_by)
-        limits = TimeLimits(guard.until)
         error: Exception
         try:
-            return call_with_time_limit(
-                lambda: self._connections.exchange(method, path, headers, body, limits, guard), within
-            )
+            return self._send(method, path, headers, body, guard, within)
         except TimeoutError:
             error = DeadlineError("the deadline passed")
         except HTTPError as raised:
             error = raised
         return error if guard.give_up() else NotSentError(error)
+
+    def _over_connections(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, guard: SendGuard, within: float
+    ) -> HttpResponse:
+        limits = TimeLimits(guard.until)
+        return call_with_time_limit(
+            lambda: self._connections.exchange(method, path, headers, body, limits, guard), within
+        )
 
     def _call_with_id(
         self, method: str, path: str, id_: str, token: str, members: dict[str, Any] | None, within: float
