@@ -1,42 +1,29 @@
 """HighLevel's inbox in virtual time: contacts, threads, comments and notes, and what may befall each call to it."""
 
 import json
-import math
 import random
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
+from urllib3.exceptions import NewConnectionError, ProtocolError
 
-from highlevel.client import HighLevel
-from shared.connection_pool import DeadlineError, HttpResponse, NotSentError, SendGuard
+from shared.connection_pool import HttpResponse, SendGuard
 from tests.simulation.highlevel import MEDIAN_SECONDS, SIGMA, HighLevelModel
 from tests.simulation.loop import START
 from tests.simulation.processes import Process
+from tests.unit.inbox import call_of
 
-SCOPE = "The token is not authorized for this scope."
 PAGE = 20
 _WORDS = re.compile(r"words-(\d+)-")
-_CALLS = {
-    ("POST", "/conversations/"): "conversation",
-    ("GET", "/conversations/search"): "search conversation",
-    ("POST", "/conversations/messages"): "comment",
-    ("GET", "/conversations/{}/messages"): "comments",
-    ("GET", "/conversations/{}"): "read conversation",
-    ("PUT", "/conversations/{}"): "unread",
-    ("POST", "/contacts/{}/notes"): "note",
-    ("GET", "/contacts/{}/notes"): "notes",
-    ("GET", "/contacts/search/duplicate"): "search contact",
-    ("POST", "/contacts/"): "contact",
-    ("POST", "/contacts/{}/tags"): "tags",
-    ("PUT", "/contacts/{}"): "update",
-}
-CALLS = tuple(_CALLS.values())
+CALLS = (
+    *("conversation", "search conversation", "comment", "comments", "read conversation", "unread"),
+    *("note", "notes", "search contact", "contact", "tags", "update"),
+)
 _PERSON = re.compile(r"(?:contact|person)-(\d+)")
 
 
@@ -224,57 +211,30 @@ class InboxModel(HighLevelModel):
         return 201, {"contact": {"id": contact, "email": email, "locationId": person.location}}
 
 
-class InboxClient(HighLevel):
-    """One instance's client: the real one down to the exchange over the network."""
+@dataclass(frozen=True, slots=True)
+class InboxNetwork:
+    """What one instance's client sends comes here instead of over the network."""
 
-    def __init__(self, model: InboxModel, process: Process, rng: random.Random) -> None:
-        super().__init__("http://127.0.0.1:1", clock=model.loop)
-        self._model = model
-        self._process = process
-        self._rng = rng
+    model: InboxModel
+    process: Process
+    rng: random.Random
 
-    def call(  # noqa: PLR0913 - as the client's
-        self,
-        method: str,
-        path: str,
-        token: str | None,
-        body: bytes | None,
-        within: float,
-        media: str = "application/json",
-        send_once_by: float | None = None,
-    ) -> HttpResponse | Exception:
-        guard = SendGuard(within, self._model.loop, send_once_by)
-        members = json.loads(body or b"{}")
-        call = call_of(method, path)
-        error: Exception
-        try:
-            return self._process.call_with_time_limit(
-                lambda: self._exchange(call, path, members, guard, within, send_once_by), within
-            )
-        except TimeoutError:
-            error = DeadlineError("the deadline passed")
-        except HTTPError as raised:
-            error = raised
-        return error if guard.give_up() else NotSentError(error)
-
-    def _exchange(
-        self,
-        call: str,
-        path: str,
-        members: dict[str, Any],
-        guard: SendGuard,
-        within: float,
-        send_once_by: float | None,
+    def exchange(
+        self, method: str, path: str, _headers: Mapping[str, str], body: bytes | None, guard: SendGuard, within: float
     ) -> HttpResponse:
-        model, loop = self._model, self._model.loop
+        call, members = call_of(method, path), json.loads(body or b"{}")
+        return self.process.call_with_time_limit(lambda: self._send(call, path, members, guard, within), within)
+
+    def _send(self, call: str, path: str, members: dict[str, Any], guard: SendGuard, within: float) -> HttpResponse:
+        model, loop = self.model, self.model.loop
         guard.check_time()
-        deadline = min(loop.time() + within, math.inf if send_once_by is None else send_once_by)
+        deadline = loop.time() + within
         fault = model.person(_about(path, members)).next_fault(call, loop.now)
         if fault.kind == "dies":
-            self._process.die()
+            self.process.die()
         loop.sleep(fault.seconds if fault.kind == "frozen" else 0.01)
         if fault.kind == "refuse":
-            raise NewConnectionError(self._connections.pool, "refused")  # type: ignore[arg-type]
+            raise NewConnectionError(None, "refused")  # type: ignore[arg-type]
         guard.begin()
         model.sent[call] += 1
         model.too_late += loop.time() > deadline
@@ -282,7 +242,7 @@ class InboxClient(HighLevel):
 
     def _answer(self, call: str, path: str, members: dict[str, Any], fault: CallFault) -> HttpResponse:
         """What happens once HighLevel has the call."""
-        model, loop = self._model, self._model.loop
+        model, loop = self.model, self.model.loop
         if fault.kind == "status":
             loop.sleep(0.1)
             return _json(fault.status, {"statusCode": fault.status, "message": fault.message}, {})
@@ -294,25 +254,17 @@ class InboxClient(HighLevel):
         if fault.kind == "slow":
             loop.sleep(fault.seconds)
         else:
-            loop.sleep(self._rng.lognormvariate(0.0, SIGMA) * MEDIAN_SECONDS)
+            loop.sleep(self.rng.lognormvariate(0.0, SIGMA) * MEDIAN_SECONDS)
         if fault.kind == "empty":
             return _json(200, {"conversations": [], "contact": None}, {})
         answer = model.carry_out(call, path, members)
         if fault.kind == "dies after":
-            self._process.die()
+            self.process.die()
         if fault.kind == "lost":
             raise ProtocolError("Connection aborted.", ConnectionResetError())
         if fault.kind == "created 422":
             return _json(422, {"statusCode": 422, "message": "Unprocessable"}, {})
         return answer
-
-
-def call_of(method: str, path: str) -> str:
-    """The name of a call."""
-    path = urlsplit(path).path
-    known = _CALLS.get((method, path))
-    parts = path.split("/")
-    return known or _CALLS[method, "/".join([*parts[:2], "{}", *parts[3:]])]
 
 
 def number_of(text: str) -> int:

@@ -26,9 +26,10 @@ from create_conversation.token_provider import TokenProvider
 from create_conversation.triggers.eventbridge import EventBridgeHandler
 from create_conversation.triggers.http_api import HttpApiHandler
 from create_conversation.triggers.retry_queue import RetryQueueHandler
+from highlevel.client import HighLevel
 from tests.factories import DEAD_LETTER_URL, RETRY_URL, SETTINGS
 from tests.simulation.aws import SimulatedDynamoDb, SimulatedSqs, Throttle
-from tests.simulation.inbox import InboxClient, InboxModel, number_of
+from tests.simulation.inbox import InboxModel, InboxNetwork, number_of
 from tests.simulation.instances import COLD_START_SECONDS, TIMEOUT_SECONDS
 from tests.simulation.loop import Loop
 from tests.simulation.message_rows import TableFault
@@ -158,7 +159,8 @@ class Function:
         loop, settings = self.loop, replace(SETTINGS, message=self.message)
         process = Process(loop)
         dynamodb, secrets = self.table.of(process), Secrets(loop)
-        highlevel = InboxClient(self.highlevel, process, random.Random(self.rng.random()))
+        network = InboxNetwork(self.highlevel, process, random.Random(self.rng.random()))
+        highlevel = HighLevel("http://127.0.0.1:1", clock=loop, exchange=network.exchange)
         breaker = CircuitBreaker(loop)
         records = IdempotencyStore(dynamodb, settings.records_table, settings.record_ttl, loop)
         token = CachedSecret(secrets, settings.highlevel_token_arn, 300.0, loop)

@@ -4,7 +4,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tests.simulation.inbox import CALLS, NONE, SCOPE, CallFault
+from tests.simulation.inbox import CALLS, NONE, CallFault
+from tests.unit.inbox import SCOPE
 
 HOUR, DAY = 3600.0, 86_400.0
 LAST_DAY = 40 * DAY

@@ -1,17 +1,17 @@
 """HighLevel's inbox in virtual time, and instances of the function over it: for the message step and the contact step.
 
-The client is the real one down to the call over the network.
+The client is the real one down to the exchange over the network.
 """
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from urllib3.exceptions import ProtocolError, ReadTimeoutError
+from urllib3.exceptions import ProtocolError
 
 from create_conversation.circuit_breaker import CircuitBreaker
 from create_conversation.contact_step import ContactStep
@@ -29,7 +29,7 @@ from create_conversation.senders.config import Sender
 from create_conversation.senders.mapping import ContactFields, Message, Person, Target
 from create_conversation.token_provider import TokenProvider
 from highlevel.client import HighLevel
-from shared.connection_pool import DeadlineError, HttpResponse, NotSentError
+from shared.connection_pool import DeadlineError, HttpResponse, SendGuard
 from tests.factories import CONTACT, LOCATION
 from tests.unit.fakes import Clock, FakeDynamoDb, FakeSecretsManager
 
@@ -52,7 +52,7 @@ class Text:
 
 @dataclass
 class Inbox:
-    """What HighLevel holds, for all instances. `faults`: by call (see `_name`), what happens to the next ones.
+    """What HighLevel holds, for all instances. `faults`: by call (see `call_of`), what happens to the next ones.
 
     A fault: a status, or one with a message; "lost" and "late" (carried out, now or later; no answer), "written 422"
     (carried out, and refused), "timeout" (not carried out, no answer), "unsent", "killed" and "killed after" (the
@@ -74,7 +74,48 @@ class Inbox:
     allows_duplicates: bool = True
     _numbers: Any = field(default_factory=itertools.count)
 
-    def answer(self, name: str, path: str, members: dict[str, Any]) -> HttpResponse:
+    def exchange(
+        self, method: str, path: str, _headers: Mapping[str, str], body: bytes | None, guard: SendGuard, _within: float
+    ) -> HttpResponse:
+        """Take a request instead of the network: what the client's own exchange returns and raises."""
+        name, members = call_of(method, path), json.loads(body or b"{}")
+        self.calls.append(name)
+        planned = self.faults.get(name)
+        fault = planned.pop(0) if planned else None
+        if callable(fault):
+            fault = fault()
+        self.clock.now += 0.1
+        if fault == "unsent":
+            raise DeadlineError("the deadline passed")
+        if fault == "killed":
+            raise KilledError
+        guard.begin()
+        if isinstance(fault, int):
+            return self._refused(fault, "no")
+        if isinstance(fault, tuple):
+            return self._refused(*fault)
+        if name in self.refusals:
+            return self._refused(*self.refusals[name])
+        if fault == "late":
+            at, self.clock.now = self.clock.now, self.clock.now + self.late
+            self._answer(name, path, members)
+            self.clock.now = at
+        if fault in ("late", "timeout"):
+            raise DeadlineError("the deadline passed")
+        return self._damaged(fault, self._answer(name, path, members))
+
+    def _damaged(self, fault: Any, answer: HttpResponse) -> HttpResponse:
+        """Return what the caller gets of the answer to a call that was carried out."""
+        if fault == "killed after":
+            raise KilledError
+        if fault == "lost":
+            raise ProtocolError("Connection aborted.", ConnectionResetError())
+        return self._refused(422, "Unprocessable") if fault == "written 422" else answer
+
+    def _refused(self, status: int, message: str) -> HttpResponse:
+        return self._json(status, {"statusCode": status, "message": message})
+
+    def _answer(self, name: str, path: str, members: dict[str, Any]) -> HttpResponse:
         """Carry the call out."""
         handlers: dict[str, Callable[[str, dict[str, Any]], HttpResponse]] = {
             "conversation": self._create_conversation,
@@ -168,65 +209,8 @@ class Inbox:
         return self._json(200, {"succeded": True, "contact": self.contacts[_id(path)]})
 
 
-class InboxClient(HighLevel):
-    """One instance's client."""
-
-    def __init__(self, inbox: Inbox) -> None:
-        super().__init__("http://127.0.0.1:1", clock=inbox.clock)
-        self._inbox = inbox
-
-    def call(  # noqa: PLR0913 the real one's
-        self,
-        method: str,
-        path: str,
-        token: str | None,
-        body: bytes | None,
-        within: float,
-        media: str = "application/json",
-        send_once_by: float | None = None,
-    ) -> HttpResponse | Exception:
-        inbox, name = self._inbox, _name(method, path)
-        inbox.calls.append(name)
-        planned = inbox.faults.get(name)
-        fault = planned.pop(0) if planned else None
-        if callable(fault):
-            fault = fault()
-        inbox.clock.now += 0.1
-        is_too_late = send_once_by is not None and inbox.clock.time() > send_once_by
-        if fault == "unsent" or within <= 0 or is_too_late:
-            return NotSentError(DeadlineError("the deadline passed"))
-        if fault == "killed":
-            raise KilledError
-        if isinstance(fault, int):
-            return self._refused(fault, "no")
-        if isinstance(fault, tuple):
-            return self._refused(*fault)
-        if name in inbox.refusals:
-            return self._refused(*inbox.refusals[name])
-        if fault == "timeout":
-            return ReadTimeoutError(self._connections.pool, path, "the deadline passed")
-        members = json.loads(body or b"{}")
-        if fault == "late":
-            at, inbox.clock.now = inbox.clock.now, inbox.clock.now + inbox.late
-            inbox.answer(name, path, members)
-            inbox.clock.now = at
-            return ReadTimeoutError(self._connections.pool, path, "the deadline passed")
-        answer = inbox.answer(name, path, members)
-        return self._damaged(fault, answer)
-
-    def _damaged(self, fault: Any, answer: HttpResponse) -> HttpResponse | Exception:
-        """Return what the caller gets of the answer to a call that was carried out."""
-        if fault == "killed after":
-            raise KilledError
-        if fault == "written 422":
-            return self._refused(422, "Unprocessable")
-        return ProtocolError("Connection aborted.", ConnectionResetError()) if fault == "lost" else answer
-
-    def _refused(self, status: int, message: str) -> HttpResponse:
-        return HttpResponse(status, {}, json.dumps({"statusCode": status, "message": message}).encode())
-
-
-def _name(method: str, path: str) -> str:
+def call_of(method: str, path: str) -> str:
+    """Return the name of a call."""
     parts = [part for part in urlsplit(path).path.split("/") if part]
     if parts[0] == "conversations":
         if parts[-1] == "messages":
@@ -274,7 +258,7 @@ class Stack:
         clock, breaker = self.clock, CircuitBreaker(self.clock)
         records = IdempotencyStore(self.dynamodb, "Records", 86_400.0, clock)
         secret = CachedSecret(FakeSecretsManager(token=TOKEN), "token", 300.0, clock)
-        client = InboxClient(self.inbox)
+        client = HighLevel("http://127.0.0.1:1", clock=clock, exchange=self.inbox.exchange)
         tokens = TokenProvider(secret, LocationTokens(secret, client, records, breaker, clock), clock)
         calls = HighLevelCalls(client, tokens, breaker, RateLimits(clock), Pause(records, clock), clock)
         claims = ClaimStore(self.dynamodb, "Records", clock)
