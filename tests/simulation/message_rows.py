@@ -108,6 +108,7 @@ ROWS = (
     Row("two at the same moment", sends=(0.0, 0.0)),
     Row("comment refused", faults={"comment": (REFUSED,)}),
     Row("comment lost, then refused", faults={"comment": (LOST,)}, spans=(("comment", 1.0, LAST_DAY, REFUSED),)),
+    Row("comment written, answered 422", faults={"comment": (CallFault("created 422"),)}),
     Row("note lost", faults={"comment": (REFUSED,), "note": (LOST,)}, trigger="api"),
     Row("note carried out at 20 s", faults={"comment": (REFUSED,), "note": (late(20.0),)}),
     Row("no time left, SQS refuses", faults={"conversation": (CallFault("slow", 2.0),)}, sqs_refusals=2, repeat=10.0),

@@ -109,6 +109,10 @@ def _place_not_in_the_claim(patch: Patch) -> None:
     patch.setattr(MessageStep, "_read_back", read_comments)
 
 
+def _refused_is_not_written(patch: Patch) -> None:
+    patch.setattr(message_step, "_may_be_written", lambda *_: False)
+
+
 def _records_end_the_submission(patch: Patch) -> None:
     recall = ConversationOpener._recall
 
@@ -171,6 +175,7 @@ BROKEN_RULES: list[tuple[Callable[[Patch], None], str, tuple[str, ...]]] = [
     (_claims_live_a_day, TWICE, ("repeat after 3 days", "redrive after 15 days, location refused")),
     (_sent_however_late, LATE, ("frozen before the call",)),
     (_place_not_in_the_claim, TWICE, ("note lost",)),
+    (_refused_is_not_written, TWICE, ("comment written, answered 422",)),
     (_records_end_the_submission, LOST, ("killed before the call",)),
     (_not_stored_is_accepted, LOST, ("no time left, SQS refuses",)),
     (_equal_bodies_are_one_for_ever, LOST, ("same words next week",)),
