@@ -58,6 +58,7 @@ SETTINGS = {
     "RECORD_TTL_SECONDS": "86400",
     "MESSAGE": "comment",
     "MARK_UNREAD": "true",
+    "RETRY_CONCURRENCY": "2",
 }
 
 type Answer = tuple[int, Mapping[str, str], bytes]

@@ -94,7 +94,7 @@ class HighLevelCalls:
         if within < MIN_CALL_SECONDS:
             raise DeferredError("deadline")
         api_result = call(token.text, within)
-        self.rate_limits.record_response(location, api_result)
+        self.rate_limits.record_response(location, api_result, self.clock.monotonic() - started)
         is_failure = api_result.outcome == "deferred" and (api_result.status or 500) >= 500
         self.breaker.record(location, failed=is_failure)
         is_limited = api_result.status == 429

@@ -27,6 +27,7 @@ class Settings:
     result_bus: str | None = None
     message: str = "comment"
     mark_unread: bool = True
+    retry_concurrency: int = 2
 
     @property
     def writes_messages(self) -> bool:
@@ -70,6 +71,7 @@ class Settings:
             result_bus=environment.get("RESULT_BUS", "").strip() or None,
             message=choice("MESSAGE", "comment", "note", "off"),
             mark_unread=choice("MARK_UNREAD", "true", "false") == "true",
+            retry_concurrency=int(number("RETRY_CONCURRENCY")),
         )
 
 

@@ -16,19 +16,21 @@ from tests.simulation.scenarios import SCENARIOS, Result, Scenario, random_scena
 HEAD = (
     f"{'scenario':24} {'waiting':>7} {'hours':>6} {'opened':>7} {'expired':>7} {'unasked':>7} {'by SQS':>7} "
     f"{'receives':>8} {'mean':>6} {'invocations':>11} {'seconds':>7} {'SQS':>6}"
-    f" {'lost':>5} {'twice':>5} {'drain':>6} {'quiet s':>7} {'words':>11} {'left':>4} {'429':>6} {'wall s':>6}  broken"
+    f" {'lost':>5} {'twice':>5} {'drain':>6} {'steady':>6} {'quiet s':>7}"
+    f" {'words':>11} {'left':>4} {'429':>6} {'wall s':>6}  broken"
 )
 
 
 def row(result: Result) -> str:
     drain = "-" if result.drain is None else f"{result.drain:.2f}"
+    steady = "-" if result.steady is None else f"{result.steady:.3f}"
     quiet = "-" if result.quiet_seconds is None else f"{result.quiet_seconds:.1f}"
     words = f"{result.words_lost}/{result.words_twice}/{result.possible_duplicates}"
     return (
         f"{result.scenario.name:24} {result.waiting:7} {result.hours:6.1f} {result.opened:7} {result.expired_tried:7} "
         f"{result.expired_unasked:7} {result.moved:7} {result.receives_max:8} {result.receives_mean:6.0f} "
         f"{result.invocations:11.1f} {result.function_seconds:7.1f} {result.sqs_requests:6.0f} "
-        f"{result.lost:5} {result.twice:5} {drain:>6} {quiet:>7} {words:>11} {result.left:4} "
+        f"{result.lost:5} {result.twice:5} {drain:>6} {steady:>6} {quiet:>7} {words:>11} {result.left:4} "
         f"{100 * result.share_429:5.1f}% {result.wall_seconds:6.1f}  "
         f"{', '.join(result.broken()) or 'none'}"
     )

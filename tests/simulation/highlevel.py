@@ -72,9 +72,13 @@ class Limits:
 @dataclass(slots=True)
 class _Window:
     since: float
-    day_since: float
     used: int = 0
-    used_today: int = 0
+
+
+@dataclass(slots=True)
+class _Day:
+    since: float
+    used: int = 0
 
 
 @dataclass(slots=True)
@@ -95,15 +99,24 @@ class HighLevelModel:
     texts: dict[str, list[tuple[float, str, str]]] = field(default_factory=dict)  # of each contact: when, where, what
     least_left: int | None = None  # unused calls of a window, in the fullest one
     statuses: Counter[int] = field(default_factory=Counter)  # 0: none
-    _windows: dict[str, _Window] = field(default_factory=dict)
+    windows: dict[str, list[_Window]] = field(default_factory=dict)  # of each location, with at least one call each
+    _days: dict[str, _Day] = field(default_factory=dict)
 
     def answer(self, call: Asked) -> HttpResponse:
-        """Judge a call that has arrived, and carry it out."""
+        """Judge a call, and carry it out."""
+        return self.take(call)()
+
+    def take(self, call: Asked) -> Callable[[], HttpResponse]:
+        """Count a call that has arrived. Returns what carries it out."""
         is_free, headers = self._charge(call.location)
-        if not is_free:
-            return _answer(429, "Too Many Requests", headers)
-        status, body = getattr(self, _ACTIONS[call.method, call.route])(call)
-        return HttpResponse(status, headers, json.dumps(body).encode())
+
+        def carry_out() -> HttpResponse:
+            if not is_free:
+                return _answer(429, "Too Many Requests", headers)
+            status, body = getattr(self, _ACTIONS[call.method, call.route])(call)
+            return HttpResponse(status, headers, json.dumps(body).encode())
+
+        return carry_out
 
     def asked(self, method: str, path: str, body: bytes | None) -> Asked:
         """Read a call."""
@@ -166,14 +179,15 @@ class HighLevelModel:
 
     def _charge(self, location: str) -> tuple[bool, dict[str, str]]:
         now = self.loop.now
-        window = self._windows.setdefault(location, _Window(now, now))
-        if now - window.since >= self.limits.seconds:
-            window.since, window.used = now, 0
-        if now - window.day_since >= DAY:
-            window.day_since, window.used_today = now, 0
-        is_free = window.used < self.limits.max and window.used_today < self.limits.daily
+        windows, day = self.windows.setdefault(location, []), self._days.setdefault(location, _Day(now))
+        if not windows or now - windows[-1].since >= self.limits.seconds:
+            windows.append(_Window(now))
+        if now - day.since >= DAY:
+            day.since, day.used = now, 0
+        window = windows[-1]
+        is_free = window.used < self.limits.max and day.used < self.limits.daily
         window.used += is_free
-        window.used_today += is_free
+        day.used += is_free
         left = self.limits.max - window.used
         self.least_left = left if self.least_left is None else min(left, self.least_left)
         return is_free, {
@@ -181,7 +195,7 @@ class HighLevelModel:
             "X-RateLimit-Remaining": str(self.limits.max - window.used),
             "X-RateLimit-Interval-Milliseconds": str(round(1000 * self.limits.seconds)),
             "X-RateLimit-Limit-Daily": str(self.limits.daily),
-            "X-RateLimit-Daily-Remaining": str(self.limits.daily - window.used_today),
+            "X-RateLimit-Daily-Remaining": str(self.limits.daily - day.used),
         }
 
 
@@ -234,9 +248,12 @@ class SimulatedHighLevel(HighLevel):
             elif fault.kind == "late":
                 loop.at(loop.now + model.rng.uniform(0.0, 20.0), lambda: model.answer(call))
             return ReadTimeoutError(pool, call.route, "the deadline passed")
+        if fault is None:  # one half of the time to HighLevel, the other half in it and back
+            loop.sleep(seconds / 2)
+            carry_out = model.take(call)
+            loop.sleep(seconds / 2)
+            return carry_out()
         loop.sleep(seconds)
-        if fault is None:
-            return model.answer(call)
         if fault.kind == "reset":
             return ProtocolError("Connection aborted.", ConnectionResetError())
         headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}

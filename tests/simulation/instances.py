@@ -45,6 +45,7 @@ class Account:
     killed: float = 0.0
     pauses: tuple[tuple[float, float], ...] = ()  # of sending, by `./hlc pause`
     is_mapping_off: bool = True  # during a pause
+    consumers: int = 2
     crashes: float = 0.0  # the share of claims and of writing calls before which, and after which, the process dies
 
     def pause_and_resume(self) -> None:
@@ -71,7 +72,7 @@ class Account:
         records = IdempotencyStore(dynamodb, settings.records_table, settings.record_ttl, loop)
         secret = CachedSecret(self.secrets, settings.highlevel_token_arn, 300.0, loop)
         tokens = TokenProvider(secret, LocationTokens(secret, highlevel, records, breaker, loop), loop)
-        calls = HighLevelCalls(highlevel, tokens, breaker, RateLimits(loop), Pause(records, loop), loop)
+        calls = HighLevelCalls(highlevel, tokens, breaker, RateLimits(loop, self.consumers), Pause(records, loop), loop)
         claims = ClaimStore(dynamodb, settings.records_table, loop, lambda: f"{self.rng.getrandbits(64):x}")
         messages = MessageStep(calls, claims, settings.message, loop)
         flow = ConversationOpener(

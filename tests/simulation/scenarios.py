@@ -6,13 +6,15 @@ import json
 import logging
 import random
 import time
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 from create_conversation.errors import NotStoredError
-from create_conversation.queues import MIN_DELAY_SECONDS
+from create_conversation.queues import AGE_SHARE, MIN_DELAY_SECONDS
 from create_conversation.submission import Submission
 from tests.factories import RETRY_URL, SETTINGS
 from tests.simulation.aws import DUPLICATES, SimulatedDynamoDb, SimulatedSecretsManager, SimulatedSqs, Throttle
@@ -29,6 +31,8 @@ TOKEN = "pit-11111111-2222-3333-4444-555555555555"
 MAX_RECEIVES_EACH = 700
 MIN_LEFT = 4
 DRAIN_SECONDS, DRAIN_SHARE, MAX_429_SHARE = 900.0, 0.95, 0.005
+# The part of a drain that is steady: neither the first calls nor those for which too few submissions are visible.
+STEADY_FROM, STEADY_TO = 0.15, 0.5
 # That a submission of a quiet location waits; beside one that hangs, for one attempt of 10 s.
 MAX_QUIET_SECONDS, MAX_QUIET_SECONDS_BESIDE_HANG = 6.0, 11.0
 
@@ -162,6 +166,7 @@ SCENARIOS = [
     replace(outage("drain-people", 6, kind="status", status=503), locations=1, are_people=True),
     Scenario("drain-people-after-pause", 24, pauses=((0.0, 6 * HOUR),), healthy_from=6.0, locations=1, are_people=True),
     replace(outage("drain-five", 6, kind="status", status=503), locations=1, consumers=5),
+    Scenario("drain-steady", 24, pauses=((0.0, HOUR),), healthy_from=1.0, locations=1, has_messages=True),
     replace(outage("drain-prompt", 6, kind="status", status=503), locations=1, median=0.03),
     *(
         Scenario(
@@ -237,6 +242,7 @@ class Result:
     lost: int
     twice: int
     drain: float | None  # share of the limit at which the waiting were opened, once they could be
+    steady: float | None  # share of the limit that was used meanwhile, while as many were visible as it allows
     quiet_seconds: float | None  # that the slowest of the quiet locations' submissions waited after its delay
     words_lost: int
     words_twice: int  # where HighLevel lets itself be read
@@ -262,6 +268,7 @@ class Result:
             f"more than {MAX_RECEIVES_EACH} receives": self.receives_max > MAX_RECEIVES_EACH,
             "expired, not opened": self.scenario.healthy_from is not None and self.expired_tried,
             "drained too slowly": self.is_slow(),
+            f"less than {DRAIN_SHARE:.0%} of the limit used": self.steady is not None and self.steady < DRAIN_SHARE,
             f"less than {MIN_LEFT} calls left to callers": self.left < MIN_LEFT,
             "a noisy location delays others": (self.quiet_seconds or 0.0) > self._max_quiet_seconds(),
             "too many 429": self.share_429 > MAX_429_SHARE and not self._is_429_expected(),
@@ -304,6 +311,7 @@ def run(scenario: Scenario, waiting: int, seed: int) -> Result:
         scenario.killed,
         scenario.pauses,
         scenario.is_mapping_off,
+        scenario.consumers,
         scenario.crashes,
     )
     senders = _Senders(scenario, waiting, account, rng("arrivals"))
@@ -438,6 +446,7 @@ def _result(scenario: Scenario, waiting: int, account: Account, limits: Limits, 
         max(0, waiting - ended - len(sqs.messages)) + len(sqs.expired),
         sum(1 for count in highlevel.conversations.values() if count > 1),
         _drain(scenario, waiting, highlevel, limits),
+        _steady(scenario, waiting, highlevel, limits),
         None,
         *_words(scenario, waiting, account),
         0,
@@ -457,9 +466,29 @@ def _drain(scenario: Scenario, waiting: int, highlevel: HighLevelModel, limits: 
     took = max((at - healthy_from for at in highlevel.opened_at.values()), default=float("inf"))
     rate = limits.max / limits.seconds * scenario.locations
     asked_for = HOUR if any(fault.retry_after == "3600" for fault in scenario.faults) else 0.0
-    calls = 3 * waiting if scenario.are_people else waiting  # find, create, conversation
-    promised = asked_for + DRAIN_SECONDS + calls / (DRAIN_SHARE * rate)
+    promised = asked_for + DRAIN_SECONDS + waiting * _calls_each(scenario) / (DRAIN_SHARE * rate)
     return promised / took if took > 0 else None
+
+
+def _calls_each(scenario: Scenario) -> int:
+    """Count a submission's calls: find and create its contact, open the conversation, message and badge."""
+    return 1 + 2 * scenario.are_people + 2 * scenario.has_messages
+
+
+def _steady(scenario: Scenario, waiting: int, highlevel: HighLevelModel, limits: Limits) -> float | None:
+    """The share of the limit that was used in the steady part; None if too few were visible at a time for one."""
+    if _drain(scenario, waiting, highlevel, limits) is None or scenario.locations > 1 or not scenario.healthy_from:
+        return None
+    longest = min(AGE_SHARE * scenario.healthy_from * HOUR, SETTINGS.backoff_cap)  # that one waits
+    calls = waiting * _calls_each(scenario)
+    if calls / longest <= 1.1 * limits.max / limits.seconds:
+        return None
+    (windows,) = highlevel.windows.values()
+    windows = [window for window in windows if window.since >= scenario.healthy_from * HOUR]
+    done = list(accumulate(window.used for window in windows))
+    first, last = bisect(done, STEADY_FROM * done[-1]), bisect(done, STEADY_TO * done[-1])
+    seconds = windows[last].since - windows[first].since
+    return (done[last - 1] - done[first - 1]) / (seconds * limits.max / limits.seconds)
 
 
 def _words(scenario: Scenario, waiting: int, account: Account) -> tuple[int, int]:

@@ -35,6 +35,14 @@ def test_a_large_backlog_drains_in_time_and_leaves_calls_to_callers(name: str) -
     assert (result.broken(), result.opened) == ([], 1500)
 
 
+@pytest.mark.parametrize("consumers", [2, 5])
+def test_a_steady_drain_uses_the_limit_but_for_four_calls_of_each_window(consumers: int) -> None:
+    (scenario,) = [scenario for scenario in SCENARIOS if scenario.name == "drain-steady"]
+    result = run(replace(scenario, consumers=consumers), 1000, seed=1)
+    assert (result.broken(), result.opened, result.left, result.share_429) == ([], 1000, 4, 0.0)
+    assert result.steady
+
+
 def test_words_are_written_once() -> None:
     """Crashes around the claim and the call, late commits, unreadable threads, DynamoDB down, repeats, a redrive."""
     result = run(MESSAGE_STEP, 200, seed=1)

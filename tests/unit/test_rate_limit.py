@@ -1,10 +1,11 @@
 """A location that is out of quota is not called until its window ends."""
 
+import random
 from typing import Any
 
 import pytest
 
-from create_conversation.rate_limit import DAY_EMPTY_SECONDS, MAX_LOCATIONS, RESERVE, RateLimits
+from create_conversation.rate_limit import DAY_EMPTY_SECONDS, MAX_LOCATIONS, RateLimits
 from highlevel.responses import ApiResult, RateLimit
 from tests.unit.fakes import Clock
 
@@ -59,16 +60,69 @@ def test_a_window_that_shows_more_calls_left_is_a_new_one(clock: Clock) -> None:
     assert quota.delay("loc") == 10
 
 
-@pytest.mark.parametrize(("limit", "reserve"), [(100, RESERVE), (25, RESERVE), (10, 5), (2, 1), (1, 0), (None, 0)])
+@pytest.mark.parametrize(
+    ("instances", "limit", "reserve"),
+    [(2, 100, 5), (5, 100, 8), (10, 100, 13), (2, 25, 5), (10, 25, 12), (2, 10, 5), (2, 2, 1), (2, 1, 0), (2, None, 0)],
+)
 def test_in_the_background_the_last_of_a_window_is_left_to_others(
-    clock: Clock, limit: int | None, reserve: int
+    clock: Clock, instances: int, limit: int | None, reserve: int
 ) -> None:
-    quota = RateLimits(clock)
+    quota = RateLimits(clock, instances)
     quota.record_response("loc", answer(remaining=reserve + 1, max=limit))
     assert quota.delay("loc", in_background=True) == 0
     quota.record_response("loc", answer(remaining=reserve, max=limit))
     assert quota.delay("loc", in_background=True) == 10
     assert quota.delay("loc") == (0 if reserve else 10)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("instances", [2, 3, 5, 10])
+def test_instances_that_know_only_their_own_responses_leave_exactly_four_calls(instances: int, seed: int) -> None:
+    rng, left = random.Random(seed), 100
+    quotas = [RateLimits(Clock(), instances) for _ in range(instances)]
+    while ready := [quota for quota in quotas if not quota.delay("loc", in_background=True)]:
+        left -= 1
+        rng.choice(ready).record_response("loc", answer(remaining=left))
+    assert left == 4
+
+
+def test_the_next_window_is_expected_as_soon_as_a_call_can_be_the_first_in_it(clock: Clock) -> None:
+    """It is counted halfway: 10 s after half the first call's time, less half the fastest call's time."""
+    quota = RateLimits(clock)
+    clock.now += 0.2
+    quota.record_response("loc", answer(remaining=99), 0.2)
+    clock.now += 0.1
+    quota.record_response("loc", answer(remaining=98), 0.1)
+    clock.now += 0.2
+    quota.record_response("loc", answer(remaining=4), 0.2)
+    began, arrives, now = 0.1, 0.05, 0.5
+    assert quota.delay("loc", in_background=True) == pytest.approx(began + 10 - arrives - now)
+
+
+def test_a_call_that_was_too_early_for_the_next_window_is_not_repeated(clock: Clock) -> None:
+    quota = RateLimits(clock)
+    clock.now += 0.2
+    quota.record_response("loc", answer(remaining=5), 0.2)
+    clock.now += 9.81
+    assert quota.delay("loc", in_background=True) == 0
+    clock.now += 0.1
+    quota.record_response("loc", answer(remaining=4), 0.1)
+    assert quota.delay("loc", in_background=True) > 9
+
+
+def test_a_caller_waits_for_the_certain_end_of_a_window(clock: Clock) -> None:
+    quota = RateLimits(clock)
+    quota.record_response("loc", answer(remaining=0), 0.2)
+    assert quota.delay("loc") == 10
+    assert quota.delay("loc", in_background=True) == pytest.approx(9.8)
+
+
+def test_a_response_to_a_call_of_the_old_window_does_not_begin_a_new_one(clock: Clock) -> None:
+    quota = RateLimits(clock)
+    quota.record_response("loc", answer(remaining=50))
+    clock.now += 10.1
+    quota.record_response("loc", answer(remaining=4), 0.3)
+    assert quota.delay("loc", in_background=True) == 0
 
 
 def test_an_empty_day_is_asked_again_a_quarter_of_an_hour_later(clock: Clock) -> None:

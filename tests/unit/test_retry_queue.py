@@ -584,14 +584,20 @@ def test_the_messages_of_a_location_are_paced(world: World) -> None:
 
 
 def test_an_empty_window_is_waited_for_without_a_call(world: World, log: Log) -> None:
-    world.highlevel.limits = Limits(max=3, interval_ms=1500)
+    world.highlevel.limits = Limits(max=6, interval_ms=3600)
     records = make_sqs_batch(5)
     staying = world.retry(*records)
     calls = len(world.highlevel.calls)
-    assert 0 < calls < 3, "a reserve is left"
+    assert calls == 3, "a reserve is left"
     assert len(staying) == 5 - calls
     assert all(5 <= wait <= 7 for wait in world.waits().values()), "by age: the window ends sooner"
     assert len(log.lines) == calls
+
+
+def test_a_batch_waits_for_a_window_that_begins_within_a_second(world: World) -> None:
+    world.highlevel.limits = Limits(max=3, interval_ms=600)
+    assert world.retry(*make_sqs_batch(5)) == []
+    assert [call.status for call in world.highlevel.calls] == [201] * 5
 
 
 def test_a_backlog_that_came_together_spreads_as_long_as_it_has_receives_to_spare(world: World) -> None:

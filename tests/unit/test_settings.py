@@ -17,7 +17,7 @@ TEXTS = [
     "DEAD_LETTER_QUEUE_URL",
     "METRICS_NAMESPACE",
 ]
-NUMBERS = ["GIVE_UP_AFTER_HOURS", "BACKOFF_CAP_SECONDS", "RECORD_TTL_SECONDS"]
+NUMBERS = ["GIVE_UP_AFTER_HOURS", "BACKOFF_CAP_SECONDS", "RECORD_TTL_SECONDS", "RETRY_CONCURRENCY"]
 CHOICES = {"MESSAGE": "comment", "MARK_UNREAD": "true"}
 ENVIRONMENT = {name: name.lower() for name in TEXTS} | dict.fromkeys(NUMBERS, "2") | CHOICES
 
@@ -27,6 +27,7 @@ def test_the_environment_is_read() -> None:
     assert settings.highlevel_base_url == "highlevel_base_url"
     assert settings.metrics_namespace == "metrics_namespace"
     assert (settings.give_up_after, settings.backoff_cap, settings.record_ttl) == (7200, 2, 2)
+    assert settings.retry_concurrency == 2
     assert (settings.message, settings.mark_unread, settings.writes_messages) == ("comment", True, True)
 
 

@@ -38,6 +38,10 @@ BATCH_SECONDS = 12.0
 # No attempt for a location begins later than this after its first one of a batch: a location that answers slowly would
 # hold the batch, and others would wait for one of few consumers (RetryConcurrency).
 LOCATION_SECONDS = 4.0
+# For a window of the rate limit that ends this soon an attempt waits here: a message that is put back may be received
+# much later, and until then the new window would be unused.
+WINDOW_SECONDS = 1.0
+CLOCK_SECONDS = 0.001  # more than a clock's rounding
 # No call to SQS begins later than this after the last attempt: the rest of a batch would otherwise wait for a slow SQS
 # until Lambda ends the function.
 STORE_SECONDS = 1.0
@@ -203,7 +207,14 @@ class RetryQueueHandler:
         if not message.line.target:
             return None
         is_too_old = self._is_too_old(message)
-        return self.opener.must_wait(message.location, in_background=True, despite_breaker=is_too_old)
+        outcome = self.opener.must_wait(message.location, in_background=True, despite_breaker=is_too_old)
+        is_short = outcome and outcome.reason == "quota_exhausted" and self._window_wait(message.location)
+        return None if is_short else outcome
+
+    def _window_wait(self, location: str) -> float:
+        """Return the seconds until the location's next window, if they are so few that an attempt waits for it here."""
+        wait = self.opener.rate_limits.delay(location, in_background=True)
+        return wait + CLOCK_SECONDS if 0 < wait <= WINDOW_SECONDS else 0.0
 
     def _wait(self, message: _Message, outcome: Outcome) -> float:
         """Return the seconds until the message is visible again."""
@@ -226,8 +237,10 @@ class RetryQueueHandler:
         until = min(batch.until, self.clock.monotonic() + LOCATION_SECONDS)
         not_before = 0.0
         for message in messages:
-            self.clock.sleep(max(0.0, min(not_before, until) - self.clock.monotonic()))
-            started, limits = self.clock.monotonic(), self.opener.rate_limits
+            limits, now = self.opener.rate_limits, self.clock.monotonic()
+            not_before = max(not_before, now + self._window_wait(message.location))
+            self.clock.sleep(max(0.0, min(not_before, until) - now))
+            started = self.clock.monotonic()
             calls_before = limits.calls_made(message.location)
             try:
                 outcome = message.unusable or self._try(message, until)
