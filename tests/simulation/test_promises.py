@@ -22,6 +22,12 @@ def test_each_promise_holds(scenario: Scenario) -> None:
     assert result.opened + result.expired_tried == result.waiting
 
 
+def test_a_submission_that_sqs_delivers_again_after_its_deletion_counts_once() -> None:
+    (scenario,) = [scenario for scenario in SCENARIOS if scenario.name == "outage-5xx"]
+    result = run(replace(scenario, duplicates=0.05), 20, seed=1)
+    assert (result.broken(), result.expired_tried) == ([], 20)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_each_promise_holds_whatever_happens(seed: int) -> None:
     result = run(random_scenario(seed), WAITING, seed)
