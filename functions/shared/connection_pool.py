@@ -21,6 +21,7 @@ from shared.clock import Clock
 
 IDLE_SECONDS = 20.0
 MAX_BODY_BYTES = 1 << 20
+_NO_RETRY = urllib3.Retry(False, redirect=False)  # what urllib3 makes of retries=False, for each exchange again
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +142,11 @@ class ConnectionPool:
             body=body,
             headers=headers,
             timeout=limits.timeout(left),
-            retries=False,
+            retries=_NO_RETRY,
             redirect=False,
             preload_content=False,
         )
+        is_encoded = "content-encoding" in response.headers  # then its decoder may hold more than was received
         received = bytearray()
         try:
             while chunk := response.read1(1 << 16):
@@ -154,6 +156,8 @@ class ConnectionPool:
                     raise ReadTimeoutError(self.pool, path, "the deadline passed")
                 if len(received) > MAX_BODY_BYTES:
                     raise ProtocolError("the response is too large")
+                if response.length_remaining == 0 and not is_encoded:
+                    break
         except BaseException:
             response.close()
             raise

@@ -126,8 +126,9 @@ def test_the_local_highlevel_takes_it(highlevel: LocalHighLevel) -> None:
         b"HTTP/1.0 201 Created\r\n\r\n" + BODY,
         b"HTTP/1.1 100 Continue\r\n\r\n" + answer(),
         answer("201 Created", gzip.compress(BODY), "Content-Encoding: gzip"),
+        answer("201 Created", gzip.compress(b" " * 300_000 + BODY), "Content-Encoding: gzip"),
     ],
-    ids=["length", "chunked", "until close", "http 1.0", "after continue", "gzip"],
+    ids=["length", "chunked", "until close", "http 1.0", "after continue", "gzip", "gzip, larger than one read"],
 )
 def test_an_answer_is_read_however_it_is_framed(data: bytes) -> None:
     def behave(connection: Connection) -> None:
