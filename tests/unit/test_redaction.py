@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from create_conversation.errors import InvalidError
+from create_conversation.senders import redaction
 from create_conversation.senders.body import Body, text_codec
 from create_conversation.senders.config import load
 from create_conversation.senders.multipart import parts_of
@@ -189,6 +190,34 @@ def test_no_spelling_at_no_place_is_left(secret: str, spelling: list[str], place
     assert structure(parsed(left, content_type)) == before_it
     assert body_of(left, secret, content_type) == left
     assert len(left) <= len(body)
+
+
+PIECES = [
+    "%41",
+    "%%",
+    r"\u0041",
+    r"\ud83d\ude00",
+    r"\n",
+    r"\/",
+    "\\",
+    "&amp;",
+    "&#65;",
+    "&#x41;",
+    "&",
+    "a",
+    "B9",
+    "-",
+    "=",
+]
+PIECES += ["\0", "\r\n", "\r", "\n \t", " ", '"']
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(data=st.lists(st.sampled_from(PIECES), max_size=12).map("".join).map(str.encode), runs=st.booleans())
+def test_a_kind_of_escape_is_never_found_without_its_mark(data: bytes, runs: bool) -> None:
+    """A layer without the mark of a kind is not searched for it."""
+    for match in redaction._pattern(tuple(redaction._ESCAPES), runs=runs).finditer(data):
+        assert any(mark in match[0] for mark in redaction._MARKS[str(match.lastgroup)])
 
 
 LINE_BREAKS = {"CRLF": "\r\n", "LF": "\n", "CR": "\r", "folded": "\r\n\t"}

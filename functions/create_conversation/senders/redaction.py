@@ -254,6 +254,15 @@ _ESCAPES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "nul": (r"\x00", _nothing),
     "break": (r"(?<=[0-9A-Za-z+/_-])(?:\r\n?|\n)[ \t]{0,8}(?=[0-9A-Za-z+/_-])", _nothing),
 }
+# A byte that every escape of a kind has: without it a layer has none of that kind, and is not searched for it.
+_MARKS = {
+    "percent": (b"%",),
+    "unicode": (b"\\",),
+    "json": (b"\\",),
+    "html": (b"&",),
+    "nul": (b"\0",),
+    "break": (b"\r", b"\n"),
+}
 # Those of one kind come together. Each kind is also resolved alone: in JSON "%41" may be a secret's "41" after a "%".
 _TOGETHER = (("percent",), ("unicode", "json"), ("html",), ("nul",), ("break",))
 
@@ -301,6 +310,9 @@ class _Escapes:
 
 def _escapes(layer: bytes, kinds: tuple[str, ...], *, runs: bool) -> _Escapes:
     """Resolve the escapes. `runs`: those in a row count as one, which is quick, and too coarse to replace anything."""
+    kinds = tuple(kind for kind in kinds if any(mark in layer for mark in _MARKS[kind]))
+    if not kinds:
+        return _Escapes(layer)
     found, done, length = _Escapes(), 0, 0
     pieces: list[bytes] = []
     for match in _pattern(kinds, runs=runs).finditer(layer):
