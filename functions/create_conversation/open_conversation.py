@@ -59,7 +59,20 @@ class ConversationOpener:
 
     def process(self, target: Target, deadline: Deadline) -> Outcome:
         """Open the conversation and finish the submission: both steps, where no caller waits; raises nothing."""
-        return self.finish(target, self.open(target, deadline), deadline)
+        return self.known_outcome(target) or self.finish(target, self.open(target, deadline), deadline)
+
+    def known_outcome(self, target: Target) -> Outcome | None:
+        """Return the outcome of a submission of which this instance has in memory that nothing is left to do.
+
+        It makes no call and raises nothing. None: `open` and `finish` ask what other instances have saved, too.
+        """
+        record = self.records.in_memory(self._record_key(target))
+        if record is None:
+            return None
+        outcome = _recorded(target, record)
+        if outcome.message is None and not self.messages.is_wanted(target) and not has_fields(target):
+            return replace(outcome, message=MessageStatus.OFF)
+        return outcome if outcome.message else None
 
     def open(self, target: Target, deadline: Deadline) -> Outcome:
         """Open the conversation of that contact or person: opened, existing, deferred or rejected; raises nothing."""
@@ -100,6 +113,14 @@ class ConversationOpener:
         return outcome
 
     # --- idempotency record? -> contact -> conversation ---------------------------------------------------------------
+
+    def _record_key(self, target: Target) -> str:
+        """Return the key of the record that says most of this submission."""
+        if target.contact is None or target.is_unverified:
+            return _delivery_key(target)
+        if target.message is not None and self.messages.is_wanted(target):
+            return message_key(target.location, target.contact, target.message)
+        return contact_key(target.location, target.contact)
 
     def _open_for_contact_or_person(self, target: Target, deadline: Deadline) -> Outcome:
         """Open the contact's conversation, or the person's if HighLevel refuses the id or it is another person's."""
@@ -147,15 +168,13 @@ class ConversationOpener:
     def _recall(self, target: Target) -> tuple[IdempotencyRecord | None, MessageStatus | None]:
         """Return the contact's record, and what became of this delivery's message if nothing is left to do for it.
 
-        From memory, or by one read. Where only the record is in memory, the claim of the message says the rest.
+        By one read, unless the contact's record is in memory: then the claim of the message says the rest.
         """
         contact, message = str(target.contact), target.message
         key = contact_key(target.location, contact)
         if message is None or not self.messages.is_wanted(target):
             return self.records.get(key), None
         claim_key = message_key(target.location, contact, message)
-        if (held := self.records.in_memory(claim_key)) and (status := _recorded_status(target, held)):
-            return held, status
         if record := self.records.in_memory(key):
             return record, None
         record, item = self.records.get_with_claim(key, claim_key)
@@ -312,7 +331,7 @@ def _delivery_key(target: Target) -> str:
 
 
 def _recorded(target: Target, record: IdempotencyRecord) -> Outcome:
-    known = replace(target, contact=record.contact)
+    known = replace(target, contact=record.contact or target.contact)
     body = _body(known, record.conversation_id)
     return Outcome(OutcomeName.EXISTING, body=body, contact=record.contact, message=_recorded_status(target, record))
 
@@ -321,7 +340,8 @@ def _recorded_status(target: Target, record: IdempotencyRecord) -> MessageStatus
     """Return what became of this delivery's words; None if the record is of an earlier one with the same body."""
     message = target.message
     is_same = message is None or abs(record.received_at - message.received_at) <= window(message)
-    return MessageStatus(record.message) if record.message and is_same else None
+    status = record.message or ""
+    return MessageStatus(status) if status in MessageStatus and is_same else None  # a later version may know others
 
 
 def _body(target: Target, conversation_id: str | None) -> dict[str, Any] | None:

@@ -231,6 +231,54 @@ def test_a_webhook_s_answers_are_written(world: World) -> None:
     assert len(comments(world)) == 1
 
 
+REPEATED = {
+    "a caller's message": ("", HELLO),
+    "a caller without a message": ("", make_ids()),
+    "a webhook with an e-mail address": ("token", JANE),
+    "a webhook with a contact id": ("token", make_ids() | {"note": "x"}),
+    "a webhook with both": ("token", make_ids() | JANE),
+}
+
+
+@pytest.mark.parametrize(("sender", "body"), REPEATED.values(), ids=REPEATED)
+@pytest.mark.parametrize("place", ["comment", "off"])
+def test_a_repeat_that_this_instance_has_finished_needs_neither_a_call_nor_a_thread(
+    world: World, sender: str, body: dict[str, str], place: str
+) -> None:
+    event = make_webhook_event(body, sender) if sender else make_http_event(json.dumps(body))
+    world.settings = replace(world.settings, message=place)
+    restart(world)
+    first = body_of(world.post(event))
+    world.highlevel.calls.clear()
+    world.dynamodb.calls.clear()
+
+    def no_thread(call: object, seconds: float) -> Any:
+        raise AssertionError("a call that may take time")
+
+    again = body_of(replace(world.http, call_with_time_limit=no_thread).handle(event, CONTEXT))
+    assert again.get("outcome", "existing") == "existing"
+    assert (again["messageStatus"], again.get("conversation", {}).get("id")) == (
+        first["messageStatus"],
+        first.get("conversation", {}).get("id"),
+    )
+    assert (world.highlevel.calls, world.dynamodb.calls) == ([], [])
+
+
+def test_another_submission_of_a_finished_contact_is_not_taken_for_the_first(world: World) -> None:
+    for note in ("x", "y", "x"):
+        world.post(make_webhook_event(make_ids() | {"note": note}))
+    assert len(comments(world)) == 2
+
+
+def test_a_status_that_only_a_later_version_knows_is_looked_up_in_the_claim(world: World) -> None:
+    world.post(make_webhook_event(JANE))
+    [key] = [key for key in world.dynamodb.items if key.startswith("delivery#")]
+    world.dynamodb.items[key]["message_status"] = {"S": "written-twice"}
+    restart(world)
+    assert body_of(world.post(make_webhook_event(JANE)))["messageStatus"] == "written"
+    assert len(comments(world)) == 1
+
+
 def test_an_array_names_the_most_severe_status(world: World) -> None:
     world.highlevel.fail("status", status=503, path=COMMENTS, contact="two")
     bodies = [make_ids(contact=contact) | {"note": "x"} for contact in ("one", "two", "three")]
