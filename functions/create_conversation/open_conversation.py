@@ -96,7 +96,7 @@ class ConversationOpener:
         """
         if not outcome.is_open:
             return self.not_finished(target, outcome)
-        known = replace(target, contact=outcome.contact or target.contact)
+        known = replace(target, contact=outcome.contact) if outcome.contact else target
         try:
             if outcome.message is not None:  # a record says that nothing is left to do
                 return self._with_searched_id(known, outcome, deadline) if need_id else outcome
@@ -158,7 +158,7 @@ class ConversationOpener:
         """Open the conversation of a known contact; existing, if the message is known to be written."""
         record, message = self._recall(target)
         if record or message:
-            body = _body(target, record.conversation_id) if record else None
+            body = _body(target.location, target.contact, record.conversation_id) if record else None
             return Outcome(OutcomeName.EXISTING, body=body, message=message)
         outcome = self._create(target, deadline)
         if outcome.is_open:
@@ -281,7 +281,7 @@ class ConversationOpener:
         if outcome.body is not None or conversation is None:
             return outcome
         self.records.save(contact_key(target.location, str(target.contact)), conversation)
-        return replace(outcome, body=_body(target, conversation))
+        return replace(outcome, body=_body(target.location, target.contact, conversation))
 
     def _with_searched_id(self, target: Target, outcome: Outcome, deadline: Deadline) -> Outcome:
         if outcome.body is not None:
@@ -331,8 +331,7 @@ def _delivery_key(target: Target) -> str:
 
 
 def _recorded(target: Target, record: IdempotencyRecord) -> Outcome:
-    known = replace(target, contact=record.contact or target.contact)
-    body = _body(known, record.conversation_id)
+    body = _body(target.location, record.contact or target.contact, record.conversation_id)
     return Outcome(OutcomeName.EXISTING, body=body, contact=record.contact, message=_recorded_status(target, record))
 
 
@@ -344,9 +343,9 @@ def _recorded_status(target: Target, record: IdempotencyRecord) -> MessageStatus
     return MessageStatus(status) if status in MessageStatus and is_same else None  # a later version may know others
 
 
-def _body(target: Target, conversation_id: str | None) -> dict[str, Any] | None:
+def _body(location: str, contact: str | None, conversation_id: str | None) -> dict[str, Any] | None:
     """Return HighLevel's response body for a conversation whose id is known."""
     if conversation_id is None:
         return None
-    conversation = {"id": conversation_id, "contactId": target.contact, "locationId": target.location}
+    conversation = {"id": conversation_id, "contactId": contact, "locationId": location}
     return {"success": True, "conversation": conversation}

@@ -64,7 +64,9 @@ def without_secrets(sender: Sender, request: Request, secrets: tuple[str, ...]) 
         content_type = _redacted_text(sender, request.content_type, secrets)
         codec = "utf-8" if request.is_text else text_codec(request.content_type)
         return Authenticated(sender, redacted_bytes(sender, raw, codec, secrets), content_type, body, delivery)
-    body = replace(body, content_type=_redacted_text(sender, body.content_type, secrets))
+    content_type = _redacted_text(sender, body.content_type, secrets)
+    if content_type != body.content_type:
+        body = replace(body, content_type=content_type)
     raw = redacted_bytes(sender, body.raw, text_codec(body.content_type), secrets)
     try:
         # Parsed again only where the value of the secret was found in it.

@@ -287,10 +287,13 @@ class HttpApiHandler:
 
     def _store_unfinished(self, submission: Submission, log: SubmissionLog, outcome: Outcome, answer_by: float) -> None:
         """Store what is left to do in one of the queues. Raises NotStoredError."""
+        deferred, failed = outcome.to_retry, outcome.to_dead_letter
+        if not (deferred or failed):
+            return
         rest = replace(submission, is_reported=outcome.is_open)
-        if (deferred := outcome.to_retry) and (target := log.target):
+        if deferred and (target := log.target):
             self._store(lambda: self.queues.enqueue(rest, target.location, deferred.retry_after), answer_by)
-        elif failed := outcome.to_dead_letter:
+        elif failed:
             message, attributes = rest.to_message(), log.dead_letter(failed)
             self._store(lambda: self.queues.dead_letter(message, **attributes), answer_by)
 
