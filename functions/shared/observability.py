@@ -15,7 +15,15 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
 
 # Powertools' key "location" is a place in the code; a reader would take it for HighLevel's location.
-logger = Logger(service="highlevel-conversations", location=None, use_rfc3339=True, utc=True)
+# Its formatter looks for JSON in each message (here they are words) and for a stack trace (none is logged, see below).
+logger = Logger(
+    service="highlevel-conversations",
+    location=None,
+    use_rfc3339=True,
+    utc=True,
+    json_deserializer=str,
+    serialize_stacktrace=False,
+)
 # At DEBUG these two print headers and bodies, tokens included, whatever level the function is set to.
 logging.getLogger("botocore").setLevel(logging.WARNING)
 logging.getLogger("urllib3").setLevel(logging.WARNING)
