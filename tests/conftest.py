@@ -14,7 +14,7 @@ from tests import children
 
 children.remove_settings()  # before any module reads them
 
-# Every command of ./hlc opens a session of its own; in one process of tests they all read each service's description
+# Each command opens a session of its own; in one process of tests they all read each service's description
 # once.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
