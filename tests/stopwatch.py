@@ -7,15 +7,16 @@ from pathlib import Path
 
 
 class Stopwatch:
-    """Runs from its creation on."""
+    """Runs from its creation on. `child`: the id of another process whose work is measured, too."""
 
-    def __init__(self) -> None:
-        self._started, self._waited = time.monotonic(), _waited()
+    def __init__(self, child: int | None = None) -> None:
+        self._processes = ["self"] if child is None else ["self", str(child)]
+        self._started, self._waited = time.monotonic(), _waited(self._processes)
 
     @property
     def seconds(self) -> float:
-        """What has passed, less what this process's threads have waited for a processor."""
-        return time.monotonic() - self._started - max(0.0, _waited() - self._waited)
+        """What has passed, less what the threads have waited for a processor."""
+        return time.monotonic() - self._started - max(0.0, _waited(self._processes) - self._waited)
 
 
 @contextlib.contextmanager
@@ -26,10 +27,11 @@ def in_time(seconds: float) -> Iterator[None]:
     assert stopwatch.seconds < seconds + 0.3
 
 
-def _waited() -> float:
+def _waited(processes: list[str]) -> float:
     """For how long the threads that now run have waited for a processor, in all. Only Linux reports it; elsewhere 0."""
     nanoseconds = 0
-    for statistics in Path("/proc/self/task").glob("*/schedstat"):
-        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
-            nanoseconds += int(statistics.read_text().split()[1])
+    for process in processes:
+        for statistics in Path("/proc", process, "task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+                nanoseconds += int(statistics.read_text().split()[1])
     return nanoseconds / 1e9

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from tests.chaos.fuzz_aws import FakeAws
 from tests.chaos.fuzz_calls import unclean
 from tests.chaos.fuzz_requests import Request, Requests
 from tests.chaos.fuzz_values import FOREIGN, LIMITED, NOT_STORED, SICK
+from tests.stopwatch import Stopwatch
 
 ANSWER_SECONDS = 5.0
 CPU_SECONDS = 2.0
@@ -129,7 +129,7 @@ class FuzzedFunction:
         self.tally.endpoints[request.endpoint] += 1
         self.tally.kinds[f"{group}: {request.kind}"] += 1
         self.marks.append((len(self.function.written), name))
-        cpu, started = _cpu_seconds(self.function), time.monotonic()
+        cpu, stopwatch = _cpu_seconds(self.function), Stopwatch(self.function.process.pid)
         answer, is_read = None, True
         try:
             answer = self.function.invoke(request.payload, 30)
@@ -140,7 +140,7 @@ class FuzzedFunction:
             self._report("exception", name, "no answer within 30 s, or the process ended")
             self._end_function()
             return None
-        took, used = time.monotonic() - started, _cpu_seconds(self.function) - cpu
+        took, used = stopwatch.seconds, _cpu_seconds(self.function) - cpu
         self.tally.slowest = max(self.tally.slowest, (used, name))
         is_http = group in STATUSES
         # Many submissions in one request may cost as much CPU as many requests.

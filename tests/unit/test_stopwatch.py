@@ -16,7 +16,7 @@ SPIN = "import os; os.sched_setaffinity(0, {int(os.environ['CPU'])}); print('spi
 def test_waiting_for_something_counts() -> None:
     stopwatch = Stopwatch()
     time.sleep(0.2)
-    assert stopwatch.seconds == pytest.approx(0.2, abs=0.05)
+    assert 0.1 < stopwatch.seconds < 0.25  # another thread of this process may wait for a processor meanwhile
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and processor affinity")
