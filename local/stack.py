@@ -42,6 +42,7 @@ REGION = "us-east-1"
 BUCKET = "local-deployments"
 ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
 START_SECONDS = 30.0
+END_SECONDS = 5.0  # of a killed process
 
 
 def hlc(command: str) -> str:
@@ -188,21 +189,25 @@ class LocalAws:
     def kill_workers(self, most: int | None = None) -> int:
         """Kill (SIGKILL) all processes of functions, busy or idle, or a random choice of `most` of them.
 
-        Returns how many. A call in flight ends like a crash of the function; the next one starts a new process.
+        Returns how many, when they have ended. A call in flight ends like a crash of the function; the next one starts
+        a new process.
         """
         files = list(self._directory.glob("ministack-lambda-*/pid"))
         random.shuffle(files)
-        killed = 0
+        killed: list[int] = []
         for file in files:
-            if killed == most:
+            if len(killed) == most:
                 break
             with contextlib.suppress(OSError, ValueError):
                 pid = int(file.read_text())
                 # The file of an ended worker may remain: kill only processes of the emulator's group.
                 if self._process and os.getpgid(pid) == self._process.pid:
                     os.kill(pid, signal.SIGKILL)
-                    killed += 1
-        return killed
+                    killed.append(pid)
+        deadline = time.monotonic() + END_SECONDS
+        while any(_runs(pid) for pid in killed) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return len(killed)
 
     def log(self) -> str:
         """Return the emulator's own log, for failures that the functions' logs do not explain."""
@@ -224,6 +229,14 @@ class LocalAws:
             except OSError:
                 time.sleep(0.05)
         raise LocalAwsError(f"the local AWS was not ready within {START_SECONDS:.0f} s:\n{self.log()}")
+
+
+def _runs(pid: int) -> bool:
+    """Return whether this process has not ended. The emulator, its parent, may not have asked for its end yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
 
 
 @functools.cache
