@@ -98,7 +98,8 @@ def change(page: Page, button: str) -> None:
 
 
 def send(page: Page) -> None:
-    page.locator("#send").click()
+    """By the keyboard: what arrives meanwhile may move the button away from under the pointer."""
+    page.locator("#send").press("Enter")
 
 
 def shows(page: Page, *states: str, timeout: float = 15_000) -> None:
