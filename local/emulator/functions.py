@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import queue
 import tempfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -32,6 +34,10 @@ os.environ.update({add!r})
 pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))
 """
 
+# The last line that a process writes for an invocation. It precedes the response.
+END_OF_LOG = "end of this invocation's log"
+LOG_SECONDS = 5.0
+
 
 def interpreter(runtime: str) -> tuple[str, str]:
     """Return the interpreter of LOCAL_FUNCTION_PYTHON. MiniStack uses its own, with its own packages."""
@@ -42,10 +48,35 @@ def interpreter(runtime: str) -> tuple[str, str]:
     if endpoint := os.environ.get("LOCAL_FUNCTION_ENDPOINT"):
         environment["AWS_ENDPOINT_URL"] = endpoint
     prelude = PRELUDE.format(remove=NOT_FOR_FUNCTIONS, add=environment)
-    return binary, prelude + lambda_runtime._PYTHON_WORKER_SCRIPT
+    worker, after, rest = lambda_runtime._PYTHON_WORKER_SCRIPT.rpartition("        _real_stdout.flush()\n")
+    return binary, f"{prelude}{worker}        print({END_OF_LOG!r}, file=sys.stderr, flush=True)\n{after}{rest}"
 
 
 lambda_runtime._detect_runtime_binary = interpreter
+
+
+def log_of_invocation(worker: Any) -> str:
+    """Return the lines that the process has logged until the end of an invocation, or until it died.
+
+    MiniStack waits 50 ms for the first line: on a busy machine a later one would appear with the next invocation.
+    """
+    lines: list[str] = []
+    until = time.monotonic() + LOG_SECONDS
+    while time.monotonic() < until:
+        has_died = not worker._stderr_thread.is_alive()  # before the look: what it has read is in the queue then
+        try:
+            line = worker._stderr_queue.get(block=not has_died, timeout=0.05)
+        except queue.Empty:
+            if has_died:
+                break
+            continue
+        if line == END_OF_LOG:
+            break
+        lines.append(line)
+    return "\n".join(lines)
+
+
+lambda_runtime.Worker._drain_stderr_bounded = log_of_invocation
 
 
 def with_text_environment(properties: Json) -> Json:
