@@ -232,11 +232,12 @@ class LocalAws:
 
 
 def _runs(pid: int) -> bool:
-    """Return whether this process has not ended. The emulator, its parent, may not have asked for its end yet."""
+    """Return whether a thread of this process has not ended. The emulator, its parent, may not have noticed its end."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
+        states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # it has just ended
         return False
+    return len(states) > 1 or any(state not in ("Z", "X") for state in states)
 
 
 @functools.cache
