@@ -235,8 +235,8 @@ def _runs(pid: int) -> bool:
     """Return whether a thread of this process has not ended. The emulator, its parent, may not have noticed its end."""
     try:
         states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
-    except OSError:  # it has just ended
-        return False
+    except OSError:  # a thread has just ended, perhaps not the last one
+        return True
     return len(states) > 1 or any(state not in ("Z", "X") for state in states)
 
 
