@@ -64,7 +64,8 @@ class ConversationOpener:
     def known_outcome(self, target: Target) -> Outcome | None:
         """Return the outcome of a submission of which this instance has in memory that nothing is left to do.
 
-        It makes no call and raises nothing. None: `open` and `finish` ask what other instances have saved, too.
+        It has the conversation's id, makes no call and raises nothing. None: `open` and `finish` ask what other
+        instances have saved, too.
         """
         record = self.records.in_memory(self._record_key(target))
         if record is None:

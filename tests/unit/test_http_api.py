@@ -71,6 +71,21 @@ def test_existing_without_a_known_id_is_202_and_nothing_is_queued(world: World) 
     assert world.sqs.calls == []
 
 
+@pytest.mark.parametrize("message", ["off", "note"])  # HighLevel's answer to a comment contains the id
+def test_the_same_post_again_finds_the_id_of_an_existing_conversation(world: World, message: str) -> None:
+    world.settings = replace(world.settings, message=message)
+    world.flow = world.environment(world.token)
+    event = make_http_event(json.dumps(make_ids() | {"message": "Is the flat still free?"}))
+    world.highlevel.search_lag = 3600
+    HighLevel(world.highlevel.url).create_conversation(TOKEN, LOCATION, CONTACT, within=2)
+    assert_accepted(world.post(event), "existing")
+    world.highlevel.search_lag = 0
+    for _ in range(2):
+        answer = world.post(event)
+        assert answer["statusCode"] == 200
+        assert body_of(answer)["conversation"]["id"] == world.highlevel.conversations[LOCATION, CONTACT]["id"]
+
+
 def test_opened_without_a_known_id_is_202_and_nothing_is_queued(world: World) -> None:
     world.highlevel.search_lag = 3600
     world.highlevel.fail(kind="empty", path="/conversations/")

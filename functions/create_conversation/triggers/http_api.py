@@ -264,8 +264,7 @@ class HttpApiHandler:
 
     def _open(self, target: Target, answer_by: float, *, need_id: bool = False) -> Outcome:
         """Open the conversation, then write the message: what that one takes too long for does not change the other."""
-        known = self.opener.known_outcome(target)
-        if known and (known.body or not need_id):  # without another thread, as it makes no call
+        if known := self.opener.known_outcome(target):  # without another thread, as it makes no call
             return known
         until = answer_by - STORE_SECONDS
         deadline = Deadline(until, HIGHLEVEL_SECONDS)
