@@ -9,6 +9,7 @@ ends when its standard input ends. A command calls `exit_on_sigterm()` first, so
 """
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import http.client
@@ -258,24 +259,30 @@ def build(template: Path = ROOT / "template.yaml", architecture: str = ARCHITECT
     digest = _digest(template, architecture, senders)
     own = senders.read_bytes() if senders.exists() else b""  # a benchmark's or a test's application has none
     built = BUILDS / f"{digest}-{hashlib.sha256(own).hexdigest()[:16]}"
-    if not built.exists():
-        BUILDS.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=BUILDS))
-        try:
-            if similar := next(BUILDS.glob(f"{digest}-*"), None):
-                _copy_build(similar, senders, unfinished)
-            else:
-                _run_build(template, architecture, unfinished)
-            with contextlib.suppress(OSError):  # another process was faster
-                unfinished.rename(built)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-        yesterday = time.time() - 86_400
-        for old in BUILDS.iterdir():
-            if old.stat().st_mtime < yesterday:
-                shutil.rmtree(old, ignore_errors=True)
-    os.utime(built)  # it is in use: another build must not remove it as old
+    BUILDS.mkdir(parents=True, exist_ok=True)
+    with (BUILDS / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # processes that need the same build at the same time build it once
+        if not built.exists():
+            _build(template, architecture, built, next(BUILDS.glob(f"{digest}-*"), None))
+        os.utime(built)  # it is in use: another build must not remove it as old
     return built / "build" / "template.yaml"
+
+
+def _build(template: Path, architecture: str, built: Path, similar: Path | None) -> None:
+    """Build, or copy a build that differs in `senders.toml` only; then remove the builds of yesterday."""
+    unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=BUILDS))
+    try:
+        if similar:
+            _copy_build(similar, template.parent / "functions" / "senders.toml", unfinished)
+        else:
+            _run_build(template, architecture, unfinished)
+        unfinished.rename(built)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    yesterday = time.time() - 86_400
+    for old in BUILDS.iterdir():
+        if old.is_dir() and old.stat().st_mtime < yesterday:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _digest(template: Path, architecture: str, excluded: Path) -> str:

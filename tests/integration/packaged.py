@@ -4,7 +4,7 @@ processor time.
 Tests about deploying itself use `local.stack.deploy`, which runs SAM CLI each time.
 """
 
-import shutil
+import fcntl
 import tempfile
 import time
 import uuid
@@ -30,12 +30,14 @@ def deploy_packaged(
     packaged = built.parent.parent / "packaged"
     s3 = aws.client("s3")
     s3.create_bucket(Bucket=BUCKET)
-    if not packaged.exists():
-        for key in _keys(s3):  # of another build
-            s3.delete_object(Bucket=BUCKET, Key=key)
-        stack = deploy(aws, parameters, name=name, built=built)
-        _download(s3, packaged)
-        return stack
+    with (packaged.parent / "packaging").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes the first one runs SAM CLI
+        if not packaged.exists():
+            for key in _keys(s3):  # of another build
+                s3.delete_object(Bucket=BUCKET, Key=key)
+            stack = deploy(aws, parameters, name=name, built=built)
+            _download(s3, packaged)
+            return stack
     for file in packaged.iterdir():
         s3.put_object(Bucket=BUCKET, Key=file.name, Body=file.read_bytes())
     [template] = packaged.glob("*.template")
@@ -51,10 +53,7 @@ def _download(s3: Any, packaged: Path) -> None:
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=packaged.parent))
     for key in _keys(s3):
         (unfinished / key).write_bytes(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
-    try:
-        unfinished.rename(packaged)
-    except OSError:  # another process was faster
-        shutil.rmtree(unfinished)
+    unfinished.rename(packaged)
 
 
 def _apply(aws: LocalAws, name: str, template: str, parameters: Mapping[str, str]) -> None:

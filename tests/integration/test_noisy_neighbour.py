@@ -12,7 +12,7 @@ from tests.integration.world import World, deployed_world, eventually
 
 pytestmark = pytest.mark.alone
 LIMITS = Limits()  # HighLevel's documented ones
-NOISY, QUIET, EACH = 450, 20, 10
+NOISY, QUIET, EACH = 300, 20, 10
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,18 @@ def test_new_build_has_the_wheels_of_the_newest(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "new" / "wheels" / "one.whl").read_text() == "newest"
 
 
+def test_simultaneous_builds_of_the_same_content_are_one(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(template: Path, architecture: str, folder: Path) -> None:
+        time.sleep(0.2)
+        project.run_build(template, architecture, folder)
+
+    monkeypatch.setattr(stack, "_run_build", slowly)
+    with ThreadPoolExecutor(4) as threads:
+        built = set(threads.map(stack.build, [project.template] * 4))
+    assert len(built) == 1
+    assert project.builds == 1
+
+
 def test_failed_build_leaves_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise stack.LocalAwsError("sam build failed")
@@ -96,7 +109,7 @@ def test_failed_build_leaves_nothing(project: Project, monkeypatch: pytest.Monke
     monkeypatch.setattr(stack, "_run_build", fail)
     with pytest.raises(stack.LocalAwsError):
         stack.build(project.template)
-    assert not list(stack.BUILDS.iterdir())
+    assert [left.name for left in stack.BUILDS.iterdir()] == ["lock"]
 
 
 def test_builds_of_earlier_days_are_removed_unless_in_use(project: Project) -> None:
