@@ -5,7 +5,8 @@ import tomllib
 
 from local.application import Application
 from local.highlevel import LocalHighLevel
-from local.stack import ARCHITECTURE, ROOT, LocalAws, deploy
+from local.stack import ARCHITECTURE, ROOT, LocalAws
+from tests.integration.packaged import deploy_packaged
 from tests.integration.world import TOKEN
 from tests.unit.template import TEMPLATE
 
@@ -28,7 +29,7 @@ def test_no_environment_takes_the_events_of_another() -> None:
         for name, parameters in environments().items():
             here = {"HighLevelBaseUrl": highlevel.url, "Architecture": ARCHITECTURE}
             detail_type = parameters.get("EventDetailType", TEMPLATE["Parameters"]["EventDetailType"]["Default"])
-            application = Application(aws, deploy(aws, parameters | here, name=name))
+            application = Application(aws, deploy_packaged(aws, parameters | here, name=name))
             application.store_token(TOKEN)
             applications[detail_type] = application
         assert len(applications) == len(environments()) == 3
