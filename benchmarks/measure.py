@@ -49,7 +49,7 @@ class Workload:
     warm: int = 100
     block: int = 1000
     rounds_per_block: int = 2
-    long: int = 5000
+    long: int = 40_000
 
 
 @dataclass(slots=True)
