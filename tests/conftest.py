@@ -19,8 +19,9 @@ children.remove_settings()  # before any module reads them
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 STACK_TESTS = {"chaos", "integration"}  # folders
-LONGEST = ["load_short", "crash_points_short", "aws_faults", "cli", "fuzzing_short", "page", "cli_senders", "pausing"]
-LONGEST += ["location_tokens", "verify", "stored", "rotation_short", "deployment", "rotation", "outcomes", "local_aws"]
+LONGEST = ["aws_faults", "crash_points_short", "page", "verify", "pausing", "stored", "location_tokens", "load_short"]
+LONGEST += ["deployment", "cli", "cli_senders", "rotation_short", "outcomes", "rotation", "noisy_neighbour"]
+LONGEST += ["fuzzing_short", "serve", "environments", "local_aws", "foreign_pages", "connect", "webhooks"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
