@@ -252,9 +252,11 @@ class FuzzedFunction:
             target = target_of(Submission.from_message(text), self.requests.senders, None)
         except (ValueError, SubmissionError):
             return False
-        if target.contact is None:
-            return any(key.startswith(f"delivery#{target.delivery}#") for key in self.aws.records)
-        return (target.location, target.contact) in self.highlevel.conversations
+        # A contact id that HighLevel refuses is replaced by the person's contact.
+        by_person = target.person is not None and any(
+            key.startswith(f"delivery#{target.delivery}#") for key in self.aws.records
+        )
+        return by_person or (target.location, target.contact) in self.highlevel.conversations
 
     # --- what it writes -----------------------------------------------------------------------------------------------
 

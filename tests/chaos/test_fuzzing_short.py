@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from create_conversation.senders.config import load
+from create_conversation.senders.mapping import target_of
+from create_conversation.submission import Submission
 from local.highlevel import Call
 from tests.chaos import fuzzing
 from tests.chaos.fuzz_aws import FakeAws
@@ -21,6 +23,7 @@ from tests.chaos.fuzz_envelopes import ENVELOPES
 from tests.chaos.fuzz_events import BATCHES, BUS_EVENTS, TOP_LEVEL
 from tests.chaos.fuzz_requests import OWN_SENDERS, Requests
 from tests.chaos.fuzz_signatures import SIGNATURES
+from tests.factories import make_ids, make_submission
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Lambda's runtime client (awslambdaric) is for Linux only")
 SEED = 1
@@ -246,6 +249,18 @@ def test_a_lost_message_is_reported(function: FuzzedFunction) -> None:
     function.tally.problems.clear()
     function._check_calls(request, "#0", {"batchItemFailures": [{"itemIdentifier": "unknown"}]})
     assert broken_promises(function) == {"lost", "answer"}
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_a_message_whose_contact_id_is_refused_is_done_by_its_person(
+    function: FuzzedFunction, is_recorded: bool
+) -> None:
+    body = json.dumps(make_ids(contact="refused") | {"email": "jane@example.com"}).encode()
+    text = make_submission(trigger="webhook", sender="token", delivery_id="one", body=body).to_message()
+    target = target_of(Submission.from_message(text), function.requests.senders, None)
+    if is_recorded:
+        function.aws.records[f"delivery#{target.delivery}#address"] = {}
+    assert function._is_done(text) is is_recorded
 
 
 LINES: dict[str, tuple[Any, ...]] = {
