@@ -335,7 +335,7 @@ def test_reports_why_a_build_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "template.yaml").write_text("Resources: {")
     with pytest.raises(LocalAwsError, match="Failed to parse template"):
         build(tmp_path / "template.yaml")
-    assert not list((tmp_path / "builds").iterdir())
+    assert [left.name for left in (tmp_path / "builds").iterdir()] == ["lock"]
 
 
 def test_reports_why_it_does_not_start() -> None:
