@@ -34,14 +34,14 @@ serve: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/
 
 ##### Develop
 
-# Tests marked `alone` measure. Of the others a file runs in one process, because its tests share a stack; five files
+# Tests marked `alone` measure. Of the others a file runs in one process, because its tests share a stack; four files
 # at a time keep two processors busy. tests/conftest.py orders them.
 .PHONY: test
 test: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## Run all tests                                      [TESTS=tests/unit]
 ifdef TESTS
 	@.venv/bin/pytest $(TESTS)
 else
-	@.venv/bin/pytest -m 'not alone' --numprocesses 5 --dist loadfile --no-loadscope-reorder
+	@.venv/bin/pytest -m 'not alone' --numprocesses 4 --dist loadfile --no-loadscope-reorder
 	@.venv/bin/pytest $$(grep -rl 'mark\.alone' tests --include='test_*.py') -m alone
 endif
 
