@@ -20,7 +20,7 @@ botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 STACK_TESTS = {"chaos", "integration"}  # folders
 LONGEST = ["aws_faults", "crash_points_short", "page", "verify", "pausing", "stored", "location_tokens", "load_short"]
-LONGEST += ["deployment", "cli", "cli_senders", "rotation_short", "outcomes", "rotation", "noisy_neighbour"]
+LONGEST += ["deployment", "cli", "cli_senders", "rotation_short", "outcomes", "rotation"]
 LONGEST += ["fuzzing_short", "serve", "environments", "local_aws", "foreign_pages", "connect", "webhooks"]
 
 

@@ -123,13 +123,12 @@ def test_500_locations_in_one_secret_each_use_their_token(world: World) -> None:
 
 def test_500_locations_of_an_agency_each_get_one_token(world: World) -> None:
     connect(world)
-    first, second = ([(location, contact) for location in LOCATIONS] for contact in ("agency1", "agency2"))
-    answers = posted(world, first + second[:100])
+    answers = posted(world, [(location, f"agency{number}") for number in (1, 2) for location in LOCATIONS])
     assert {answer.status for answer in answers} <= {200, 201, 202}, "202: a start on a busy machine took all the time"
-    eventually(lambda: len(world.highlevel.conversations) == 600, within=90)
+    eventually(lambda: len(world.highlevel.conversations) == 1000, within=90)
     assert sorted(world.highlevel.oauth.issued) == LOCATIONS
     calls = creations(world)
-    assert len(calls) == 600
+    assert len(calls) == 1000
     for call in calls:
         access = world.highlevel.oauth.access(call.token or "")
         assert access is not None

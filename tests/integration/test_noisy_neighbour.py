@@ -10,8 +10,9 @@ from local.highlevel import Limits
 from tests.factories import make_submission
 from tests.integration.world import World, deployed_world, eventually
 
+pytestmark = pytest.mark.alone
 LIMITS = Limits()  # HighLevel's documented ones
-NOISY, QUIET, EACH = 300, 20, 10
+NOISY, QUIET, EACH = 450, 20, 10
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_a_backlog_of_one_location_does_not_delay_others_and_uses_its_limit(worl
         defer(world, location, EACH)
     took = seconds_until_opened(world, beside, 60)
     print(f"the quiet ones: {needed:.1f} s alone, {took:.1f} s beside the noisy one")
-    assert took <= needed + 15  # of the 30 that the noisy one takes
+    assert took <= needed + 10
 
     eventually(lambda: sum(key[0] == "noisy" for key in list(world.highlevel.conversations)) == NOISY, 180)
     calls = [call for call in world.highlevel.calls if call.location == "noisy"]
@@ -77,7 +78,7 @@ def test_a_backlog_of_one_location_does_not_delay_others_and_uses_its_limit(worl
     used = sum(map(len, windows[:-1])) / seconds / (LIMITS.max / (LIMITS.interval_ms / 1000))
     print(f"calls of each window: {[len(window) for window in windows]}")
     print(f"the noisy one: {used:.1%} of the announced limit, {refused / len(calls):.2%} refused")
-    assert all(len(window) <= LIMITS.max - 4 for window in windows), "callers find four"
+    # The simulation asserts 95 %. Here the time between two windows is added that a loaded machine needs.
+    assert all(len(window) == LIMITS.max - 4 for window in windows[:-1]), "callers find four"
+    assert used >= 0.92
     assert refused <= 0.005 * len(calls)
-    # The simulation asserts 95 %. Here other tests use the processors too (94.5 % without them).
-    assert used >= 0.8
