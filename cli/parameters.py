@@ -3,6 +3,7 @@
 SAM ignores parameters that the template does not have, and drops those of samconfig.toml when the command line has any.
 """
 
+import functools
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -27,12 +28,13 @@ def checked_parameters(configured: Iterable[str], environment: str, given: Itera
     return {**_checked(configured, known, source), **_checked(given, known, "")}
 
 
+@functools.cache
 def template_parameters() -> dict[str, dict[str, Any]]:
-    """Return the parameters that the template has."""
+    """Return the parameters that the template has. A command asks several times; the template is read once."""
     return dict(yaml.load(TEMPLATE.read_text(encoding="utf-8"), _TemplateLoader)["Parameters"])  # noqa: S506 a SafeLoader
 
 
-class _TemplateLoader(yaml.SafeLoader):
+class _TemplateLoader(yaml.CSafeLoader):  # seven times as fast as the one in Python
     """Loads YAML and drops CloudFormation's short forms (`!Ref`), which no parameter uses."""
 
 

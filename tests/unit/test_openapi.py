@@ -8,7 +8,7 @@ import yaml
 
 from create_conversation.errors import REASONS
 
-DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs/openapi.yaml").read_text())
+DOCUMENT = yaml.load((Path(__file__).parents[2] / "docs/openapi.yaml").read_text(), yaml.CSafeLoader)
 URN = "urn:highlevel-conversations:"
 # These end as dead letters, or come only from the queue or a webhook.
 NEVER_ON_CONVERSATIONS = {

@@ -73,7 +73,7 @@ def test_without_a_bus_there_are_no_result_events(value: str | None, bus: str | 
     assert Settings.read(ENVIRONMENT | given).result_bus == bus
 
 
-class _Template(yaml.SafeLoader):
+class _Template(yaml.CSafeLoader):
     """Reads CloudFormation's tags as their bare values."""
 
 
