@@ -35,6 +35,15 @@ class Application:
         self.stack = stack
         self.api_secret = secrets_for(self.secret("SenderSecretsArn"), "api")[0]
 
+    def start_function(self) -> None:
+        """Start a process of the function: invoke it with an empty batch of the retry queue.
+
+        A cold start may use up the time for an answer: the first submission would be deferred.
+        """
+        name, functions = self.stack.resource("CreateConversation"), self.aws.client("lambda")
+        for alias in functions.list_aliases(FunctionName=name)["Aliases"]:  # what the triggers invoke
+            functions.invoke(FunctionName=name, Qualifier=alias["Name"], Payload=b'{"Records": []}')
+
     def secret(self, output: str) -> str:
         """Return the text of the secret that this output names."""
         client = self.aws.client("secretsmanager")

@@ -127,6 +127,7 @@ def _run(show: "Screen") -> int:
             if _signs(sender):
                 application.store_sender_secret(sender.name, _secret_of(sender.name))
         application.store_sender_secret(V1A, public_key(PRIVATE_KEY))
+        application.start_function()
         show.heading()
         failed = 0
         for sample in SAMPLES:

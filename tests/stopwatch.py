@@ -2,8 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+LOOP_SECONDS = 0.01  # `_loop` on the processor for which the bounds were chosen
 
 
 class Stopwatch:
@@ -25,6 +27,24 @@ def in_time(seconds: float) -> Iterator[None]:
     stopwatch = Stopwatch()
     yield
     assert stopwatch.seconds < seconds + 0.3
+
+
+def costs_less(seconds: float, work: Callable[[], object]) -> bool:
+    """Whether `work()` needs less than that processor time of this thread, in one of five attempts. On a processor that
+    is slower, or shared with others, proportionally more is allowed."""
+    return any(_cost(work) < seconds * max(1.0, _cost(_loop) / LOOP_SECONDS) for _ in range(5))
+
+
+def _cost(work: Callable[[], object]) -> float:
+    started = time.thread_time()
+    work()
+    return time.thread_time() - started
+
+
+def _loop() -> None:
+    total = 0
+    for number in range(100_000):
+        total += number * number % 7
 
 
 def _waited(processes: list[str]) -> float:

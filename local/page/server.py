@@ -109,7 +109,7 @@ class Page:
 
     def __enter__(self) -> Self:
         self._open_senders()
-        self._start_function()
+        self._application.start_function()
         listener = socket.create_server(("127.0.0.1", self._port))
         port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/"
@@ -138,7 +138,7 @@ class Page:
         """Show these senders, which have been deployed, instead of the previous ones."""
         self._samples = Samples(senders, self._location, self._key)
         self._open_senders()
-        self._start_function()
+        self._application.start_function()
         self._senders_version += 1
 
     def watch(self) -> Iterator[dict[str, Any]]:
@@ -178,15 +178,6 @@ class Page:
         """Create a random secret for every sender that has none."""
         if missing := self._samples.missing_secrets(self._secrets()):
             self._application.store_sender_secrets(missing)
-
-    def _start_function(self) -> None:
-        """Invoke the function with an empty batch of the retry queue.
-
-        A cold start may use up the time for an answer: the first submission would be deferred.
-        """
-        name, functions = self._application.stack.resource("CreateConversation"), self._application.aws.client("lambda")
-        for alias in functions.list_aliases(FunctionName=name)["Aliases"]:  # what the triggers invoke
-            functions.invoke(FunctionName=name, Qualifier=alias["Name"], Payload=b'{"Records": []}')
 
     def _read_highlevel(self) -> dict[str, Any]:
         """Return the state that the local HighLevel shows; {} if another one is used."""

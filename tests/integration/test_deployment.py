@@ -69,6 +69,7 @@ class DeployedStack:
         """A caller, an event and a retried submission each open a conversation."""
         self._contacts += 1
         contact = f"life{self._contacts}"
+        self.application.start_function()
         assert self.application.post({"locationId": "life", "contactId": contact}).status == 201
         self.application.put_event({"locationId": "life", "contactId": f"{contact}event"})
         assert self.application.wait_for_line(contact_id=f"{contact}event")["outcome"] == "opened"

@@ -62,6 +62,7 @@ def run(served: tuple[World, Path], monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def kill(world: World) -> None:
     world.application.aws.kill_workers()
     time.sleep(0.2)  # a call that reaches a dying process would end as a crash
+    world.application.start_function()
 
 
 def connect(world: World, user_type: str = "Company", **installed: Any) -> App:

@@ -55,7 +55,9 @@ class Project:
     def deploy(self, senders: str) -> Application:
         (self._folder / "functions" / "senders.toml").write_text(senders)
         built = build(self._folder / "template.yaml")
-        return Application(self._aws, deploy_packaged(self._aws, self._parameters, built=built))
+        application = Application(self._aws, deploy_packaged(self._aws, self._parameters, built=built))
+        application.start_function()
+        return application
 
 
 @pytest.fixture(scope="module")

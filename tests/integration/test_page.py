@@ -550,7 +550,7 @@ def test_first_submission_finds_a_started_function(page: Page, served: Served, w
 
     before = processes()  # before the kill: a poll of the retry queue may start another one after it
     world.application.aws.kill_workers()
-    served._start_function()
+    world.application.start_function()
     assert processes() != before
     started = processes()
     pick(page, "api")

@@ -124,6 +124,7 @@ def deployed_world(built: Path | None = None, **parameters: str) -> Iterator[Wor
             aws, deploy_packaged(aws, {"HighLevelBaseUrl": highlevel.url, **parameters}, built=built)
         )
         application.store_token(TOKEN)
+        application.start_function()
         yield World(highlevel, application)
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests import children
-from tests.stopwatch import Stopwatch
+from tests.stopwatch import Stopwatch, costs_less
 
 SPIN = "import os; os.sched_setaffinity(0, {int(os.environ['CPU'])}); print('spins', flush=True)\nwhile True: pass"
 
@@ -37,3 +37,13 @@ def test_waiting_for_a_processor_does_not_count() -> None:
         os.sched_setaffinity(0, processors)
     assert took > 0.4
     assert counted < 0.4
+
+
+def test_work_that_needs_more_processor_time_is_seen() -> None:
+    def spin() -> None:
+        until = time.thread_time() + 0.1
+        while time.thread_time() < until:
+            pass
+
+    assert not costs_less(0.01, spin)
+    assert costs_less(0.01, lambda: time.sleep(0.02)), "waiting needs none"
