@@ -3,10 +3,20 @@
 from collections.abc import Callable
 from typing import Any
 
+import yaml
 from ministack.services import cloudformation, cloudwatch_logs  # type: ignore[import-not-found]
 from ministack.services.cloudformation import changesets, engine, handlers, provisioners  # type: ignore[import-not-found]
 
 from local.emulator.shared import RESOURCES, Created, Json
+
+
+class TemplateLoader(yaml.CSafeLoader):
+    """Parse a template with libyaml. MiniStack parses it in Python, in seven times as much processor time."""
+
+    yaml_constructors = engine.CfnLoader.yaml_constructors
+
+
+engine.CfnLoader = TemplateLoader
 
 
 def with_conditions_met(
