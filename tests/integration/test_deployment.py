@@ -47,6 +47,10 @@ class DeployedStack:
     def update(self, **parameters: str) -> None:
         self.application = Application(self.aws, deploy(self.aws, parameters))
 
+    def update_packaged(self, **parameters: str) -> None:
+        """Update without SAM CLI, where CloudFormation's work is tested."""
+        self.application = Application(self.aws, deploy_packaged(self.aws, parameters))
+
     def status(self) -> str:
         return str(self.formation.describe_stacks(StackName=self.stack.name)["Stacks"][0]["StackStatus"])
 
@@ -93,11 +97,13 @@ def test_a_stack_is_updated_and_rolled_back(deployed: DeployedStack) -> None:
     deployed.assert_every_trigger_works()
 
     # Parameters of other resources publish no version.
-    deployed.update(DeploymentPreference="Canary10Percent5Minutes", PermissionsBoundary=BOUNDARY, RetryConcurrency="2")
+    deployed.update_packaged(
+        DeploymentPreference="Canary10Percent5Minutes", PermissionsBoundary=BOUNDARY, RetryConcurrency="2"
+    )
     assert deployed.resources() >= CODE_DEPLOY
     assert deployed.versions() == ["2"]
     assert_nothing_depends_on_itself(processed(deployed))
-    deployed.update(GiveUpAfterHours="36")
+    deployed.update_packaged(GiveUpAfterHours="36")
     assert (deployed.setting("GIVE_UP_AFTER_HOURS"), deployed.versions()) == ("36", ["3"])
 
     # An update that fails changes nothing.
@@ -109,7 +115,7 @@ def test_a_stack_is_updated_and_rolled_back(deployed: DeployedStack) -> None:
     deployed.assert_every_trigger_works()
 
     # The same update succeeds with a bus that exists, without gradual deployment.
-    deployed.update(GiveUpAfterHours="1", EventBusName="crm", DeploymentPreference="AllAtOnce")
+    deployed.update_packaged(GiveUpAfterHours="1", EventBusName="crm", DeploymentPreference="AllAtOnce")
     assert deployed.setting("GIVE_UP_AFTER_HOURS") == "1"
     assert not CODE_DEPLOY & deployed.resources()
     deployed.assert_every_trigger_works()
@@ -139,7 +145,7 @@ def test_a_failed_first_deployment_leaves_nothing(deployed: DeployedStack) -> No
 
 
 def test_a_deleted_stack_leaves_only_unique_data_and_can_be_deployed_again(deployed: DeployedStack) -> None:
-    deployed.update(HighLevelBaseUrl=deployed.highlevel.url)
+    deployed.update_packaged(HighLevelBaseUrl=deployed.highlevel.url)
     deployed.application.store_token(TOKEN)
     deployed.highlevel.fail(kind="html")
     assert deployed.application.post({"locationId": "life", "contactId": "waiting"}).status == 202
