@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Route, expect
 
 from create_conversation.senders.config import load
 from local.page.server import Page as Served
@@ -64,17 +64,31 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def tab(browser: Browser) -> Page:
+    """One for all tests: a new one starts processes, which take longer than most of the tests."""
+    tab = browser.new_page(reduced_motion="reduce")
+    tab.set_default_timeout(15_000)
+    return tab
+
+
 @pytest.fixture
-def page(browser: Browser, served: Served, world: World) -> Iterator[Page]:
-    """A new page. In the end the browser may have logged nothing but refusals, which the page shows."""
-    page = browser.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}, reduced_motion="reduce")
+def page(tab: Page, served: Served, world: World) -> Iterator[Page]:
+    """The page, loaded anew. In the end the browser may have logged nothing but refusals, which the page shows."""
     logged: list[str] = []
-    page.on("console", lambda message: logged.append(message.text))
-    page.on("pageerror", lambda error: logged.append(str(error)))
-    page.set_default_timeout(15_000)
-    page.goto(served.url)
-    yield page
-    page.close()
+
+    def note(message: ConsoleMessage | Error) -> None:
+        logged.append(message.text if isinstance(message, ConsoleMessage) else str(message))
+
+    tab.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+    tab.emulate_media(color_scheme="light", reduced_motion="reduce")
+    tab.on("console", note)
+    tab.on("pageerror", note)
+    tab.goto(served.url)
+    yield tab
+    tab.unroute_all(behavior="wait")
+    tab.remove_listener("console", note)
+    tab.remove_listener("pageerror", note)
     world.highlevel.heal()
     assert not [text for text in logged if not text.startswith("Failed to load resource: the server responded")]
 
