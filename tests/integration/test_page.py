@@ -74,7 +74,7 @@ def tab(browser: Browser) -> Page:
 
 @pytest.fixture
 def page(tab: Page, served: Served, world: World) -> Iterator[Page]:
-    """The page, loaded anew. In the end the browser may have logged nothing but refusals, which the page shows."""
+    """The page, loaded again. In the end the browser may have logged nothing but refusals, which the page shows."""
     logged: list[str] = []
 
     def note(message: ConsoleMessage | Error) -> None:
