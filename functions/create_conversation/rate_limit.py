@@ -106,15 +106,19 @@ def _record_limit(window: _Window, limit: RateLimit, sent: float, now: float) ->
     """Record the headers of a response that came at `now` to a call that was sent at `sent`.
 
     HighLevel does not say when a window began. It is taken to begin with the first response that shows more calls left
-    than the one before, or whose call was sent to be the first in it.
+    than the one before, or whose call was sent to be the first in it. If that one arrived before the end, fewer are
+    left: the next is sent when the window has certainly ended.
     """
-    is_next = sent >= window.opens_at
+    was_aimed = sent >= window.opens_at
+    is_certain = sent >= window.ends_at
     window.fastest = min(window.fastest, now - sent)
     window.seconds = (limit.interval_ms or 1000 * DEFAULT_INTERVAL_SECONDS) / 1000
     window.max = limit.max or 0
     if limit.remaining is not None:
-        if is_next or window.remaining is None or limit.remaining > window.remaining:
+        if is_certain or window.remaining is None or limit.remaining > window.remaining:
             window.began, window.known_at = (sent + now) / 2, now
+        elif was_aimed:
+            window.began = window.known_at + window.fastest / 2  # so that it opens when it has certainly ended
         window.remaining = limit.remaining
     if limit.daily_remaining == 0:
         window.blocked_until = now + DAY_EMPTY_SECONDS
