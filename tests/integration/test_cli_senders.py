@@ -52,19 +52,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Pa
 def world(served: tuple[World, Path]) -> Iterator[World]:
     world, _ = served
     world.highlevel.reset()
-    _delete_log_streams(world)  # the doctor reads an hour of the log
+    world.delete_logs()
     queues = world.application.aws.client("sqs")
     queues.purge_queue(QueueUrl=world.application.stack.outputs["DeadLetterQueueUrl"])
     yield world
     world.highlevel.reset()
     world.highlevel.envelope = "nest"
     world.application.store_token(TOKEN)
-
-
-def _delete_log_streams(world: World) -> None:
-    logs, group = world.application.aws.client("logs"), world.application.stack.outputs["LogGroupName"]
-    for stream in logs.describe_log_streams(logGroupName=group)["logStreams"]:
-        logs.delete_log_stream(logGroupName=group, logStreamName=stream["logStreamName"])
 
 
 @pytest.fixture

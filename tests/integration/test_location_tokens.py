@@ -43,6 +43,7 @@ def world(served: tuple[World, Path]) -> World:
     world.highlevel.tokens = {}
     world.highlevel.oauth.access_seconds = 86_399
     kill(world)
+    world.delete_logs()
     return world
 
 
@@ -60,6 +61,7 @@ def run(served: tuple[World, Path], monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def kill(world: World) -> None:
+    """End every process of the function, with the secrets that it has read, and start one."""
     world.application.aws.kill_workers()
     time.sleep(0.2)  # a call that reaches a dying process would end as a crash
     world.application.start_function()
