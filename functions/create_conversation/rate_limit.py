@@ -24,7 +24,8 @@ class _Window:
     """The current window of one location. Times are monotonic seconds.
 
     `began`: when it is expected to have begun, halfway through the time of its first call: HighLevel counts a call when
-    it arrives. `known_at`: when the response to that call came. `fastest`: the shortest time that a call has taken.
+    it arrives; if that was too early, the latest possible time. `known_at`: when the response to that call came.
+    `fastest`: the shortest time that a call has taken.
     """
 
     max: int = 0
@@ -106,19 +107,19 @@ def _record_limit(window: _Window, limit: RateLimit, sent: float, now: float) ->
     """Record the headers of a response that came at `now` to a call that was sent at `sent`.
 
     HighLevel does not say when a window began. It is taken to begin with the first response that shows more calls left
-    than the one before, or whose call was sent to be the first in it. If that one arrived before the end, fewer are
-    left: the next is sent when the window has certainly ended.
+    than the one before, or whose call was sent to be the first in it. If that call shows fewer, it may have arrived
+    before the end: the next is sent when the window has certainly ended.
     """
-    was_aimed = sent >= window.opens_at
-    is_certain = sent >= window.ends_at
+    is_next = sent >= window.opens_at
+    has_ended = sent >= window.ends_at
     window.fastest = min(window.fastest, now - sent)
     window.seconds = (limit.interval_ms or 1000 * DEFAULT_INTERVAL_SECONDS) / 1000
     window.max = limit.max or 0
     if limit.remaining is not None:
-        if is_certain or window.remaining is None or limit.remaining > window.remaining:
+        if is_next and not has_ended and limit.remaining < (window.remaining or 0):
+            window.began = window.known_at + window.fastest / 2  # so that the next one opens at `ends_at`
+        elif is_next or window.remaining is None or limit.remaining > window.remaining:
             window.began, window.known_at = (sent + now) / 2, now
-        elif was_aimed:
-            window.began = window.known_at + window.fastest / 2  # so that it opens when it has certainly ended
         window.remaining = limit.remaining
     if limit.daily_remaining == 0:
         window.blocked_until = now + DAY_EMPTY_SECONDS

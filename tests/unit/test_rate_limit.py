@@ -115,6 +115,18 @@ def test_after_a_call_that_was_too_early_for_the_next_window_its_certain_end_is_
     assert quota.delay("loc", in_background=True) > 9, "others have used this window"
 
 
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_window_of_one_or_two_calls_begins_with_as_many_left_as_the_one_before(clock: Clock, limit: int) -> None:
+    quota = RateLimits(clock)
+    clock.now += 0.2
+    quota.record_response("loc", answer(remaining=limit - 1, max=limit), 0.2)
+    clock.now += 9.81
+    assert quota.delay("loc", in_background=True) == 0
+    clock.now += 0.1
+    quota.record_response("loc", answer(remaining=limit - 1, max=limit), 0.1)
+    assert quota.delay("loc", in_background=True) > 9
+
+
 def test_a_caller_waits_for_the_certain_end_of_a_window(clock: Clock) -> None:
     quota = RateLimits(clock)
     quota.record_response("loc", answer(remaining=0), 0.2)
