@@ -32,6 +32,7 @@ SENT = ("typeform", "tally", "standard-webhooks", "highlevel-workflow", "token",
 OTHERS = sorted({name for name, entry in load().items() if entry.scheme in ("token", "mac")} - {*SENT})
 
 type Run = Callable[..., tuple[int, str]]
+type RunAll = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +63,23 @@ def world(served: tuple[World, Path]) -> Iterator[World]:
 
 
 @pytest.fixture
-def run(served: tuple[World, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in this process. Returns exit code and standard output."""
+def run_all(served: tuple[World, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunAll:
+    """Run a command in this process. Returns exit code, standard output and standard error."""
     monkeypatch.setattr(stack_module, "SERVE_FILE", served[1])
 
-    def run(*words: str) -> tuple[int, str]:
+    def run(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()
         code = main(["--stack", "local", *words])
-        return code, capsys.readouterr().out
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return run
+
+
+@pytest.fixture
+def run(run_all: RunAll) -> Run:
+    """Run a command in this process. Returns exit code and standard output."""
+    return lambda *words: run_all(*words)[:2]
 
 
 def command(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -102,39 +110,38 @@ def secrets(world: World) -> dict[str, list[str] | str]:
     return dict(json.loads(world.application.secret("SenderSecretsArn")))
 
 
-def test_first_secret_and_sample_open_a_conversation(world: World, served: tuple[World, Path], run: Run) -> None:
+def test_first_secret_and_sample_open_a_conversation(world: World, served: tuple[World, Path], run_all: RunAll) -> None:
     """The commands for Typeform run in processes of their own, as an operator runs them; the others in this one."""
     _, where = served
 
-    def operate(name: str, *words: str) -> tuple[int, str]:
+    def operate(name: str, *words: str) -> tuple[int, str, str]:
         if name != "typeform":
-            return run(*words)
+            return run_all(*words)
         finished = command(where, *words)
-        assert finished.stderr == ""
-        return finished.returncode, finished.stdout
+        return finished.returncode, finished.stdout, finished.stderr
 
     refused = command(where, "send", "typeform")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == "typeform has no secret yet: ./hlc --stack local sender add typeform\n"
     made = {name: operate(name, "sender", "rotate" if name == "api" else "add", name) for name in SENT}
     stored = secrets(world)
-    for name, (code, printed) in made.items():
-        assert code == 0
+    for name, (code, printed, said) in made.items():
+        assert (code, said) == (0, "")
         assert stored[name][0] not in printed
         shown = json.loads(operate(name, "sender", "show", name, "--reveal", "--json", "--yes")[1])
         assert shown["secret"] == stored[name][0]
     assert isinstance(stored["api"], list)
     assert stored["api"][1] == world.application.api_secret
     for name in SENT:
-        code, printed = operate(name, "send", name)
-        assert code == 0, printed
+        code, printed, said = operate(name, "send", name)
+        assert code == 0, printed + said
         status, request_id, body, *more = printed.splitlines()
         assert status.startswith("201  " if name == "api" else "200  ")
         assert json.loads(body).get("outcome") == (None if name == "api" else "opened")
         assert more == []
         line = world.application.wait_for_line(request_id=request_id.removeprefix("x-request-id: "))
         assert (line["sender"], line["outcome"], line["location_id"]) == (name, "opened", LOCATION)
-        assert stored[name][0] not in printed
+        assert stored[name][0] not in printed + said
     assert len(world.highlevel.conversations) == len(SENT)
 
 

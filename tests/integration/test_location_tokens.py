@@ -43,7 +43,6 @@ def world(served: tuple[World, Path]) -> World:
     world.highlevel.tokens = {}
     world.highlevel.oauth.access_seconds = 86_399
     kill(world)
-    world.delete_logs()
     return world
 
 
@@ -51,6 +50,7 @@ def world(served: tuple[World, Path]) -> World:
 def run(served: tuple[World, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """`./hlc doctor` in this process: its exit code and what it printed."""
     monkeypatch.setattr(stack_module, "SERVE_FILE", served[1])
+    served[0].delete_logs()
 
     def run(*arguments: str) -> tuple[int, str]:
         capsys.readouterr()
@@ -158,14 +158,12 @@ def test_a_thousand_simultaneous_requests_issue_one_token(world: World) -> None:
     world.highlevel.limits.max = 100
     world.highlevel.heal()
     assert {answer.status for answer in answers} <= {200, 201, 202}
-    # An instance that DynamoDB does not answer issues a token of its own: the lease cannot be taken.
     unanswered = [line for line in world.application.stack.logs(since) if line.get("message") == "aws_request_failed"]
-    tokens = issued(world, "busy")
-    assert 1 <= tokens <= 1 + len([line for line in unanswered if line["service"] == "DynamoDB"])
+    assert issued(world, "busy") == 1, unanswered  # an instance that DynamoDB does not answer issues one of its own
     cold = [line for line in world.application.lines(since, location_id="busy") if line["cold_start"]]
     assert len(cold) >= 2, "several environments"
     eventually(lambda: len([key for key in world.highlevel.conversations if key[0] == "busy"]) == 1000, within=90)
-    assert issued(world, "busy") == tokens
+    assert issued(world, "busy") == 1
 
 
 # A token that is rotated

@@ -76,7 +76,7 @@ class World:
         return [letter for letter in letters if letter["attributes"].items() >= attributes.items()]
 
     def delete_logs(self) -> None:
-        """Delete the function's log: the doctor reads an hour of it, and a busy machine fails other tests' calls."""
+        """Delete the function's log: the doctor shows an hour of it, also what earlier tests have met."""
         logs, group = self.application.aws.client("logs"), self.application.stack.outputs["LogGroupName"]
         pages = logs.get_paginator("describe_log_streams").paginate(logGroupName=group)
         for name in [stream["logStreamName"] for page in pages for stream in page["logStreams"]]:
