@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from create_conversation.senders.config import load
 from local.page.server import Page as Served
@@ -65,30 +65,25 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def tab(browser: Browser) -> Page:
-    """One for all tests: a new one starts processes, which take longer than most of the tests."""
-    tab = browser.new_page(reduced_motion="reduce")
-    tab.set_default_timeout(15_000)
-    return tab
+def tab(browser: Browser) -> tuple[Page, list[str]]:
+    """One for all tests, and what it has logged: a new one starts processes, which take longer than most tests."""
+    page, logged = browser.new_page(), []
+    page.on("console", lambda message: logged.append(message.text))
+    page.on("pageerror", lambda error: logged.append(str(error)))
+    page.set_default_timeout(15_000)
+    return page, logged
 
 
 @pytest.fixture
-def page(tab: Page, served: Served, world: World) -> Iterator[Page]:
+def page(tab: tuple[Page, list[str]], served: Served, world: World) -> Iterator[Page]:
     """The page, loaded again. In the end the browser may have logged nothing but refusals, which the page shows."""
-    logged: list[str] = []
-
-    def note(message: ConsoleMessage | Error) -> None:
-        logged.append(message.text if isinstance(message, ConsoleMessage) else str(message))
-
-    tab.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
-    tab.emulate_media(color_scheme="light", reduced_motion="reduce")
-    tab.on("console", note)
-    tab.on("pageerror", note)
-    tab.goto(served.url)
-    yield tab
-    tab.unroute_all(behavior="wait")
-    tab.remove_listener("console", note)
-    tab.remove_listener("pageerror", note)
+    page, logged = tab
+    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    logged.clear()
+    page.goto(served.url)
+    yield page
+    page.unroute_all(behavior="wait")
     world.highlevel.heal()
     assert not [text for text in logged if not text.startswith("Failed to load resource: the server responded")]
 
