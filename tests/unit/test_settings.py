@@ -1,11 +1,9 @@
 """The environment that template.yaml gives the function."""
 
-from pathlib import Path
-
 import pytest
-import yaml
 
 from create_conversation.settings import Settings, SettingsError
+from tests.unit.template import RESOURCES
 
 TEXTS = [
     "HIGHLEVEL_BASE_URL",
@@ -73,15 +71,6 @@ def test_without_a_bus_there_are_no_result_events(value: str | None, bus: str | 
     assert Settings.read(ENVIRONMENT | given).result_bus == bus
 
 
-class _Template(yaml.CSafeLoader):
-    """Reads CloudFormation's tags as their bare values."""
-
-
-_Template.add_multi_constructor("!", lambda loader, _suffix, node: node.value)
-
-
 def test_the_template_sets_what_is_read_and_nothing_else() -> None:
-    template = yaml.load((Path(__file__).parents[2] / "template.yaml").read_text(), _Template)
-    own = template["Resources"]["CreateConversation"]["Properties"]["Environment"]["Variables"]
-    variables = template["Globals"]["Function"]["Environment"]["Variables"] | own
+    variables = RESOURCES["CreateConversation"]["Properties"]["Environment"]["Variables"]
     assert variables.keys() == {*TEXTS, *NUMBERS, *CHOICES, "LOCATION_ID", "RESULT_BUS", "URL_SUFFIX"}
