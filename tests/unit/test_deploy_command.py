@@ -218,9 +218,9 @@ def in_this_process(arguments: list[str], clone: Path, variables: dict[str, str]
     with (
         patch.dict(os.environ, variables, clear=True),
         patch("cli.deploy.ROOT", clone),
-        patch("cli.parameters.TEMPLATE", clone / "template.yaml"),
         patch("cli.samconfig.SAMCONFIG", clone / "samconfig.toml"),
         patch("signal.signal"),  # this process keeps its handlers
+        patch("sys.stdin", io.StringIO()),  # no terminal, also with `pytest -s`
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(said),
         contextlib.chdir(clone.parent),
