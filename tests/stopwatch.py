@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-LOOP_SECONDS = 0.01  # `_loop` on the processor for which the bounds were chosen
+LOOP_SECONDS = 0.01  # `_loop` on a processor that meets the bounds; measured: 0.0093 to 0.0166 on two of one kind
 
 
 class Stopwatch:
@@ -30,9 +30,9 @@ def in_time(seconds: float) -> Iterator[None]:
 
 
 def costs_less(seconds: float, work: Callable[[], object]) -> bool:
-    """Whether `work()` needs less than that processor time of this thread, in one of five attempts. On a processor that
+    """Whether `work()` needs less than that processor time of this thread, in one of two attempts. On a processor that
     is slower, or shared with others, proportionally more is allowed."""
-    return any(_cost(work) < seconds * max(1.0, _cost(_loop) / LOOP_SECONDS) for _ in range(5))
+    return any(_cost(work) < seconds * max(1.0, _cost(_loop) / LOOP_SECONDS) for _ in range(2))
 
 
 def _cost(work: Callable[[], object]) -> float:
