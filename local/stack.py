@@ -39,6 +39,7 @@ import botocore.session
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
 BUILDS = ROOT / ".aws-sam" / "local"
+CODE = ROOT / ".aws-sam" / "code"
 REGION = "us-east-1"
 BUCKET = "local-deployments"
 ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
@@ -121,6 +122,7 @@ class LocalAws:
             "AWS_ACCESS_KEY_ID": self.env["AWS_ACCESS_KEY_ID"],
             "AWS_SECRET_ACCESS_KEY": self.env["AWS_SECRET_ACCESS_KEY"],
             "LOCAL_FUNCTION_PYTHON": str(_tool("runtime", "python")),
+            "LOCAL_FUNCTION_CODE": str(CODE),
             "LOCAL_FUNCTION_ENDPOINT": self._endpoint_for_functions,
         }
         try:

@@ -1,9 +1,11 @@
 """How the emulator runs functions: interpreter, environment, invocations, failures."""
 
+import contextlib
 import hashlib
 import json
 import os
 import queue
+import shutil
 import tempfile
 import threading
 import time
@@ -12,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 from ministack.core import lambda_runtime  # type: ignore[import-not-found]
 from ministack.core.arn import parse_arn  # type: ignore[import-not-found]
@@ -48,7 +50,9 @@ def interpreter(runtime: str) -> tuple[str, str]:
     if endpoint := os.environ.get("LOCAL_FUNCTION_ENDPOINT"):
         environment["AWS_ENDPOINT_URL"] = endpoint
     prelude = PRELUDE.format(remove=NOT_FOR_FUNCTIONS, add=environment)
-    worker, after, rest = lambda_runtime._PYTHON_WORKER_SCRIPT.rpartition("        _real_stdout.flush()\n")
+    # It would import botocore into each process, for a limit of invocations that invoke each other: none here does.
+    script = lambda_runtime._PYTHON_WORKER_SCRIPT.replace("    _ms_install_invoke_depth()\n", "")
+    worker, after, rest = script.rpartition("        _real_stdout.flush()\n")
     return binary, f"{prelude}{worker}        print({END_OF_LOG!r}, file=sys.stderr, flush=True)\n{after}{rest}"
 
 
@@ -118,22 +122,55 @@ RESOURCES["AWS::Lambda::Function"].update(create=create_function, update=update_
 # --- Processes --------------------------------------------------------------------------------------------------------
 
 
-class ExtractedOnce(zipfile.ZipFile):
-    """Extract a function's code once. MiniStack does so for each process, in 0.3 s of processor time."""
-
-    def extractall(self, path: Any = None, members: Any = None, pwd: bytes | None = None) -> None:
-        digest = hashlib.sha256(Path(str(self.filename)).read_bytes()).hexdigest()
-        shared = Path(os.environ["TMPDIR"], f"code-{digest}")
-        with EXTRACTING:
-            if not shared.exists():
-                unfinished = tempfile.mkdtemp()
-                super().extractall(unfinished, members, pwd)
-                Path(unfinished).rename(shared)
-        Path(path).rmdir()
-        Path(path).symlink_to(shared)
-
-
+CODE = Path(os.environ["LOCAL_FUNCTION_CODE"])
+KEPT_SECONDS = 7 * 86_400.0  # after the last start of a process
 EXTRACTING = threading.Lock()
+
+
+class ExtractedOnce:
+    """The zip file of a function's code. All emulators extract it once, into CODE.
+
+    MiniStack extracts it for each process, in 0.3 s of processor time.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def extractall(self, folder: str) -> None:
+        """Make the folder a link to the extracted code."""
+        extracted = CODE / hashlib.sha256(self._path.read_bytes()).hexdigest()
+        with EXTRACTING:
+            if not extracted.exists():
+                extract(self._path, extracted)
+        os.utime(extracted)
+        Path(folder).rmdir()
+        Path(folder).symlink_to(extracted)
+
+
+def extract(zipped: Path, folder: Path) -> None:
+    """Extract a zip file, and remove the code that was not used for a week."""
+    CODE.mkdir(parents=True, exist_ok=True)
+    for old in CODE.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another emulator has renamed it
+            if old.stat().st_mtime < time.time() - KEPT_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(dir=CODE))
+    with zipfile.ZipFile(zipped) as archive:
+        archive.extractall(unfinished)
+    try:
+        unfinished.rename(folder)
+    except OSError:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if not folder.exists():  # no other emulator was faster
+            raise
+
+
 lambda_runtime.zipfile = SimpleNamespace(**vars(zipfile) | {"ZipFile": ExtractedOnce})
 
 

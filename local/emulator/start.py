@@ -2,9 +2,10 @@
 
 It runs in the emulator's own environment and takes all settings from environment variables: MiniStack's own
 (GATEWAY_PORT, BIND_HOST, AUTH, TMPDIR, ...), AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (the root user's; new for each
-run), LOCAL_FUNCTION_PYTHON (the interpreter that runs the functions) and LOCAL_FUNCTION_ENDPOINT (where the functions
-find AWS; by default this emulator). It ends when its standard input ends, so it cannot outlive the process that started
-it. It then removes TMPDIR and kills its process group: both must be its own.
+run), LOCAL_FUNCTION_PYTHON (the interpreter that runs the functions), LOCAL_FUNCTION_CODE (the folder in which all
+emulators extract their code) and LOCAL_FUNCTION_ENDPOINT (where the functions find AWS; by default this emulator). It
+ends when its standard input ends, so it cannot outlive the process that started it. It then removes TMPDIR and kills
+its process group: both must be its own.
 
 The patches replace private functions of one version of MiniStack, which is checked first. Each says in one sentence
 what MiniStack lacks. They are in modules by what they patch.
@@ -35,6 +36,7 @@ from local.emulator import (  # noqa: E402, F401
     functions,
     http_api,
     queues,
+    responses,
     secrets_manager,
 )
 

@@ -36,8 +36,8 @@ TEMPLATE = Path(__file__).parent / "data" / "template.yaml"
 class Probe:
     """The deployed stack and what a test does with it."""
 
-    def __init__(self, aws: LocalAws, proxy: FaultProxy, stack: Stack) -> None:
-        self.aws, self.proxy, self.stack = aws, proxy, stack
+    def __init__(self, aws: LocalAws, proxy: FaultProxy, stack: Stack, code: Path) -> None:
+        self.aws, self.proxy, self.stack, self.code = aws, proxy, stack, code
         self.sqs = aws.client("sqs")
         self.queue, self.dead_letters = stack.resource("Queue"), stack.resource("DeadLetters")
 
@@ -87,13 +87,20 @@ def eventually(find: Callable[[], Any], seconds: float = 15) -> Any:
 
 
 @pytest.fixture(scope="module")
-def probe() -> Iterator[Probe]:
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Probe]:
     port = free_port()
+    code = tmp_path_factory.mktemp("code")
+    for name, days in (("of last week", 8), ("of yesterday", 1)):
+        (code / name).mkdir()
+        os.utime(code / name, 2 * (time.time() - 86_400 * days,))
     with (
+        pytest.MonkeyPatch.context() as patch,
         FaultProxy(f"http://127.0.0.1:{port}") as proxy,
-        LocalAws(port=port, enforce_iam=True, endpoint_for_functions=proxy.url) as aws,
     ):
-        yield Probe(aws, proxy, deploy(aws, {"Greeting": 'a "b" c=d'}, name="probe", built=build(TEMPLATE)))
+        patch.setattr(local.stack, "CODE", code)
+        with LocalAws(port=port, enforce_iam=True, endpoint_for_functions=proxy.url) as aws:
+            stack = deploy(aws, {"Greeting": 'a "b" c=d'}, name="probe", built=build(TEMPLATE))
+            yield Probe(aws, proxy, stack, code)
 
 
 @pytest.fixture(autouse=True)
@@ -172,7 +179,7 @@ def test_worker_can_be_killed_at_a_crash_point(probe: Probe) -> None:
     assert probe.post({})[0] == 200
 
 
-def test_a_new_process_runs_the_code_that_is_extracted_already(probe: Probe) -> None:
+def test_code_is_extracted_once_and_removed_after_a_week(probe: Probe) -> None:
     def extracted() -> set[Path]:
         return {code.resolve() for code in probe.aws._directory.glob("ministack-lambda-*/code")}
 
@@ -181,7 +188,9 @@ def test_a_new_process_runs_the_code_that_is_extracted_already(probe: Probe) -> 
     probe.aws.kill_workers()
     assert probe.post({"do": "find", "module": "app"}) == (200, True)
     assert extracted() == before
-    assert len(before) == 1
+    (code,) = before
+    assert {found.name for found in probe.code.iterdir()} == {code.name, "of yesterday"}
+    assert code.parent == probe.code
 
 
 def test_failed_event_is_retried_and_then_dead_lettered(probe: Probe) -> None:
