@@ -2,12 +2,13 @@
 
 import contextlib
 import difflib
+import functools
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import botocore.session
@@ -74,24 +75,18 @@ class StackError(Exception):
 class Stack:
     """A deployed stack.
 
-    `outputs` and `parameters` are those of the CloudFormation stack; `aws` are the options with which the AWS CLI
-    reaches it, and `hlc` is how a printed `./hlc` command begins that works on it.
+    `outputs` and `parameters` are those of the CloudFormation stack; `client` returns the client of an AWS service, and
+    makes it the first time; `aws` are the options with which the AWS CLI reaches the stack, and `hlc` is how a printed
+    `./hlc` command begins that works on it.
     """
 
     name: str
     outputs: Mapping[str, str]
     parameters: Mapping[str, str]
-    sqs: "SQSClient"
-    secrets_manager: "SecretsManagerClient"
-    logs: "CloudWatchLogsClient"
-    functions: "LambdaClient"
-    apis: "ApiGatewayV2Client"
-    formation: "CloudFormationClient"
-    dynamodb: "DynamoDBClient"
-    aws: str
+    client: Callable[[str], Any] = field(repr=False)
+    aws: str = ""
     hlc: str = "./hlc"
     is_local: bool = False
-    client: Callable[[Any], Any] = field(default=boto3.client, repr=False)  # a client of another AWS service
 
     @classmethod
     def connect(cls, settings: Settings) -> "Stack":
@@ -102,6 +97,34 @@ class Stack:
         if settings.stack_name == LOCAL:
             return _connect_local(settings)
         return _connect(aws_session(settings), settings, endpoint=None)
+
+    @property
+    def sqs(self) -> "SQSClient":
+        return cast("SQSClient", self.client("sqs"))
+
+    @property
+    def secrets_manager(self) -> "SecretsManagerClient":
+        return cast("SecretsManagerClient", self.client("secretsmanager"))
+
+    @property
+    def logs(self) -> "CloudWatchLogsClient":
+        return cast("CloudWatchLogsClient", self.client("logs"))
+
+    @property
+    def functions(self) -> "LambdaClient":
+        return cast("LambdaClient", self.client("lambda"))
+
+    @property
+    def apis(self) -> "ApiGatewayV2Client":
+        return cast("ApiGatewayV2Client", self.client("apigatewayv2"))
+
+    @property
+    def formation(self) -> "CloudFormationClient":
+        return cast("CloudFormationClient", self.client("cloudformation"))
+
+    @property
+    def dynamodb(self) -> "DynamoDBClient":
+        return cast("DynamoDBClient", self.client("dynamodb"))
 
     def output(self, name: str) -> str:
         """Return an output of the stack. Raises StackError if the stack has no output of that name."""
@@ -235,14 +258,15 @@ def _connect(
     name: str = "",
     instead: Mapping[str, str] | None = None,
 ) -> Stack:
-    """Describe the stack and create its clients.
+    """Describe the stack.
 
     `endpoint`: the URL of the local AWS, None for the real one. `name`: of the stack there. `instead`: outputs that
     replace those of the stack.
     """
     name = name or settings.stack_name
     config = CLIENT_CONFIG.merge(Config(proxies={}, retries={"total_max_attempts": 1})) if endpoint else CLIENT_CONFIG
-    formation = session.client("cloudformation", config=config, endpoint_url=endpoint)
+    client = functools.cache(lambda service: session.client(service, config=config, endpoint_url=endpoint))
+    formation = client("cloudformation")
     region = formation.meta.region_name
     with missing_stack(name, region, settings):
         described = formation.describe_stacks(StackName=name)["Stacks"][0]
@@ -258,19 +282,12 @@ def _connect(
         name=name,
         outputs={**outputs, **(instead or {})},
         parameters={each["ParameterKey"]: each["ParameterValue"] for each in described.get("Parameters", [])},
-        sqs=session.client("sqs", config=config, endpoint_url=endpoint),
-        secrets_manager=session.client("secretsmanager", config=config, endpoint_url=endpoint),
-        logs=session.client("logs", config=config, endpoint_url=endpoint),
-        functions=session.client("lambda", config=config, endpoint_url=endpoint),
-        apis=session.client("apigatewayv2", config=config, endpoint_url=endpoint),
-        formation=formation,
-        dynamodb=session.client("dynamodb", config=config, endpoint_url=endpoint),
+        client=client,
         aws=f"--region {region}"
         + (f" --endpoint-url {endpoint}" if endpoint else "")
         + (f" --profile {settings.profile}" if settings.profile and not endpoint else ""),
         hlc=settings.command,
         is_local=endpoint is not None,
-        client=lambda service: session.client(service, config=config, endpoint_url=endpoint),
     )
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -388,21 +389,7 @@ def test_doctor_checks_each_location_with_its_own_token(
     world: World, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack = stack_module.Stack.connect(Settings("local"))
-    without_default = stack_module.Stack(
-        stack.name,
-        stack.outputs,
-        {**stack.parameters, "LocationId": ""},
-        stack.sqs,
-        stack.secrets_manager,
-        stack.logs,
-        stack.functions,
-        stack.apis,
-        stack.formation,
-        stack.dynamodb,
-        stack.aws,
-        stack.hlc,
-        is_local=True,
-    )
+    without_default = replace(stack, parameters={**stack.parameters, "LocationId": ""})
     monkeypatch.setattr(Settings, "connect", lambda _settings: without_default)
     world.application.store_token(json.dumps({"tokens": {LOCATION: TOKEN, "elsewhere": TOKEN, "*": "x y"}}))
     code, printed = run("doctor")

@@ -19,6 +19,10 @@ from create_conversation.senders.config import Sender, load
 OWN = Sender("our-own", "token", where=("bearer",))
 
 
+def no_client(service: str) -> Any:
+    pytest.fail(f"it uses {service}")
+
+
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
@@ -71,10 +75,7 @@ def test_invalid_arguments() -> None:
     [("{}", "has no secret yet"), ('{"standard-webhooks": "whsec_hush!"}', "a format that cannot work")],
 )
 def test_missing_or_unusable_secret(monkeypatch: pytest.MonkeyPatch, text: str, expected: str) -> None:
-    nothing: Any = None
-    stack = Stack(
-        "mine", {}, {}, nothing, nothing, nothing, nothing, nothing, nothing, nothing, "", "./hlc --stack mine"
-    )
+    stack = Stack("mine", {}, {}, no_client, hlc="./hlc --stack mine")
     monkeypatch.setattr(send, "read_secrets", lambda _stack: (text, "v"))
     with pytest.raises(StackError, match=expected) as raised:
         send._secret(stack, load()["standard-webhooks"])
@@ -84,9 +85,8 @@ def test_missing_or_unusable_secret(monkeypatch: pytest.MonkeyPatch, text: str, 
 
 @pytest.mark.parametrize(("name", "location"), [("stripe", ""), ("calendly", "loc1"), ("calendly", "")])
 def test_sample_without_a_location_is_not_sent(monkeypatch: pytest.MonkeyPatch, name: str, location: str) -> None:
-    nothing: Any = None
     outputs, parameters = {"WebhooksUrl": "http://x"}, {"LocationId": location}
-    stack = Stack("mine", outputs, parameters, nothing, nothing, nothing, nothing, nothing, nothing, nothing, "")
+    stack = Stack("mine", outputs, parameters, no_client)
     monkeypatch.setattr(send, "post", lambda *_arguments, **_options: Answer(200, "r", "{}"))
     senders, event = load(), send._sample(name)
     if location:
@@ -132,8 +132,7 @@ def test_unreachable_url() -> None:
 def test_a_dry_run_shows_the_mapping_and_sends_nothing(
     name: str, code: int, shown: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    nothing: Any = None
-    stack = Stack("mine", {}, {"LocationId": "loc1"}, nothing, nothing, nothing, nothing, nothing, nothing, nothing, "")
+    stack = Stack("mine", {}, {"LocationId": "loc1"}, no_client)
     monkeypatch.setattr(Settings, "connect", lambda _settings: stack)
     monkeypatch.setattr(send, "post", lambda *_arguments, **_options: pytest.fail("it sends"))
     assert main(["send", name, "--dry-run"]) == code
@@ -145,8 +144,7 @@ def test_a_dry_run_shows_the_mapping_and_sends_nothing(
 def test_a_dry_run_says_why_a_sample_would_not_be_opened(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    nothing: Any = None
-    stack = Stack("mine", {}, {"LocationId": "loc1"}, nothing, nothing, nothing, nothing, nothing, nothing, nothing, "")
+    stack = Stack("mine", {}, {"LocationId": "loc1"}, no_client)
     monkeypatch.setattr(Settings, "connect", lambda _settings: stack)
     monkeypatch.setattr(send, "EVENTS", tmp_path)
     event = {"headers": {"content-type": "application/json"}, "body": '{"email": "jane at example"}'}

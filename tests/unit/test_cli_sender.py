@@ -43,10 +43,8 @@ class Stored:
             "WebhooksUrl": "https://api.example/webhooks",
             "ConversationsUrl": "https://api.example/conversations",
         }
-        nothing: Any = None
-        stack = Stack(
-            "mine", outputs, {}, nothing, client, nothing, nothing, nothing, nothing, nothing, "", "./hlc --stack mine"
-        )
+        clients = {"secretsmanager": client}
+        stack = Stack("mine", outputs, {}, clients.__getitem__, hlc="./hlc --stack mine")
         monkeypatch.setattr(Settings, "connect", lambda _settings: stack)
 
     def takes(self) -> None:
