@@ -36,8 +36,8 @@ from local.emulator import (  # noqa: E402, F401
     functions,
     http_api,
     queues,
-    responses,
     secrets_manager,
+    server,
 )
 
 

@@ -179,6 +179,18 @@ def test_worker_can_be_killed_at_a_crash_point(probe: Probe) -> None:
     assert probe.post({})[0] == 200
 
 
+def test_hundreds_of_connections_may_wait_while_it_is_busy(probe: Probe) -> None:
+    assert probe.aws._process
+    os.kill(probe.aws._process.pid, signal.SIGSTOP)
+    try:
+        with contextlib.ExitStack() as connections:
+            for _ in range(300):
+                connections.enter_context(socket.create_connection(("127.0.0.1", probe.aws.port), timeout=2))
+    finally:
+        os.kill(probe.aws._process.pid, signal.SIGCONT)
+    assert probe.post({})[0] == 200
+
+
 def test_code_is_extracted_once_and_removed_after_a_week(probe: Probe) -> None:
     def extracted() -> set[Path]:
         return {code.resolve() for code in probe.aws._directory.glob("ministack-lambda-*/code")}

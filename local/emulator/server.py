@@ -1,8 +1,12 @@
-"""What responses look like."""
+"""The HTTP server: how many connections may wait, and the content type of responses."""
 
+from hypercorn.config import Config  # type: ignore[import-not-found]
 from ministack import app  # type: ignore[import-not-found]
 
 from local.emulator.shared import Json
+
+# By default a hundred: Linux drops one more, which is tried again after a second, when the function has given up.
+Config.backlog = 2048
 
 
 def keep_content_type(_service: str, _status: int, _headers: Json) -> None:
