@@ -344,13 +344,9 @@ class Stack:
 
         The lines of an invocation appear together when it ends, with that time.
         """
-        functions, logs = self._aws.client("lambda"), self._aws.client("logs")
-        groups = {
-            functions.get_function_configuration(FunctionName=name)["LoggingConfig"]["LogGroup"]
-            for name in self._physical_ids("AWS::Lambda::Function")
-        }
+        logs = self._aws.client("logs")
         events: list[tuple[int, str]] = []
-        for group in sorted(groups):
+        for group in self._log_groups:
             with contextlib.suppress(logs.exceptions.ResourceNotFoundException):  # nothing logged yet
                 for page in logs.get_paginator("filter_log_events").paginate(
                     logGroupName=group, startTime=int(since * 1000)
@@ -365,6 +361,14 @@ class Stack:
             with contextlib.suppress(json.JSONDecodeError):
                 objects.append(json.loads(line))
         return [found for found in objects if isinstance(found, dict)]
+
+    @functools.cached_property
+    def _log_groups(self) -> list[str]:
+        functions = self._aws.client("lambda")
+        names = self._physical_ids("AWS::Lambda::Function")
+        return sorted(
+            {functions.get_function_configuration(FunctionName=name)["LoggingConfig"]["LogGroup"] for name in names}
+        )
 
     def _physical_ids(self, kind: str) -> list[str]:
         return [resource["PhysicalResourceId"] for resource in self._resources if resource["ResourceType"] == kind]

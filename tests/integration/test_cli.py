@@ -360,7 +360,7 @@ def test_letters_that_come_back_are_not_redriven_again(stack: Stack, run: Run, m
     def send_back() -> None:
         nonlocal came_back
         url = stack.output("RetryQueueUrl")
-        while not stop.is_set() and came_back < 1000:
+        while not stop.wait(0.05) and came_back < 1000:
             for message in stack.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
                 dead_letter(stack, message["Body"], reason="no_token")
                 stack.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])

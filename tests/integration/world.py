@@ -78,9 +78,8 @@ class World:
     def delete_logs(self) -> None:
         """Delete the function's log: the doctor shows an hour of it, also what earlier tests have met."""
         logs, group = self.application.aws.client("logs"), self.application.stack.outputs["LogGroupName"]
-        pages = logs.get_paginator("describe_log_streams").paginate(logGroupName=group)
-        for name in [stream["logStreamName"] for page in pages for stream in page["logStreams"]]:
-            logs.delete_log_stream(logGroupName=group, logStreamName=name)
+        logs.delete_log_group(logGroupName=group)
+        logs.create_log_group(logGroupName=group)
 
     @property
     def _sqs(self) -> Any:

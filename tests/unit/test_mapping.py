@@ -1,9 +1,11 @@
 """From a raw body to whom it is about, whatever the body is; and nothing personal or secret stays behind."""
 
+import functools
 import hashlib
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -446,23 +448,29 @@ VALUES = (
 )
 
 
+@functools.cache
+def senders_with(**keys: str) -> dict[str, Sender]:
+    """The presets, and the sender `own` with these keys."""
+    with tempfile.TemporaryDirectory() as folder:
+        return make_senders(Path(folder), own=OWN | keys)
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: value[:12].decode())
-def test_a_path_that_does_not_fit_the_value_finds_nothing(path: str, value: bytes, tmp_path: Path) -> None:
-    every = make_senders(tmp_path, own=OWN | {"phone": path, "first_name": path, "id": f"json:{path}"})
+def test_a_path_that_does_not_fit_the_value_finds_nothing(path: str, value: bytes) -> None:
     body = b'{"email": "jane@example.com", "a": ' + value + b', "b": [[[1]]]}'
-    target = target_of(submission("own", body), every, LOCATION)
+    senders = senders_with(phone=path, first_name=path, id=f"json:{path}")
+    target = target_of(submission("own", body), senders, LOCATION)
     assert target.person
     assert target.person.email == "jane@example.com"
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: value[:12].decode())
-def test_whatever_a_path_finds_the_outcome_is_one_in_the_code(path: str, value: bytes, tmp_path: Path) -> None:
-    entry = OWN | {"when": path, "contact_id": path, "location_id": path}
+def test_whatever_a_path_finds_the_outcome_is_one_in_the_code(path: str, value: bytes) -> None:
     sent = submission("own", b'{"email": "jane@example.com", "a": ' + value + b"}")
     with suppress(IgnoredError, InvalidError, RejectedError):
-        target_of(sent, make_senders(tmp_path, own=entry), LOCATION)
+        target_of(sent, senders_with(when=path, contact_id=path, location_id=path), LOCATION)
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------

@@ -45,7 +45,8 @@ from tests.unit.fakes import FakeDynamoDb, FakeEventBridge, FakeSecretsManager, 
 TOKEN = "pit-11111111-2222-3333-4444-555555555555"
 NEW_TOKEN = "pit-99999999-8888-7777-6666-555555555555"
 # Most tests have a stack without LocationId, where a webhook sender needs `locations`.
-SENDERS = {name: each if name in TRUSTED else replace(each, locations=("*",)) for name, each in load().items()}
+PRESETS = load()
+SENDERS = {name: each if name in TRUSTED else replace(each, locations=("*",)) for name, each in PRESETS.items()}
 CONTEXT = SimpleNamespace(aws_request_id="8d39a5ea-5a7b-4bd4-a0de-0a5d6f6d1c11")
 
 
@@ -56,7 +57,7 @@ class World:
 
     highlevel: LocalHighLevel
     settings: Settings = SETTINGS
-    senders: dict[str, Sender] = field(default_factory=load)
+    senders: dict[str, Sender] = field(default_factory=PRESETS.copy)
     secrets: FakeSecretsManager = field(
         default_factory=lambda: FakeSecretsManager(
             HighLevelToken=TOKEN, SenderSecrets=json.dumps({"api": [API_SECRET], "token": TOKEN_SECRET})
