@@ -50,7 +50,7 @@ def interpreter(runtime: str) -> tuple[str, str]:
     if endpoint := os.environ.get("LOCAL_FUNCTION_ENDPOINT"):
         environment["AWS_ENDPOINT_URL"] = endpoint
     prelude = PRELUDE.format(remove=NOT_FOR_FUNCTIONS, add=environment)
-    # It would import botocore into each process, for a limit of invocations that invoke each other: none here does.
+    # MiniStack imports botocore into each process, to limit functions that invoke each other: none here does.
     script = lambda_runtime._PYTHON_WORKER_SCRIPT.replace("    _ms_install_invoke_depth()\n", "")
     worker, after, rest = script.rpartition("        _real_stdout.flush()\n")
     return binary, f"{prelude}{worker}        print({END_OF_LOG!r}, file=sys.stderr, flush=True)\n{after}{rest}"

@@ -92,7 +92,8 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Probe]:
     code = tmp_path_factory.mktemp("code")
     for name, days in (("of last week", 8), ("of yesterday", 1)):
         (code / name).mkdir()
-        os.utime(code / name, 2 * (time.time() - 86_400 * days,))
+        used_at = time.time() - 86_400 * days
+        os.utime(code / name, (used_at, used_at))
     with (
         pytest.MonkeyPatch.context() as patch,
         FaultProxy(f"http://127.0.0.1:{port}") as proxy,
