@@ -518,7 +518,7 @@ def test_page_fits_the_window(page: Page, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_layout_does_not_move_when_a_submission_ends(page: Page) -> None:
+def test_layout_does_not_move_while_a_submission_is_sent(page: Page, world: World) -> None:
     places = (
         "['#steps', '#result', '#lists'].map(id => document.querySelector(id).getBoundingClientRect().top + scrollY)"
     )
@@ -527,8 +527,11 @@ def test_layout_does_not_move_when_a_submission_ends(page: Page) -> None:
     send(page)
     shows(page, *ALL_PASSED)  # until now the page showed the newest submission, which may be of another test
     before = page.evaluate(places)
+    world.highlevel.fail("slow", times=1, seconds=1.0)
     change(page, "Another person")
     send(page)
+    expect(page.locator("#summary")).to_contain_text("sending")
+    assert page.evaluate(places) == before
     shows(page, *ALL_PASSED)
     assert page.evaluate(places) == before
 
