@@ -123,7 +123,7 @@ RESOURCES["AWS::Lambda::Function"].update(create=create_function, update=update_
 
 
 CODE = Path(os.environ["LOCAL_FUNCTION_CODE"])
-KEPT_SECONDS = 7 * 86_400.0  # after the last start of a process
+UNUSED_SECONDS = 7 * 86_400.0  # after the last start of a process
 EXTRACTING = threading.Lock()
 
 
@@ -158,7 +158,7 @@ def extract(zipped: Path, folder: Path) -> None:
     CODE.mkdir(parents=True, exist_ok=True)
     for old in CODE.iterdir():
         with contextlib.suppress(FileNotFoundError):  # another emulator has renamed it
-            if old.stat().st_mtime < time.time() - KEPT_SECONDS:
+            if old.stat().st_mtime < time.time() - UNUSED_SECONDS:
                 shutil.rmtree(old, ignore_errors=True)
     unfinished = Path(tempfile.mkdtemp(dir=CODE))
     with zipfile.ZipFile(zipped) as archive:
