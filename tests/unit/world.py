@@ -21,7 +21,7 @@ from create_conversation.queues import Queues
 from create_conversation.rate_limit import RateLimits
 from create_conversation.result_events import ResultEvents
 from create_conversation.secret_cache import CachedSecret
-from create_conversation.senders.config import TRUSTED, Sender, load
+from create_conversation.senders.config import TRUSTED, Sender
 from create_conversation.senders.mapping import Target
 from create_conversation.settings import Settings
 from create_conversation.token_provider import TokenProvider
@@ -40,12 +40,12 @@ from tests.factories import (
     SETTINGS,
     TOKEN_SECRET,
 )
+from tests.samples import SENDERS as PRESETS
 from tests.unit.fakes import FakeDynamoDb, FakeEventBridge, FakeSecretsManager, FakeSqs
 
 TOKEN = "pit-11111111-2222-3333-4444-555555555555"
 NEW_TOKEN = "pit-99999999-8888-7777-6666-555555555555"
 # Most tests have a stack without LocationId, where a webhook sender needs `locations`.
-PRESETS = load()
 SENDERS = {name: each if name in TRUSTED else replace(each, locations=("*",)) for name, each in PRESETS.items()}
 CONTEXT = SimpleNamespace(aws_request_id="8d39a5ea-5a7b-4bd4-a0de-0a5d6f6d1c11")
 
