@@ -131,7 +131,7 @@ def backoff(
     """
     planned, least = _planned(age, cap), _planned(0.0, cap)
     earliest, latest = max(least, (1 - JITTER) * planned), min((1 + JITTER) * planned, cap)
-    wait = rng.uniform(least, earliest) if may_be_early else rng.uniform(earliest, latest)
+    wait = rng.uniform(0.0, earliest) if may_be_early else rng.uniform(earliest, latest)
     if not retry_after:
         return wait
     return max(wait, min(retry_after, MAX_WAIT_SECONDS) + rng.uniform(0, JITTER * planned))

@@ -167,6 +167,8 @@ SCENARIOS = [
     Scenario("drain-people-after-pause", 24, pauses=((0.0, 6 * HOUR),), healthy_from=6.0, locations=1, are_people=True),
     replace(outage("drain-five", 6, kind="status", status=503), locations=1, consumers=5),
     Scenario("drain-steady", 24, pauses=((0.0, HOUR),), healthy_from=1.0, locations=1, has_messages=True),
+    # They come within a second. None is old enough for long waits, which would spread them over all windows.
+    Scenario("drain-burst", 12, arrival=1.0, healthy_from=1.0 / HOUR, locations=1, waiting=2000),
     replace(outage("drain-prompt", 6, kind="status", status=503), locations=1, median=0.03),
     *(
         Scenario(

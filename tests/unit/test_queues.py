@@ -208,6 +208,13 @@ def test_one_of_many_may_come_at_any_time_before_that() -> None:
     assert 620 < max(found) <= 630
 
 
+def test_one_of_many_that_are_young_may_come_when_the_next_window_begins() -> None:
+    rng = random.Random(7)
+    found = [backoff(10.0, 900.0, 1.4, rng, may_be_early=True) for _ in range(2000)]
+    assert 1.4 <= min(found) < 1.5
+    assert 4.9 < max(found) <= 5
+
+
 @pytest.mark.parametrize("cap", [2.0, 5.0, 15.0])
 def test_a_smaller_cap_holds_at_any_age(cap: float) -> None:
     assert max(waits(0, cap=cap)) <= max(waits(10 * HOUR, cap=cap)) <= cap

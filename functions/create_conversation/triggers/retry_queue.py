@@ -41,7 +41,9 @@ LOCATION_SECONDS = 4.0
 # For a window of the rate limit that ends this soon an attempt waits here: a message that is put back may be received
 # much later, and until then the new window would be unused.
 WINDOW_SECONDS = 1.0
-CLOCK_SECONDS = 0.001  # more than a clock's rounding
+# A call may arrive a little sooner than the fastest one before it. In the old window it would use up one of the
+# CALLS_FOR_CALLERS.
+MARGIN_SECONDS = 0.005
 # No call to SQS begins later than this after the last attempt: the rest of a batch would otherwise wait for a slow SQS
 # until Lambda ends the function.
 STORE_SECONDS = 1.0
@@ -214,14 +216,14 @@ class RetryQueueHandler:
     def _window_wait(self, location: str) -> float:
         """Return the seconds until the location's next window, if they are so few that an attempt waits for it here."""
         wait = self.opener.rate_limits.delay(location, in_background=True)
-        return wait + CLOCK_SECONDS if 0 < wait <= WINDOW_SECONDS else 0.0
+        return wait + MARGIN_SECONDS if 0 < wait <= WINDOW_SECONDS else 0.0
 
     def _wait(self, message: _Message, outcome: Outcome) -> float:
         """Return the seconds until the message is visible again."""
         age, cap = self._seconds_since(message.sent_at), self.settings.backoff_cap
         # A backlog whose messages all came at the same moment, as after a pause, is spread and uses each window: it has
         # been received less often than planned, so it may come early.
-        planned = receives_within(100 * round(age / 100), cap) if outcome.reason == "quota_exhausted" else 0
+        planned = receives_within(round(age), cap) if outcome.reason == "quota_exhausted" else 0
         return backoff(age, cap, outcome.retry_after, self.rng, may_be_early=message.receives < planned)
 
     # --- attempts -----------------------------------------------------------------------------------------------------
