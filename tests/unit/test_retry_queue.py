@@ -554,6 +554,19 @@ class SlowSqs(FakeSqs):
         return {}
 
 
+def test_a_slow_location_holds_a_batch_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once with its fresh messages, and once more with those that were received often."""
+    monkeypatch.setattr(retry_queue, "LOCATION_SECONDS", 0.5)
+    world.highlevel.fail(kind="slow", seconds=0.3)
+    fresh = [make_sqs_record(make_message(f"fresh-{number}"), number) for number in range(4)]
+    often = [make_sqs_record(make_message(f"often-{number}"), 10 + number, receives=9) for number in range(4)]
+    staying = world.retry(*fresh, *often)
+    called = [call.contact for call in world.highlevel.calls]
+    assert 1 <= len(called) <= 2, "each begins within 0.5 s"
+    assert set(called) <= {"fresh-0", "fresh-1"}
+    assert len(staying) == 8 - len(called)
+
+
 @pytest.mark.parametrize(
     ("fault", "first"),
     [({"kind": "hang"}, "deferred"), ({"kind": "status", "status": 422, "message": "no such contact"}, "rejected")],

@@ -94,12 +94,13 @@ class _Batch:
     """What the threads of one batch share.
 
     `until`: no attempt begins later; `store_until`: no call to SQS begins later (both monotonic seconds).
-    `processed`: the numbers of the messages that may leave the queue. `sqs_failed`: once set, no message of the batch
-    waits for SQS again.
+    `location_until`: no attempt for that location begins later. `processed`: the numbers of the messages that may leave
+    the queue. `sqs_failed`: once set, no message of the batch waits for SQS again.
     """
 
     until: float
     store_until: float
+    location_until: dict[str, float]
     processed: set[int]
     sqs_failed: threading.Event
 
@@ -124,7 +125,7 @@ class RetryQueueHandler:
         its rate limit: neither a slow nor a large location delays the others.
         """
         until = self.clock.monotonic() + BATCH_SECONDS
-        batch = _Batch(until, until + ATTEMPT_SECONDS + STORE_SECONDS, set(), threading.Event())
+        batch = _Batch(until, until + ATTEMPT_SECONDS + STORE_SECONDS, {}, set(), threading.Event())
         messages = [self._read(number, record) for number, record in enumerate(event["Records"])]
         backed_off = self._lease(messages)
         to_try = [message for message in messages if message.number not in backed_off]
@@ -236,7 +237,8 @@ class RetryQueueHandler:
 
     def _process_location(self, messages: list[_Message], batch: _Batch) -> None:
         """Process one location's messages in turn, as many as begin within LOCATION_SECONDS."""
-        until = min(batch.until, self.clock.monotonic() + LOCATION_SECONDS)
+        until = self.clock.monotonic() + LOCATION_SECONDS
+        until = min(batch.until, batch.location_until.setdefault(messages[0].location, until))
         not_before = 0.0
         for message in messages:
             limits, now = self.opener.rate_limits, self.clock.monotonic()
