@@ -20,7 +20,7 @@ botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 STACK_TESTS = {"chaos", "integration"}  # folders
 LONGEST = ["aws_faults", "crash_points_short", "page", "verify", "pausing", "stored", "location_tokens", "load_short"]
-LONGEST += ["deployment", "cli", "cli_senders", "rotation_short", "outcomes", "rotation"]
+LONGEST += ["noisy_neighbour", "deployment", "cli", "cli_senders", "rotation_short", "outcomes", "rotation"]
 LONGEST += ["fuzzing_short", "serve", "environments", "local_aws", "foreign_pages", "connect", "webhooks"]
 
 
@@ -35,6 +35,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     working = [file for file in files if file not in waiting]
     place = {file: number / len(group) for group in (waiting, working) for number, file in enumerate(group)}
     items.sort(key=lambda item: place[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """Thirteen thousand tests live until the end: the garbage collector need not look at them again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
