@@ -34,20 +34,15 @@ serve: .tools/local/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/
 
 ##### Develop
 
-# Tests marked `alone` measure. Of the others a file runs in one process, because its tests share a stack; four files
-# at a time keep two processors busy. tests/conftest.py orders them.
+# A file runs in one process, because its tests share a stack; five files at a time keep two processors busy.
+# tests/conftest.py orders them.
 .PHONY: test
 test: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## Run all tests                                      [TESTS=tests/unit]
-ifdef TESTS
-	@.venv/bin/pytest $(TESTS)
-else
-	@.venv/bin/pytest -m 'not alone' --numprocesses 4 --dist loadfile --no-loadscope-reorder
-	@.venv/bin/pytest $$(grep -rl 'mark\.alone' tests --include='test_*.py') -m alone
-endif
+	@.venv/bin/pytest $(or $(TESTS),--numprocesses 5 --dist loadfile --no-loadscope-reorder)
 
 .PHONY: test-quick
 test-quick: .venv/ready .tools/sam/ready .tools/runtime/ready ## Run the tests of 3 minutes: no local AWS, none that is slow
-	@.venv/bin/pytest tests/unit tests/contract tests/simulation -m 'not alone and not slow' --numprocesses 3
+	@.venv/bin/pytest tests/unit tests/contract tests/simulation -m 'not slow' --numprocesses 3
 
 .PHONY: screenshots
 screenshots: .venv/ready .tools/sam/ready .tools/emulator/ready .tools/runtime/ready ## Take the README's screenshots again

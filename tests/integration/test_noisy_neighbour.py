@@ -11,7 +11,6 @@ from local.highlevel import Call, Limits
 from tests.factories import make_submission
 from tests.integration.world import World, deployed_world, eventually
 
-pytestmark = pytest.mark.alone
 LIMITS = Limits()  # HighLevel's documented ones
 NOISY, QUIET, EACH = 450, 20, 10
 WINDOWS = 4  # full ones

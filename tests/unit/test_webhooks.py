@@ -569,8 +569,7 @@ def test_an_array_of_too_many_is_refused_as_a_whole(world: World, log: Log, body
     ]
 
 
-@pytest.mark.alone  # storing 2,000 takes the processor
-def test_an_array_of_as_many_as_allowed_is_stored_in_time(world: World, quick: None) -> None:
+def test_an_array_of_as_many_as_allowed_is_stored_in_time(world: World) -> None:
     world.highlevel.fail(kind="hang")
     body = [{"locationId": "LOC", "contactId": f"c{number}"} for number in range(2000)]
     assert_webhook_outcome(world.post(make_webhook_event(body)), "deferred")
@@ -597,11 +596,10 @@ def test_an_array_of_which_one_cannot_be_stored_is_a_429_and_its_repeat_ends_it(
     assert len(world.highlevel.conversations) == 3
 
 
-@pytest.mark.alone  # its time is real
-def test_an_array_that_highlevel_is_too_slow_for_is_stored_in_time(world: World, quick: None) -> None:
-    world.highlevel.fail(kind="slow", seconds=0.3)
+def test_an_array_that_highlevel_is_too_slow_for_is_stored_in_time(world: World) -> None:
+    world.highlevel.fail(kind="slow", seconds=1.2)
     body = [make_ids(contact=f"contact-{number}") for number in range(20)]
-    with in_time(4.0 / 4):
+    with in_time(4.0):
         assert_webhook_outcome(world.post(make_webhook_event(body)), "deferred")
     assert 15 <= len(world.queued()) <= 20
     assert len(world.highlevel.calls) <= 4
