@@ -11,9 +11,10 @@ from typing import Any
 # A shell's background job ignores SIGINT and SIGQUIT, `nohup` SIGHUP, some supervisors the others.
 SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD)
 
-# Settings of AWS tools, of Powertools, of Python, of `make` and of this application, and the look of a terminal.
+# Settings of AWS tools, Powertools, Python, pytest, `make` and this application, and the look of a terminal.
 PREFIXES = ("AWS_", "POWERTOOLS_", "PYTHON", "HIGHLEVEL_", "MAKE", "MFLAGS", "SAM_")
-NAMES = {"STACK", "PARAMETERS", "CONFIG_ENV", "LOG_LEVEL", "COLUMNS", "LINES", "FORCE_COLOR", "CLICOLOR_FORCE"}
+NAMES = {"STACK", "PARAMETERS", "CONFIG_ENV", "LOG_LEVEL", "PYTEST_ADDOPTS"}
+NAMES |= {"COLUMNS", "LINES", "FORCE_COLOR", "CLICOLOR_FORCE"}
 
 _started: list[subprocess.Popen[str]] = []
 

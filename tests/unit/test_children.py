@@ -57,7 +57,8 @@ SETTINGS = """
 import os, subprocess, sys
 
 def test_settings():
-    code = "import os; print(*(name for name in os.environ if name.startswith(('AWS_', 'PYTHON', 'HIGHLEVEL_'))))"
+    prefixes = ("AWS_", "PYTHON", "HIGHLEVEL_", "PYTEST_ADDOPTS")
+    code = f"import os; print(*(name for name in os.environ if name.startswith({prefixes})))"
     printed = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
     assert set(printed.split()) == {"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_EC2_METADATA_DISABLED"}
 """
@@ -98,5 +99,6 @@ def test_one_tests_leak_fails_no_other(tmp_path: Path) -> None:
 def test_settings_of_the_machine_reach_no_child(tmp_path: Path) -> None:
     settings = {"AWS_PROFILE": "missing", "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
     settings |= {"HIGHLEVEL_TOKEN": "pit-1", "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": ""}
+    settings |= {"PYTEST_ADDOPTS": "--strict-config"}
     found, printed = outcomes(tmp_path, SETTINGS, **settings)
     assert found == {"passed": 1}, printed
