@@ -6,9 +6,9 @@ What it needs is in AWS's own resource schemas, which cfn-lint ships: the permis
 import json
 from fnmatch import fnmatchcase
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import cfnlint.data.schemas.resources
 import pytest
 
 from tests.unit.template import RESOURCES, ROOT
@@ -87,8 +87,10 @@ CALLS = [
 def handlers() -> dict[str, set[str]]:
     """The permissions that creating, reading, changing and deleting each type needs."""
     found: dict[str, set[str]] = {}
-    [folder] = cfnlint.data.schemas.resources.__path__
-    for file in Path(folder).glob("*.json"):
+    cfn_lint = find_spec("cfnlint")  # not imported: each process of tests would load it
+    assert cfn_lint
+    assert cfn_lint.origin
+    for file in Path(cfn_lint.origin).parent.glob("data/schemas/resources/*.json"):
         schema = json.loads(file.read_text())
         if schema.get("typeName") in TYPES and "handlers" in schema:
             actions = (handler["permissions"] for name, handler in schema["handlers"].items() if name != "list")
