@@ -159,6 +159,18 @@ class FakeSqs(FakeAws):
         return [*single, *itertools.chain.from_iterable(batches)]
 
 
+class SlowSqs(FakeSqs):
+    """Each call takes that many seconds, and succeeds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(self._seconds)
+        return {}
+
+
 class FakeEventBridge(FakeAws):
     """`refused`: the error code that each entry is answered with."""
 

@@ -15,7 +15,7 @@ from create_conversation.submission import Submission
 from tests.factories import DEAD_LETTER_URL, LOCATION, RETRY_URL, make_submission
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
-from tests.unit.fakes import Clock, FakeSqs, no_answer, refusal
+from tests.unit.fakes import Clock, FakeSqs, SlowSqs, no_answer, refusal
 
 
 @pytest.fixture
@@ -102,16 +102,10 @@ class SqsThatAnswersEight(FakeSqs):
         return {}
 
 
-class SlowSqs(FakeSqs):
-    def handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        time.sleep(0.02)
-        return {}
-
-
 def test_thousands_are_stored_at_the_pace_of_several_calls_at_a_time() -> None:
     def seconds() -> float:
         stopwatch = Stopwatch()
-        Queues(SlowSqs(), RETRY_URL, DEAD_LETTER_URL).enqueue_batch(submissions, time.monotonic() + 9)
+        Queues(SlowSqs(0.02), RETRY_URL, DEAD_LETTER_URL).enqueue_batch(submissions, time.monotonic() + 9)
         return stopwatch.seconds
 
     submissions = thousands(1005)

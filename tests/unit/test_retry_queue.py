@@ -32,7 +32,7 @@ from tests.factories import (
 )
 from tests.stopwatch import Stopwatch
 from tests.unit.conftest import Log
-from tests.unit.fakes import FakeSqs, no_answer
+from tests.unit.fakes import SlowSqs, no_answer
 from tests.unit.test_token_provider import ISSUE, Connected
 from tests.unit.world import CONTEXT, TOKEN, World, attributes
 
@@ -546,14 +546,6 @@ def test_a_batch_ends_in_time_and_what_was_not_tried_comes_back_soon(
     assert len([wait for wait in world.waits().values() if wait <= 7]) >= 8
 
 
-class SlowSqs(FakeSqs):
-    """Each call takes half a second, and succeeds."""
-
-    def handle(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        time.sleep(0.5)
-        return {}
-
-
 def test_a_slow_location_holds_a_batch_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not once with its fresh messages, and once more with those that were received often."""
     monkeypatch.setattr(retry_queue, "LOCATION_SECONDS", 0.5)
@@ -575,7 +567,7 @@ def test_a_slow_location_holds_a_batch_once(world: World, monkeypatch: pytest.Mo
 def test_a_batch_ends_in_time_although_sqs_is_slow(
     highlevel: LocalHighLevel, short_attempts: None, log: Log, fault: dict[str, Any], first: str
 ) -> None:
-    world = World(highlevel, sqs=SlowSqs())
+    world = World(highlevel, sqs=SlowSqs(0.5))
     highlevel.tokens = {TOKEN: "*"}
     highlevel.fail(**fault)
     records = make_sqs_batch(12)
