@@ -21,6 +21,7 @@ from create_conversation.senders.body import (
     without_members,
 )
 
+JSON = "application/json"
 EXAMPLES = settings(derandomize=True, database=None, deadline=None, max_examples=300)
 TYPES = ["", "application/json", "text/json", "text/plain", FORM, "x/y", "application/json, application/json"]
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -102,19 +103,16 @@ def test_a_body_of_many_small_members_is_too_large() -> None:
     assert error.value.reason == "body_too_large"
 
 
-JSON_TYPE, FORM_TYPE = "application/json", "application/x-www-form-urlencoded"
-
-
 @pytest.mark.parametrize(
     ("raw", "content_type"),
     [
-        (b"name=J%FCrg&city=Z%FCrich", FORM_TYPE),
-        (b"name=J\xfcrg&city=Z\xfcrich", FORM_TYPE),
-        (b'{"name": "J\xfcrg", "city": "Z\xfcrich"}', JSON_TYPE),
+        (b"name=J%FCrg&city=Z%FCrich", FORM),
+        (b"name=J\xfcrg&city=Z\xfcrich", FORM),
+        (b'{"name": "J\xfcrg", "city": "Z\xfcrich"}', JSON),
         (b'{"name": "J\xfcrg", "city": "Z\xfcrich"}', ""),
         (b"name=J\xfcrg&city=Z\xfcrich", ""),
-        (b"name=J%C3%BCrg&city=Z%C3%BCrich", FORM_TYPE),
-        ("name=J\u00fcrg&city=Z\u00fcrich".encode(), FORM_TYPE),
+        (b"name=J%C3%BCrg&city=Z%C3%BCrich", FORM),
+        ("name=J\u00fcrg&city=Z\u00fcrich".encode(), FORM),
     ],
 )
 def test_a_body_in_latin_1_may_be_undeclared(raw: bytes, content_type: str) -> None:
@@ -124,11 +122,11 @@ def test_a_body_in_latin_1_may_be_undeclared(raw: bytes, content_type: str) -> N
 
 
 def test_broken_utf_8_is_not_taken_for_latin_1() -> None:
-    assert read_body(b"name=J%C3%BCrg&cut=%E2%82", FORM_TYPE).payload == {"name": "J\u00fcrg", "cut": "\ufffd"}
+    assert read_body(b"name=J%C3%BCrg&cut=%E2%82", FORM).payload == {"name": "J\u00fcrg", "cut": "\ufffd"}
     for raw, content_type in (
-        ('{"name": "J\u00fcrg", "cut": "'.encode() + b'\xe2\x82"}', JSON_TYPE),
-        (b'{"name": "J\xfcrg"}', f"{JSON_TYPE}; charset=utf-8"),
-        (b"\xff", FORM_TYPE),
+        ('{"name": "J\u00fcrg", "cut": "'.encode() + b'\xe2\x82"}', JSON),
+        (b'{"name": "J\xfcrg"}', f"{JSON}; charset=utf-8"),
+        (b"\xff", FORM),
     ):
         with pytest.raises(InvalidError) as error:
             read_body(raw, content_type)
@@ -137,14 +135,119 @@ def test_broken_utf_8_is_not_taken_for_latin_1() -> None:
 
 def test_a_caller_of_the_api_declares_latin_1() -> None:
     with pytest.raises(InvalidError) as error:
-        read_body(b'{"contactId": "\xfc"}', JSON_TYPE, only_json=True)
+        read_body(b'{"contactId": "\xfc"}', JSON, only_json=True)
     assert error.value.reason == "invalid_encoding"
 
 
 def test_a_form_under_the_type_of_json_is_read_as_a_form() -> None:
-    body = read_body(b"email=ana%40example.com&note=a+b", JSON_TYPE)
+    body = read_body(b"email=ana%40example.com&note=a+b", JSON)
     assert (body.payload, body.is_form) == ({"email": "ana@example.com", "note": "a b"}, True)
     assert read_body(body.raw, body.content_type).payload == body.payload
     for raw in (b"email", b'{"email=a"', b"<a href=b>", b""):
         with pytest.raises(InvalidError):
-            read_body(raw, JSON_TYPE)
+            read_body(raw, JSON)
+
+
+@pytest.mark.parametrize(
+    ("raw", "charset"),
+    [
+        ("name=Zoë&a=1".encode(), ""),
+        (b"name=Zo%C3%AB&a=1", ""),
+        (b"name=Zo%C3%AB&a=1", "UTF-8"),
+        (b"name=Zo%C3%AB&a=1", '"utf-8"'),
+        ("name=Zoë&a=1".encode("latin-1"), "latin-1"),
+        (b"name=Zo%EB&a=1", "ISO-8859-1"),
+        (b"name=Zo%EB&a=1", "windows-1252"),
+        (b"&&name=Zo%c3%ab&&a=1&", ""),
+    ],
+)
+def test_a_form_is_read_in_its_character_set(raw: bytes, charset: str) -> None:
+    content_type = f"{FORM}; charset={charset}" if charset else FORM
+    assert read_body(raw, content_type).payload == {"name": "Zoë", "a": "1"}
+
+
+def test_a_form_has_a_thousand_fields_at_most() -> None:
+    assert len(read_body(b"&".join(b"%d=x" % number for number in range(1000)), FORM).payload) == 1000
+    with pytest.raises(InvalidError) as error:
+        read_body(b"&".join(b"%d=x" % number for number in range(1001)), FORM)
+    assert error.value.reason == "invalid_form"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "expected"),
+    [
+        (b"{", "", "invalid_json"),
+        (b"", "", "invalid_json"),
+        (b"[" * 100_000, "", "invalid_json"),
+        (b'{"a":' * 50_000, "", "invalid_json"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "", "invalid_json"),
+        (b"\xff", "application/json", "invalid_encoding"),
+        (b'{"a": "\xe9"}', "application/json; charset=utf-8", "invalid_encoding"),
+        (b"{}", "application/json; charset=utf-32", "invalid_encoding"),
+        (b"{", "text/plain", "invalid_json"),
+        (b"{}", "multipart/form-data", "unsupported_media_type"),
+        *((b"<lead/>", kind, "unsupported_media_type") for kind in ("text/plain", "text/xml", "x", "/", FORM + "x")),
+        *(
+            (b"{}", f"application/json; charset={charset}", "unsupported_media_type")
+            for charset in ("", "x", "hex", "zip", "rot13", "unicode_escape", "raw-unicode-escape", "utf-7", "idna")
+        ),
+        (b"{}", "application/json; charset=punycode", "unsupported_media_type"),
+        (b"{}", "application/json; charset=\x00", "unsupported_media_type"),
+        (b"{}", "application/json; charset=" + "x" * 9000, "unsupported_media_type"),
+        (b"{}", "application/json; charset*=utf-8''utf-8; charset*1=x", "unsupported_media_type"),
+        (b"{}", "application/json; charset*" + "9" * 5000 + "=x", "unsupported_media_type"),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_a_body_that_cannot_be_read_is_invalid(body: bytes, content_type: str, expected: str) -> None:
+    with pytest.raises(InvalidError) as error:
+        read_body(body, content_type)
+    assert error.value.reason == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ('{"name": "Zoë"}'.encode(), ""),
+        ('\ufeff{"name": "Zoë"}'.encode(), "application/json"),
+        ('{"name": "Zoë"}'.encode("utf-16"), "application/json; charset=utf-16"),
+        ('{"name": "Zoë"}'.encode("latin-1"), "application/vnd.api+json; charset=ISO-8859-1"),
+        (b'{"name": "Zo\\u00eb"}', "APPLICATION/JSON ; x=y; Charset=US-ASCII"),
+        (b'{"name": "x", "name": "Zo\\u00eb"}', "application/json;"),
+        *(
+            (b'{"name": "Zo\\u00eb"}', content_type)
+            for content_type in (
+                "text/plain",
+                "text/json",
+                "text/html; charset=utf-8",
+                "application/octet-stream",
+                FORM,
+                f"{FORM}; charset=UTF-8",
+                "application/json, application/json",
+                "application/json; charset=utf-8, application/json; charset=utf-8",
+                "x",
+            )
+        ),
+        (b"name=Zo%C3%AB", "text/plain"),
+        (b"name=Zo%C3%AB", ""),
+    ],
+)
+def test_json_is_read_in_its_character_set(body: bytes, content_type: str) -> None:
+    assert read_body(body, content_type).payload == {"name": "Zoë"}
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'{"a": 1,\n "b": x}', "Line 2, column 7: Expecting value."),
+        (b'{"a": 1\n "b": 2}', "Line 2, column 2: Expecting ',' delimiter."),
+        (b"", "Line 1, column 1: Expecting value."),
+        (b"[" * 100_000, "It is nested too deeply."),
+        (b"[" + b"9" * 5000 + b"]", "It holds a number that is too long."),
+    ],
+    ids=["value", "comma", "empty", "depth", "number"],
+)
+def test_an_error_in_json_has_its_place(body: bytes, detail: str) -> None:
+    with pytest.raises(InvalidError) as error:
+        read_body(body, "application/json")
+    assert error.value.detail == detail
