@@ -98,12 +98,13 @@ class FakeSecretsManager(FakeAws):
 
 
 class FakeDynamoDb(FakeAws):
-    """One table; `items` by their key `pk`."""
+    """One table; `items` by their key `pk`. `now`: the Unix time from which `put` counts."""
 
     service = "dynamodb"
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
         super().__init__()
+        self._now = now
         self.items: dict[str, dict[str, Any]] = {}
         self._one_at_a_time = threading.Lock()
 
@@ -141,7 +142,7 @@ class FakeDynamoDb(FakeAws):
 
     def put(self, location: str, contact: str, conversation: str | None, expires_in: float = 60.0) -> None:
         pk = f"contact#{location}#{contact}"
-        self.items[pk] = {"pk": {"S": pk}, "expires_at": {"N": str(int(time.time() + expires_in))}}
+        self.items[pk] = {"pk": {"S": pk}, "expires_at": {"N": str(int(self._now() + expires_in))}}
         if conversation is not None:
             self.items[pk]["conversation_id"] = {"S": conversation}
 

@@ -1,7 +1,5 @@
 """Idempotency records in DynamoDB; a submission goes on without them."""
 
-import time
-
 import pytest
 
 from create_conversation.idempotency import (
@@ -23,13 +21,12 @@ KEY = {"pk": {"S": PK}}
 
 
 @pytest.fixture
-def table() -> FakeDynamoDb:
-    return FakeDynamoDb()
+def table(clock: Clock) -> FakeDynamoDb:
+    return FakeDynamoDb(clock.time)
 
 
 @pytest.fixture
 def records(table: FakeDynamoDb, clock: Clock) -> IdempotencyStore:
-    clock.now = time.time()
     return IdempotencyStore(table, "Records", TTL, clock)
 
 
@@ -75,7 +72,9 @@ def test_a_contact_and_a_delivery_are_never_taken_for_each_other() -> None:
     assert contact_key("a", "b_c") != contact_key("a_b", "c")
 
 
-def test_the_table_is_asked_for_one_item_by_its_key(table: FakeDynamoDb, records: IdempotencyStore) -> None:
+def test_the_table_is_asked_for_one_item_by_its_key(
+    table: FakeDynamoDb, records: IdempotencyStore, clock: Clock
+) -> None:
     records.get(PK)
     records.get(PK, consistent=True)
     reads = table.named("GetItem")
@@ -86,8 +85,7 @@ def test_the_table_is_asked_for_one_item_by_its_key(table: FakeDynamoDb, records
     records.save(PK, "conv-1")
     (write,) = table.named("UpdateItem")
     assert (write["TableName"], write["Key"]) == ("Records", KEY)
-    expires_at = int(table.items[PK]["expires_at"]["N"])
-    assert expires_at == pytest.approx(time.time() + TTL, abs=2)
+    assert int(table.items[PK]["expires_at"]["N"]) == clock.now + TTL
 
 
 @pytest.mark.parametrize(
@@ -121,10 +119,10 @@ def test_an_expired_id_does_not_come_back_to_life(table: FakeDynamoDb, records: 
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_failure_is_logged_and_raises_nothing(table: FakeDynamoDb, error: Exception, log: Log) -> None:
-    clock = Clock()
-    records = IdempotencyStore(table, "Records", TTL, clock)
-    table.put(LOCATION, CONTACT, "conv-1", 2**31)
+def test_a_failure_is_logged_and_raises_nothing(
+    table: FakeDynamoDb, records: IdempotencyStore, clock: Clock, error: Exception, log: Log
+) -> None:
+    table.put(LOCATION, CONTACT, "conv-1")
     table.error = error
     assert records.get(PK) is None
     records.save(PK, "conv-1")
