@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from create_conversation.circuit_breaker import FAILURES, OPEN_SECONDS, WITHIN_SECONDS, CircuitBreaker
+from create_conversation.circuit_breaker import FAILURES, MAX_LOCATIONS, OPEN_SECONDS, WITHIN_SECONDS, CircuitBreaker
 from tests.unit.fakes import Clock
 
 # Failures of three locations are HighLevel's own.
@@ -30,6 +30,7 @@ def waits(breaker: CircuitBreaker, *locations: str) -> list[float]:
 
 @pytest.mark.parametrize("locations", [PLACES, ("loc-1",)])
 def test_it_opens_after_five_failures(clock: Clock, locations: tuple[str, ...]) -> None:
+    assert FAILURES == 5
     breaker = CircuitBreaker(clock)
     fail(breaker, clock, FAILURES - 1, locations=locations)
     assert (breaker.delay("loc-1"), breaker.enter("loc-1"), breaker.enter("loc-1")) == (0, 0, 0)
@@ -66,6 +67,17 @@ def test_a_probe_without_a_result_is_followed_by_another(clock: Clock) -> None:
     assert [breaker.enter("loc-1") for _ in range(2)] == [0, OPEN_SECONDS]
     clock.now += OPEN_SECONDS
     assert [breaker.enter("loc-1") for _ in range(2)] == [0, OPEN_SECONDS]
+
+
+@pytest.mark.parametrize("locations", [PLACES, ("loc-1",)])
+def test_the_next_probe_waits_from_the_failure_of_the_one_before(clock: Clock, locations: tuple[str, ...]) -> None:
+    breaker = CircuitBreaker(clock)
+    fail(breaker, clock, locations=locations)
+    clock.now += OPEN_SECONDS
+    breaker.enter("loc-1")
+    clock.now += 3.0  # HighLevel hangs
+    breaker.record("loc-1", failed=True)
+    assert breaker.delay("loc-1") == OPEN_SECONDS
 
 
 @pytest.mark.parametrize("locations", [PLACES, ("loc-1",)])
@@ -107,9 +119,12 @@ def test_one_success_starts_the_count_again(clock: Clock, succeeds: str) -> None
 
 @pytest.mark.parametrize("locations", [PLACES, ("loc-1",)])
 def test_failures_spread_over_a_longer_time_do_not_open_it(clock: Clock, locations: tuple[str, ...]) -> None:
+    assert WITHIN_SECONDS == 10
     breaker = CircuitBreaker(clock)
     fail(breaker, clock, 50, every=WITHIN_SECONDS / (FAILURES - 1) + 0.1, locations=locations)
     assert not any(waits(breaker, *PLACES))
+    fail(breaker, clock, every=WITHIN_SECONDS / (FAILURES - 1), locations=locations)
+    assert breaker.delay("loc-1") == OPEN_SECONDS
 
 
 def test_a_sick_location_is_left_alone_and_no_other(clock: Clock) -> None:
@@ -141,3 +156,11 @@ def test_two_sick_locations_are_both_left_alone(clock: Clock) -> None:
     assert breaker.delay("sick") > 0
     assert breaker.delay("sick-too") > 0
     assert breaker.delay("another") == 0
+
+
+def test_only_so_many_sick_locations_are_known_and_the_last_stay(clock: Clock) -> None:
+    breaker = CircuitBreaker(clock)
+    for number in range(MAX_LOCATIONS + 1):
+        fail(breaker, clock, every=0.0, locations=(f"sick-{number}",))
+    last = f"sick-{MAX_LOCATIONS}"
+    assert waits(breaker, "sick-0", "sick-1", last) == [0, OPEN_SECONDS, OPEN_SECONDS]

@@ -29,7 +29,8 @@ def test_the_pace_is_what_was_announced(clock: Clock) -> None:
     quota.record_response("sandbox", answer(max=25))
     assert quota.min_interval("sandbox") == 0.4
     quota.record_response("silent", answer(max=None, interval_ms=None))
-    assert quota.min_interval("silent") == 0.1
+    quota.record_response("down", ApiResult("deferred", "upstream_timeout"))
+    assert (quota.min_interval("silent"), quota.min_interval("down")) == (0.1, 0.1)
 
 
 def test_calls_are_counted_by_location_whatever_the_response(clock: Clock) -> None:
@@ -57,6 +58,22 @@ def test_a_window_that_shows_more_calls_left_is_a_new_one(clock: Clock) -> None:
     clock.now += 9
     quota.record_response("loc", answer(remaining=99))
     quota.record_response("loc", answer(remaining=0))
+    assert quota.delay("loc") == 10
+
+
+@pytest.mark.parametrize("remaining", [5, None], ids=["as many left", "not said"])
+def test_a_response_that_shows_no_more_calls_left_begins_no_window(clock: Clock, remaining: int | None) -> None:
+    """Two instances may read the same number, and a response may lack it."""
+    quota = RateLimits(clock)
+    quota.record_response("loc", answer(remaining=5))
+    clock.now += 4
+    quota.record_response("loc", answer(remaining=remaining))
+    assert quota.delay("loc", in_background=True) == 6
+
+
+def test_a_window_of_unknown_length_has_the_documented_one(clock: Clock) -> None:
+    quota = RateLimits(clock)
+    quota.record_response("loc", answer(remaining=0, interval_ms=None))
     assert quota.delay("loc") == 10
 
 
@@ -167,6 +184,15 @@ def test_a_429_closes_the_location_as_long_as_it_says(clock: Clock, api_result: 
     assert quota.delay("loc") == wait
     clock.now += wait
     assert quota.delay("loc") == 0
+
+
+@pytest.mark.parametrize(("known_for", "wait"), [(4.0, 6), (12.0, 10)], ids=["in the window", "after its end"])
+def test_a_429_without_a_time_waits_for_the_end_of_the_window(clock: Clock, known_for: float, wait: float) -> None:
+    quota = RateLimits(clock)
+    quota.record_response("loc", answer(remaining=50))
+    clock.now += known_for
+    quota.record_response("loc", ApiResult("deferred", status=429))
+    assert quota.delay("loc") == wait
 
 
 def test_only_so_many_locations_are_known_and_the_last_asked_stay(clock: Clock) -> None:
