@@ -11,6 +11,7 @@ from create_conversation.idempotency import (
     contact_key,
     delivery_key,
 )
+from create_conversation.message_claims import ClaimItem, ClaimStore
 from tests.factories import CONTACT, LOCATION
 from tests.unit.conftest import Log
 from tests.unit.fakes import Clock, FakeDynamoDb, no_answer, refusal
@@ -187,6 +188,62 @@ def test_memory_is_bounded(table: FakeDynamoDb, records: IdempotencyStore) -> No
     for number in range(5 * MAX_CACHED):
         records.get(contact_key(LOCATION, str(number)))
     assert len(table.calls) >= 4 * MAX_CACHED
+
+
+def test_what_is_saved_stays_in_memory_beside_what_was_saved_before(
+    table: FakeDynamoDb, records: IdempotencyStore
+) -> None:
+    for number in range(MAX_CACHED):
+        records.save(contact_key(LOCATION, str(number)), "conv-1")
+    assert all(records.in_memory(contact_key(LOCATION, str(number))) for number in range(MAX_CACHED))
+
+
+def test_what_is_held_is_in_memory_only_until_it_expires(
+    table: FakeDynamoDb, records: IdempotencyStore, clock: Clock
+) -> None:
+    record = IdempotencyRecord("conv-1", CONTACT, "written", clock.now)
+    records.hold(PK, record)
+    assert records.in_memory(PK) == record
+    assert table.calls == []
+    clock.now += CACHE_SECONDS
+    assert records.in_memory(PK) is None
+
+
+def test_what_became_of_a_message_is_known_to_this_instance_and_to_another(
+    table: FakeDynamoDb, records: IdempotencyStore, clock: Clock
+) -> None:
+    records.save(PK, "conv-1", CONTACT, "written", 1_000_000.25)
+    another = IdempotencyStore(table, "Records", TTL, clock)
+    record = IdempotencyRecord("conv-1", CONTACT, "written", 1_000_000.25)
+    assert (records.in_memory(PK), another.get(PK)) == (record, record)
+
+
+# With a claim
+
+
+def test_a_record_and_a_claim_are_read_in_one_call(
+    table: FakeDynamoDb, records: IdempotencyStore, clock: Clock
+) -> None:
+    claims = ClaimStore(table, "Records", clock)
+    claim = claims.new("comment", clock.now)
+    written = claims.write(ClaimItem("message#1"), claim)
+    table.put(LOCATION, CONTACT, "conv-1", TTL)
+    table.calls.clear()
+    assert records.get_with_claim(PK, "message#1") == (IdempotencyRecord("conv-1"), written)
+    ((operation, arguments),) = table.calls
+    keys = [{"pk": {"S": PK}}, {"pk": {"S": "message#1"}}]
+    assert (operation, arguments["RequestItems"]) == ("BatchGetItem", {"Records": {"Keys": keys}})
+    assert records.in_memory(PK) == IdempotencyRecord("conv-1")
+    clock.now += TTL
+    assert records.get_with_claim(PK, "message#1") == (None, written), "a claim outlives a record"
+
+
+@pytest.mark.parametrize("error", [None, no_answer()], ids=["neither is there", "the table fails"])
+def test_without_a_record_and_a_claim_both_are_none(
+    table: FakeDynamoDb, records: IdempotencyStore, error: Exception | None
+) -> None:
+    table.error = error
+    assert records.get_with_claim(PK, "message#1") == (None, ClaimItem("message#1"))
 
 
 def test_one_delivery_id_for_two_people_is_two_deliveries() -> None:
