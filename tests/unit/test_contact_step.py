@@ -79,6 +79,36 @@ def test_a_create_of_unknown_outcome_is_searched_for_before_the_next(
     assert len(inbox.contacts) == 1
 
 
+def test_of_two_that_take_over_a_create_together_one_creates(
+    stack: Stack, inbox: Inbox, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.faults["contact"] = ["killed"]
+    stack.die(target=make_person())
+    clock.now += TAKE_OVER_SECONDS
+    answer, beside = stack.dynamodb.handle, list[tuple[str, str]]()
+    others = iter([make_person(delivery="t#d2")])
+
+    def answer_beside(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Let another instance take the claim over once the first one has read it."""
+        read = answer(operation, parameters)
+        if operation == "GetItem" and parameters["Key"]["pk"]["S"].startswith("address#"):
+            beside.extend(outcome_of(stack, other) for other in others)
+        return read
+
+    monkeypatch.setattr(stack.dynamodb, "handle", answer_beside)
+    assert outcome_of(stack, make_person()) == ("deferred", "already_claimed")
+    assert beside == [("opened", "")]
+    assert len(inbox.contacts) == 1
+
+
+def test_a_person_whom_highlevel_refuses_to_search_for_is_created(stack: Stack, inbox: Inbox) -> None:
+    inbox.faults["search contact"] = [(422, "number must be a phone number")]
+    outcome = stack.process(target=make_person("jane@example.com", "+15555550100"))
+    assert (outcome.name, outcome.explanation.dropped) == ("opened", ())
+    [contact] = inbox.contacts.values()
+    assert (contact["email"], contact["phone"]) == ("jane@example.com", "+15555550100")
+
+
 @pytest.mark.parametrize("fields", [ContactFields(), ContactFields(source="form")], ids=["bare", "with a source"])
 @pytest.mark.parametrize("message", ["email is taken", "no"])
 def test_a_422_that_has_created_the_contact_all_the_same(
@@ -156,6 +186,24 @@ def test_source_and_custom_fields_are_of_a_new_contact(stack: Stack, inbox: Inbo
     assert contact["source"] == "form"
     assert contact["customFields"] == [{"id": "f1", "field_value": "500"}]
     assert "update" not in inbox.calls
+
+
+@pytest.mark.parametrize(
+    ("fields", "calls"),
+    [
+        (ContactFields(), []),
+        (ContactFields(tags=("web",)), ["tags"]),
+        (ContactFields(update_contact=True), ["update"]),
+        (ContactFields(tags=("web",), update_contact=True), ["tags", "update"]),
+    ],
+    ids=["nothing", "tags", "names", "both"],
+)
+def test_each_kind_of_field_costs_a_call_of_its_own(
+    stack: Stack, inbox: Inbox, fields: ContactFields, calls: list[str]
+) -> None:
+    inbox.contacts["c1"] = {"id": "c1", "email": "jane@example.com", "seen_at": 0.0}
+    stack.process(target=make_person(), fields=fields)
+    assert inbox.calls == ["search contact", "conversation", *calls]
 
 
 def test_custom_fields_that_highlevel_refuses_do_not_cost_the_contact(stack: Stack, inbox: Inbox) -> None:
