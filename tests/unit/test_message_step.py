@@ -666,6 +666,25 @@ def test_tags_that_fail_are_retried_without_the_message(
     assert (outcome.message, outcome.to_retry is not None) == (MessageStatus.WRITTEN, True)
     assert status_of(stack, message, fields=TAGGED) == ("written", "")
     assert (inbox.tags, len(inbox.comments)) == (["lead", "web"], 1)
+    inbox.calls.clear()
+    assert status_of(stack, message, fields=TAGGED) == ("written", "")
+    assert inbox.calls == []
+
+
+def test_tags_are_added_where_there_are_no_words(stack: Stack, inbox: Inbox, clock: Clock) -> None:
+    assert status_of(stack, make_message("", received_at=clock.time()), fields=TAGGED) == ("off", "")
+    assert (inbox.tags, inbox.calls) == (["lead", "web"], ["conversation", "tags"])
+
+
+def test_tags_are_added_where_the_result_of_the_words_cannot_be_saved(
+    stack: Stack, inbox: Inbox, message: Message
+) -> None:
+    def lose_the_table() -> None:
+        stack.dynamodb.error = no_answer("UpdateItem")
+
+    inbox.faults["comment"] = [lose_the_table]
+    assert status_of(stack, message, fields=TAGGED) == ("written", "")
+    assert inbox.calls == ["conversation", "comment", "unread", "tags"]
 
 
 def test_tags_that_are_refused_need_an_operator(stack: Stack, inbox: Inbox, message: Message) -> None:
