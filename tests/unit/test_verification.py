@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from standardwebhooks import Webhook
 
 from create_conversation.senders.config import FUNCTIONS, Sender
-from create_conversation.senders.verification import Request, delivery_id, is_authentic, is_ping, secrets_for
+from create_conversation.senders.verification import Request, delivery_id, is_authentic, is_ping, refusal, secrets_for
 from tests.factories import make_senders
 
 DATA: dict[str, Any] = json.loads((Path(__file__).parent.parent / "data" / "signatures.json").read_text("utf-8"))
@@ -218,6 +218,37 @@ def test_accepts_what_the_standardwebhooks_package_signs(secret: str, senders: d
     assert not signed.accepted(headers={"webhook-id": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4X"})
 
 
+# --- why it is refused ------------------------------------------------------------------------------------------------
+
+
+def reason(signed: Signed, signature: str | None, now: float = NOW) -> str:
+    """The reason code for the log, with this signature in the place of the sender's own (None: without one)."""
+    headers = {name: text for name, text in signed.request.headers.items() if name != signed.sender.sig_header}
+    given = headers if signature is None else headers | {signed.sender.sig_header: signature}
+    return refusal(signed.sender, replace(signed.request, headers=given), (signed.secret,), now)
+
+
+@pytest.mark.parametrize("name", SIGNERS)
+def test_the_reason_says_what_is_wrong_with_a_signature(name: str, senders: dict[str, Sender]) -> None:
+    signed = sign(senders[name])
+    own = header(signed)
+    changed = signed.with_body(signed.request.body + b" ")
+    assert reason(signed, own) == ""
+    assert reason(signed, None) == "credentials_missing"
+    assert reason(changed, own) == "credentials_wrong", "it is one, of another body"
+    for malformed in ("", own[:-4], f"{own}abcd", "none"):
+        assert reason(signed, malformed) == "credentials_malformed", malformed
+    late = NOW + 2 * TIMED.get(name, 10**9)
+    assert reason(signed, own, late) == ("credentials_stale" if name in TIMED else "")
+
+
+def test_a_signature_in_the_other_encoding_is_malformed(senders: dict[str, Sender]) -> None:
+    in_hex, in_base64 = sign(senders["github"]), sign(senders["typeform"])
+    digest = bytes.fromhex(header(in_hex).removeprefix("sha256="))
+    assert reason(in_hex, f"sha256={b64(digest)}") == "credentials_malformed"
+    assert reason(in_base64, f"sha256={digest.hex()}") == "credentials_malformed"
+
+
 # --- secrets ----------------------------------------------------------------------------------------------------------
 
 
@@ -364,6 +395,22 @@ def test_a_highlevel_app_authenticates_itself_by_highlevels_key_and_its_own_id(s
 @pytest.mark.parametrize("minutes", [-75, 75, 0, 89.98])
 def test_a_repeat_of_highlevel_bears_its_first_timestamp(minutes: float, senders: dict[str, Sender]) -> None:
     assert app(senders, app_body(NOW + 60 * minutes)).accepted()
+
+
+@pytest.mark.parametrize(
+    ("moment", "reason"),
+    [
+        *((moment, "") for moment in (NOW, NOW - 300, str(NOW))),
+        *((moment, "credentials_stale") for moment in (0, NOW - 301, -NOW, True, 1.5, float(NOW), 10**16, None, [NOW])),
+    ],
+    ids=ascii,
+)
+def test_a_number_in_the_signed_body_may_be_its_timestamp(moment: object, reason: str, tmp_path: Path) -> None:
+    entry = {"scheme": "mac", "sig_header": "x-signature", "encoding": "hex", "signed": "{body}"}
+    own = make_senders(tmp_path, own=entry | {"ts": "json:at", "tolerance_s": 300, "email": "email"})["own"]
+    body = json.dumps({"at": moment}).encode()
+    request = Request({"x-signature": tag(TEXT_SECRET.encode(), body).hex()}, "", body)
+    assert refusal(own, request, (TEXT_SECRET,), NOW) == reason
 
 
 @pytest.mark.parametrize(
