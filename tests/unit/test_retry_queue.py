@@ -418,7 +418,9 @@ def test_a_message_that_sqs_does_not_take_stays(world: World, log: Log) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("part", ["change_visibility", "dead_letter", "write"])
-def test_an_internal_error_keeps_the_messages(world: World, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+def test_an_internal_error_keeps_the_messages_and_is_logged(
+    world: World, log: Log, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
     world.highlevel.fail(kind="status", status=503, contact="contact-1")
     world.highlevel.fail(kind="status", status=422, message="no", contact="contact-2")
 
@@ -431,6 +433,8 @@ def test_an_internal_error_keeps_the_messages(world: World, monkeypatch: pytest.
     assert {*staying, *dead_lettered} == {"message-1", "message-2"}, (
         "a message that was neither opened nor dead-lettered must stay"
     )
+    errors = [line["error"] for line in log.failures if line["message"] == "internal_error"]
+    assert errors == ["RuntimeError"] * (2 if part == "write" else 1)
 
 
 def test_a_mistake_in_mapping_keeps_its_message_and_no_other(
