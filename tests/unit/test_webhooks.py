@@ -597,13 +597,14 @@ def test_an_array_of_which_one_cannot_be_stored_is_a_429_and_its_repeat_ends_it(
     assert len(world.highlevel.conversations) == 3
 
 
-def test_an_array_that_highlevel_is_too_slow_for_is_stored_in_time(world: World) -> None:
+def test_an_array_that_highlevel_is_too_slow_for_is_stored_in_time(world: World, log: Log) -> None:
     world.highlevel.fail(kind="slow", seconds=1.2)
     body = [make_ids(contact=f"contact-{number}") for number in range(20)]
     with in_time(4.0):
         assert_webhook_outcome(world.post(make_webhook_event(body)), "deferred")
     assert 15 <= len(world.queued()) <= 20
     assert len(world.highlevel.calls) <= 4
+    assert (log.lines[-1]["outcome"], log.lines[-1]["reason"]) == ("deferred", "deadline"), "one line for the rest"
 
 
 def test_an_array_that_cannot_be_stored_in_time_is_a_429_in_time(
