@@ -214,6 +214,12 @@ def test_the_rate_limit_is_read_from_every_answer() -> None:
         assert (limit.max, limit.remaining, limit.interval_ms, limit.daily_remaining) == (100, 7, 10000, 199999)
 
 
+def test_the_limit_of_the_day_may_come_alone() -> None:
+    limit = judge(429, x_ratelimit_daily_remaining="0").rate_limit
+    assert limit is not None
+    assert (limit.remaining, limit.daily_remaining) == (None, 0)
+
+
 @pytest.mark.parametrize("value", ["", "-1", "many", "1e9", "9" * 5000])
 def test_a_garbage_rate_limit_is_no_limit(value: str) -> None:
     limit = judge(201, x_ratelimit_remaining=value, x_ratelimit_max="5").rate_limit
