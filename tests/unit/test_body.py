@@ -23,7 +23,7 @@ from create_conversation.senders.body import (
 
 JSON = "application/json"
 EXAMPLES = settings(derandomize=True, database=None, deadline=None, max_examples=300)
-TYPES = ["", "application/json", "text/json", "text/plain", FORM, "x/y", "application/json, application/json"]
+TYPES = ["", JSON, "text/json", "text/plain", FORM, "x/y", "application/json, application/json"]
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 SCALAR = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False) | TEXT
 PAYLOAD = st.dictionaries(
@@ -181,7 +181,7 @@ def test_a_form_has_a_thousand_fields_at_most() -> None:
         (b"[" * 100_000, "", "invalid_json"),
         (b'{"a":' * 50_000, "", "invalid_json"),
         (b'{"a": ' + b"9" * 5000 + b"}", "", "invalid_json"),
-        (b"\xff", "application/json", "invalid_encoding"),
+        (b"\xff", JSON, "invalid_encoding"),
         (b'{"a": "\xe9"}', "application/json; charset=utf-8", "invalid_encoding"),
         (b"{}", "application/json; charset=utf-32", "invalid_encoding"),
         (b"{", "text/plain", "invalid_json"),
@@ -209,7 +209,7 @@ def test_a_body_that_cannot_be_read_is_invalid(body: bytes, content_type: str, e
     ("body", "content_type"),
     [
         ('{"name": "Zoë"}'.encode(), ""),
-        ('\ufeff{"name": "Zoë"}'.encode(), "application/json"),
+        ('\ufeff{"name": "Zoë"}'.encode(), JSON),
         ('{"name": "Zoë"}'.encode("utf-16"), "application/json; charset=utf-16"),
         ('{"name": "Zoë"}'.encode("latin-1"), "application/vnd.api+json; charset=ISO-8859-1"),
         (b'{"name": "Zo\\u00eb"}', "APPLICATION/JSON ; x=y; Charset=US-ASCII"),
@@ -249,5 +249,5 @@ def test_json_is_read_in_its_character_set(body: bytes, content_type: str) -> No
 )
 def test_an_error_in_json_has_its_place(body: bytes, detail: str) -> None:
     with pytest.raises(InvalidError) as error:
-        read_body(body, "application/json")
+        read_body(body, JSON)
     assert error.value.detail == detail

@@ -123,6 +123,11 @@ def test_failures_spread_over_a_longer_time_do_not_open_it(clock: Clock, locatio
     breaker = CircuitBreaker(clock)
     fail(breaker, clock, 50, every=WITHIN_SECONDS / (FAILURES - 1) + 0.1, locations=locations)
     assert not any(waits(breaker, *PLACES))
+
+
+@pytest.mark.parametrize("locations", [PLACES, ("loc-1",)])
+def test_failures_within_just_that_time_open_it(clock: Clock, locations: tuple[str, ...]) -> None:
+    breaker = CircuitBreaker(clock)
     fail(breaker, clock, every=WITHIN_SECONDS / (FAILURES - 1), locations=locations)
     assert breaker.delay("loc-1") == OPEN_SECONDS
 

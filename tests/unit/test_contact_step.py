@@ -86,13 +86,13 @@ def test_of_two_that_take_over_a_create_together_one_creates(
     stack.die(target=make_person())
     clock.now += TAKE_OVER_SECONDS
     answer, beside = stack.dynamodb.handle, list[tuple[str, str]]()
-    others = iter([make_person(delivery="t#d2")])
+    others = [make_person(delivery="t#d2")]
 
     def answer_beside(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """Let another instance take the claim over once the first one has read it."""
         read = answer(operation, parameters)
-        if operation == "GetItem" and parameters["Key"]["pk"]["S"].startswith("address#"):
-            beside.extend(outcome_of(stack, other) for other in others)
+        if others and operation == "GetItem" and parameters["Key"]["pk"]["S"].startswith("address#"):
+            beside.append(outcome_of(stack, others.pop()))
         return read
 
     monkeypatch.setattr(stack.dynamodb, "handle", answer_beside)

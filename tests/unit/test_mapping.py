@@ -1,4 +1,4 @@
-"""From a raw body to whom it is about, whatever the body is; and nothing personal or secret stays behind."""
+"""From a raw body to whom it is about, whatever the body is; and nothing personal is shown."""
 
 import functools
 import hashlib

@@ -41,6 +41,10 @@ def status_of(stack: Stack, message: Message, **options: Any) -> tuple[str, str]
     return str(outcome.message), outcome.unfinished.reason if outcome.unfinished else ""
 
 
+def lose_table(stack: Stack) -> None:
+    stack.dynamodb.error = no_answer("UpdateItem")
+
+
 def claims_of(stack: Stack) -> list[dict[str, Any]]:
     [item] = [item for key, item in stack.dynamodb.items.items() if key.startswith("message#")]
     claims: list[dict[str, Any]] = json.loads(item["claims"]["S"])
@@ -310,10 +314,7 @@ def test_a_claim_that_the_connection_sent_twice_is_this_attempt_s(
 def test_a_result_that_cannot_be_saved_is_found_later(
     stack: Stack, inbox: Inbox, message: Message, clock: Clock
 ) -> None:
-    def fail() -> None:
-        stack.dynamodb.error = no_answer("UpdateItem")
-
-    inbox.faults["comment"] = [fail]
+    inbox.faults["comment"] = [lambda: lose_table(stack)]
     assert status_of(stack, message) == ("written", "")
     stack.dynamodb.error = None
     clock.now += 10
@@ -679,10 +680,7 @@ def test_tags_are_added_where_there_are_no_words(stack: Stack, inbox: Inbox, clo
 def test_tags_are_added_where_the_result_of_the_words_cannot_be_saved(
     stack: Stack, inbox: Inbox, message: Message
 ) -> None:
-    def lose_the_table() -> None:
-        stack.dynamodb.error = no_answer("UpdateItem")
-
-    inbox.faults["comment"] = [lose_the_table]
+    inbox.faults["comment"] = [lambda: lose_table(stack)]
     assert status_of(stack, message, fields=TAGGED) == ("written", "")
     assert inbox.calls == ["conversation", "comment", "unread", "tags"]
 
@@ -764,7 +762,7 @@ def test_whatever_happens_the_words_are_there_once(seed: int, clock: Clock) -> N
         if _try(stack, message, target):
             break
         if below(6) == 0:
-            stack.dynamodb.error = no_answer("UpdateItem")
+            lose_table(stack)
             _try(stack, message, target)
             stack.dynamodb.error = None
         clock.now += (1, 5, 30, 130, 3600, 2 * DAY)[below(6)]

@@ -80,8 +80,12 @@ class Signed:
 
     def accepted(self, *secrets: str, now: float = NOW, headers: Mapping[str, str | None] = NONE) -> bool:
         """Whether it is let in, with these secrets instead of its own, and these headers (None: left out) changed."""
-        stored = {name: value for name, value in {**self.request.headers, **headers}.items() if value is not None}
-        return is_authentic(self.sender, replace(self.request, headers=stored), secrets or (self.secret,), now)
+        return is_authentic(self.sender, self.with_headers(headers).request, secrets or (self.secret,), now)
+
+    def with_headers(self, headers: Mapping[str, str | None]) -> "Signed":
+        """The same with these headers (None: left out) changed."""
+        sent = {name: value for name, value in {**self.request.headers, **headers}.items() if value is not None}
+        return replace(self, request=replace(self.request, headers=sent))
 
     def with_body(self, body: bytes) -> "Signed":
         return replace(self, request=replace(self.request, body=body))
@@ -223,9 +227,8 @@ def test_accepts_what_the_standardwebhooks_package_signs(secret: str, senders: d
 
 def reason(signed: Signed, signature: str | None, now: float = NOW) -> str:
     """The reason code for the log, with this signature in the place of the sender's own (None: without one)."""
-    headers = {name: text for name, text in signed.request.headers.items() if name != signed.sender.sig_header}
-    given = headers if signature is None else headers | {signed.sender.sig_header: signature}
-    return refusal(signed.sender, replace(signed.request, headers=given), (signed.secret,), now)
+    changed = signed.with_headers({signed.sender.sig_header: signature})
+    return refusal(signed.sender, changed.request, (signed.secret,), now)
 
 
 @pytest.mark.parametrize("name", SIGNERS)
@@ -398,19 +401,19 @@ def test_a_repeat_of_highlevel_bears_its_first_timestamp(minutes: float, senders
 
 
 @pytest.mark.parametrize(
-    ("moment", "reason"),
+    ("moment", "expected"),
     [
         *((moment, "") for moment in (NOW, NOW - 300, str(NOW))),
         *((moment, "credentials_stale") for moment in (0, NOW - 301, -NOW, True, 1.5, float(NOW), 10**16, None, [NOW])),
     ],
     ids=ascii,
 )
-def test_a_number_in_the_signed_body_may_be_its_timestamp(moment: object, reason: str, tmp_path: Path) -> None:
+def test_a_number_in_the_signed_body_may_be_its_timestamp(moment: object, expected: str, tmp_path: Path) -> None:
     entry = {"scheme": "mac", "sig_header": "x-signature", "encoding": "hex", "signed": "{body}"}
     own = make_senders(tmp_path, own=entry | {"ts": "json:at", "tolerance_s": 300, "email": "email"})["own"]
     body = json.dumps({"at": moment}).encode()
     request = Request({"x-signature": tag(TEXT_SECRET.encode(), body).hex()}, "", body)
-    assert refusal(own, request, (TEXT_SECRET,), NOW) == reason
+    assert refusal(own, request, (TEXT_SECRET,), NOW) == expected
 
 
 @pytest.mark.parametrize(
